@@ -1,0 +1,98 @@
+# Everything here needs Python 3.11 or later, make and a package index; no more.
+# `make help` lists what there is.
+
+PYTHON ?= python3
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+PY := $(BIN)/python
+ENV := .venv/.installed
+# Typed in full by hand: `mypy tests` alone would not see the client.
+CHECKED := services clients/python/tradewind clients/python/buf tests proto/generate.py
+# Where `make test` looks, and what it hands to pytest on top: make test ARGS="-k journey"
+TESTS ?= tests
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+##@ Use
+
+.PHONY: run
+run: $(ENV) ## Start everything here, play an order's journey, serve until Ctrl-C (ONCE=1: end after the journey)
+	$(PY) -m services.standalone $(if $(ONCE),--once)
+
+##@ Check
+
+.PHONY: test
+test: $(ENV) ## The whole test suite (TESTS=path, ARGS="pytest options")
+	$(PY) -m pytest -n 2 $(ARGS) $(TESTS)
+
+.PHONY: bench
+bench: $(ENV) ## Measure, beside a yardstick in the same run; a table and build/bench.json
+	$(PY) -m tests.bench $(ARGS)
+
+.PHONY: lint
+lint: $(ENV) build/contracts.binpb ## Every linter: ruff, mypy, import-linter, buf lint, buf format, buf breaking
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PY) -m mypy $(CHECKED)
+	$(BIN)/lint-imports
+	$(BIN)/buf format --diff --exit-code proto
+	$(BIN)/buf lint build/contracts.binpb
+	$(BIN)/buf breaking build/contracts.binpb --against proto/released.binpb
+
+.PHONY: format
+format: $(ENV) ## Put code and contracts into the house's form
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write proto
+
+##@ Contracts
+
+.PHONY: proto
+proto: $(ENV) ## Write the stubs of every contract into clients/python
+	$(PY) proto/generate.py stubs
+
+.PHONY: proto-check
+proto-check: $(ENV) ## Prove that the checked in stubs are what the contracts say
+	$(PY) proto/generate.py check
+
+.PHONY: proto-release
+proto-release: $(ENV) ## Declare the contracts as they are released: later changes must not break them
+	$(PY) proto/generate.py image proto/released.binpb
+
+.PHONY: build/contracts.binpb
+build/contracts.binpb: $(ENV)
+	$(PY) proto/generate.py image $@
+
+##@ Environment
+
+.PHONY: env
+env: $(ENV) ## Create .venv with everything the other targets need; they do it themselves
+
+$(ENV): requirements/bootstrap.txt requirements/dev.txt pyproject.toml clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
+	$(PY) -m pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
+	$(PY) -m pip install --quiet --no-deps --no-index --no-build-isolation -e . -e clients/python
+	@touch $@
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: lock
+lock: $(ENV) ## Pin what requirements/*.in ask for, with hashes (ARGS=--upgrade: to the newest)
+	cd requirements && ../$(LOCK) $(ARGS) -o run.txt run.in
+	cd requirements && ../$(LOCK) $(ARGS) -c run.txt -o dev.txt dev.in
+	cd requirements && ../$(LOCK) -o bootstrap.txt bootstrap.in
+
+.PHONY: clean
+clean: ## Remove what was made here: .venv, build, caches (the state in .tradewind stays)
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf tradewind_services.egg-info clients/python/tradewind.egg-info
+	find services clients tests proto -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/admin``; ``make proto`` writes them."""

@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/chat``; ``make proto`` writes them."""

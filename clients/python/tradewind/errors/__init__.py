@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/errors``; ``make proto`` writes them."""

@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/ledger``; ``make proto`` writes them."""

@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/mail``; ``make proto`` writes them."""

@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/order``; ``make proto`` writes them."""

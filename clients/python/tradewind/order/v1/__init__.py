@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/order/v1``; ``make proto`` writes them."""

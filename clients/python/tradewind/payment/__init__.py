@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/payment``; ``make proto`` writes them."""

@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/type``; ``make proto`` writes them."""
