@@ -2,9 +2,11 @@
 # `make help` lists what there is.
 
 PYTHON ?= python3
-BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+# The environment; another folder lets two live side by side.
+VENV ?= .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(BIN)/python
-ENV := .venv/.installed
+ENV := $(VENV)/.installed
 # Typed in full by hand: `mypy tests` alone would not see the client.
 CHECKED := services clients/python/tradewind clients/python/buf tests proto/generate.py
 # Where `make test` looks, and what it hands to pytest on top: make test ARGS="-k journey"
@@ -57,7 +59,7 @@ proto-check: $(ENV) ## Prove that the checked in stubs are what the contracts sa
 
 .PHONY: proto-release
 proto-release: $(ENV) ## Declare the contracts as they are released: later changes must not break them
-	$(PY) proto/generate.py image proto/released.binpb
+	$(PY) proto/generate.py release proto/released.binpb
 
 .PHONY: build/contracts.binpb
 build/contracts.binpb: $(ENV)
@@ -66,28 +68,28 @@ build/contracts.binpb: $(ENV)
 ##@ Environment
 
 .PHONY: env
-env: $(ENV) ## Create .venv with everything the other targets need; they do it themselves
+env: $(ENV) ## Create the environment with everything the other targets need; they do it themselves
 
 $(ENV): requirements/bootstrap.txt requirements/dev.txt pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
-	test -x $(PY) || $(PYTHON) -m venv .venv
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
 	$(PY) -m pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
 	$(PY) -m pip install --quiet --no-deps --no-index --no-build-isolation -e . -e clients/python
 	@touch $@
 
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config \
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .PHONY: lock
 lock: $(ENV) ## Pin what requirements/*.in ask for, with hashes (ARGS=--upgrade: to the newest)
-	cd requirements && ../$(LOCK) $(ARGS) -o run.txt run.in
-	cd requirements && ../$(LOCK) $(ARGS) -c run.txt -o dev.txt dev.in
-	cd requirements && ../$(LOCK) -o bootstrap.txt bootstrap.in
+	cd requirements && $(abspath $(BIN))/$(LOCK) $(ARGS) -o run.txt run.in
+	cd requirements && $(abspath $(BIN))/$(LOCK) $(ARGS) -c run.txt -o dev.txt dev.in
+	cd requirements && $(abspath $(BIN))/$(LOCK) -o bootstrap.txt bootstrap.in
 
 .PHONY: clean
 clean: ## Remove what was made here: .venv, build, caches (the state in .tradewind stays)
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf tradewind_services.egg-info clients/python/tradewind.egg-info
 	find services clients tests proto -name __pycache__ -type d -prune -exec rm -rf {} +
 

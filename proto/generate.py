@@ -7,6 +7,7 @@ Contracts of others are imported from installed packages and never copied into t
     python proto/generate.py stubs           write the stubs into clients/python
     python proto/generate.py check           say which stubs are stale; 1 if any
     python proto/generate.py image FILE      write a descriptor image that `buf lint` and `buf breaking` read
+    python proto/generate.py release FILE    the same without comments: what later contracts must not break
 """
 
 import argparse
@@ -147,16 +148,18 @@ def check() -> int:
     return 1 if findings else 0
 
 
-def write_image(target: Path) -> int:
-    """Writes the descriptors of all contracts, with comments and imports, as an image ``buf`` reads."""
+def write_image(target: Path, *, comments: bool) -> int:
+    """Writes the descriptors of all contracts and of what they import, as an image ``buf`` reads."""
     target.parent.mkdir(parents=True, exist_ok=True)
     compile_contracts(["--include_imports", "--include_source_info", f"--descriptor_set_out={target}"])
     image = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes())
     own = set(contracts())
     for file in image.file:
-        if file.name not in own:
-            file.ClearField("source_code_info")
+        imported = file.name not in own
+        if imported:
             file.MergeFromString(IS_IMPORT)
+        if imported or not comments:
+            file.ClearField("source_code_info")
     target.write_bytes(image.SerializeToString(deterministic=True))
     return 0
 
@@ -168,13 +171,14 @@ def main() -> int:
     steps.add_parser("stubs", help="write the stubs into clients/python")
     steps.add_parser("check", help="say which stubs are stale")
     steps.add_parser("image", help="write a descriptor image for buf").add_argument("file", type=Path)
+    steps.add_parser("release", help="write the image of what is released").add_argument("file", type=Path)
     arguments = parser.parse_args()
     try:
         if arguments.step == "stubs":
             return update()
         if arguments.step == "check":
             return check()
-        return write_image(arguments.file)
+        return write_image(arguments.file, comments=arguments.step == "image")
     except GenerationError:
         return 1
 
