@@ -118,9 +118,9 @@ def stale(fresh: Path) -> list[tuple[Path, str]]:
     """What differs between the checked in stubs and those below ``fresh``: the path and how."""
     wanted, present = set(stubs_below(fresh)), set(stubs_below(STUBS))
     changed = {path for path in wanted & present if not filecmp.cmp(fresh / path, STUBS / path, shallow=False)}
-    words = {path: "missing" for path in wanted - present}
-    words |= {path: "no contract" for path in present - wanted}
-    words |= {path: "differs" for path in changed}
+    words = dict.fromkeys(wanted - present, "missing")
+    words |= dict.fromkeys(present - wanted, "no contract")
+    words |= dict.fromkeys(changed, "differs")
     return sorted(words.items())
 
 

@@ -1,1 +1,1 @@
-"""Tradewind's Python client: generated stubs under ``tradewind.<area>.v1``, the hand-made layer in ``tradewind.sdk``."""
+"""Tradewind's Python client: stubs under ``tradewind.<area>.v1``, the hand-made layer in ``tradewind.sdk``."""

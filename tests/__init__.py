@@ -1,0 +1,1 @@
+"""Tradewind's tests: unit mirrors the services, the rest runs on real servers."""
