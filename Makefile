@@ -32,11 +32,24 @@ bench: $(ENV) ## Measure, beside a yardstick in the same run; a table and build/
 	$(PY) -m tests.bench $(ARGS)
 
 .PHONY: lint
-lint: $(ENV) build/contracts.binpb ## Every linter: ruff, mypy, import-linter, buf lint, buf format, buf breaking
+lint: lint-code lint-types lint-imports lint-proto ## Every linter below (make -k lint: all findings, not only the first linter's)
+
+.PHONY: lint-code
+lint-code: $(ENV) ## ruff: defects, docstrings, form
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+.PHONY: lint-types
+lint-types: $(ENV) ## mypy --strict
 	$(PY) -m mypy $(CHECKED)
+
+.PHONY: lint-imports
+lint-imports: $(ENV) ## import-linter: who may import whom
 	$(BIN)/lint-imports
+
+.PHONY: lint-proto
+lint-proto: $(ENV) ## buf: form, rules and comments of the contracts, and what would break their users
+	$(PY) proto/generate.py image build/contracts.binpb
 	$(BIN)/buf format --diff --exit-code proto
 	$(BIN)/buf lint build/contracts.binpb
 	$(BIN)/buf breaking build/contracts.binpb --against proto/released.binpb
@@ -61,16 +74,12 @@ proto-check: $(ENV) ## Prove that the checked in stubs are what the contracts sa
 proto-release: $(ENV) ## Declare the contracts as they are released: later changes must not break them
 	$(PY) proto/generate.py release proto/released.binpb
 
-.PHONY: build/contracts.binpb
-build/contracts.binpb: $(ENV)
-	$(PY) proto/generate.py image $@
-
 ##@ Environment
 
 .PHONY: env
 env: $(ENV) ## Create the environment with everything the other targets need; they do it themselves
 
-$(ENV): requirements/bootstrap.txt requirements/dev.txt pyproject.toml clients/python/pyproject.toml
+$(ENV): requirements/bootstrap.txt requirements/dev.txt clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
