@@ -82,9 +82,9 @@ env: $(ENV) ## Create the environment with everything the other targets need; th
 $(ENV): requirements/bootstrap.txt requirements/dev.txt clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
-	$(PY) -m pip install --quiet --require-hashes --no-build-isolation -r requirements/dev.txt
-	$(PY) -m pip install --quiet --no-deps --no-index --no-build-isolation -e . -e clients/python
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r requirements/dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -e . -e clients/python
 	@touch $@
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config \
