@@ -5,8 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import NatsServer
+
+# A slow moment of a busy machine is no finding.
+settings.register_profile("tradewind", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("tradewind")
 
 RECORDED_DATA = Path(os.environ.get("TRADEWIND_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
