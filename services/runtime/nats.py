@@ -1,0 +1,120 @@
+"""The connection to NATS: it reconnects for ever, holds back a bounded amount meanwhile, and says in the log how it fares."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import nats.errors
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nats.aio.client import Client
+
+from services.runtime.config import RuntimeSettings
+
+_PENDING_BYTES: Final = 8 * 1024 * 1024
+_RECONNECT_WAIT_S: Final = (0.1, 0.4)
+_PING_INTERVAL_S: Final = 10
+_QUIET_S: Final = 5.0
+
+
+async def connect(settings: RuntimeSettings, name: str) -> Client:
+    """Connect as ``name``; waits for as long as no server answers. What is published while disconnected waits in 8 MB at most,
+    beyond which publishing raises ``nats.errors.OutboundBufferLimitError``.
+    """
+    client = Client()
+    voice = _Voice(name)
+    options: dict[str, Any] = {}
+    if settings.nats_ca_file is not None:
+        options["tls"] = await asyncio.to_thread(_tls, settings)
+    if settings.nats_creds_file is not None:
+        options["user_jwt_cb"], options["signature_cb"] = await asyncio.to_thread(
+            _credentials, settings.nats_creds_file
+        )
+    await client.connect(
+        [url.get_secret_value() for url in settings.nats_urls],
+        name=name,
+        allow_reconnect=True,
+        max_reconnect_attempts=-1,
+        # Servers that lost the same NATS node come back spread in time.
+        reconnect_time_wait=random.uniform(*_RECONNECT_WAIT_S),  # type: ignore[arg-type]
+        connect_timeout=2,
+        ping_interval=_PING_INTERVAL_S,
+        max_outstanding_pings=2,
+        pending_size=_PENDING_BYTES,
+        error_cb=voice.error,
+        disconnected_cb=voice.disconnected,
+        reconnected_cb=voice.reconnected,
+        closed_cb=voice.closed,
+        **options,
+    )
+    return client
+
+
+class _Voice:
+    """Turns the client's callbacks into log lines; repeated errors into one line in five seconds."""
+
+    def __init__(self, name: str) -> None:
+        self._log = structlog.get_logger().bind(connection=name)
+        self._quiet_until = 0.0
+        self._held = 0
+
+    async def error(self, error: Exception) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._quiet_until:
+            self._held += 1
+            return
+        slow = isinstance(error, nats.errors.SlowConsumerError)
+        self._log.warning(
+            "nats_slow_consumer" if slow else "nats_error", error=type(error).__name__, held_back=self._held
+        )
+        self._quiet_until = now + _QUIET_S
+        self._held = 0
+
+    async def disconnected(self) -> None:
+        self._log.warning("nats_disconnected")
+
+    async def reconnected(self) -> None:
+        self._quiet_until = 0.0
+        self._log.info("nats_reconnected")
+
+    async def closed(self) -> None:
+        self._log.info("nats_closed")
+
+
+def _tls(settings: RuntimeSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(settings.nats_ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.nats_cert_file is not None and settings.nats_key_file is not None:
+        context.load_cert_chain(settings.nats_cert_file, settings.nats_key_file)
+    return context
+
+
+def _credentials(path: Path) -> tuple[Callable[[], bytes], Callable[[str], bytes]]:
+    """Read a creds file: a user JWT and an nkey seed, each between its own markers. Raises ValueError."""
+    blocks = [
+        block.partition("------")[2].strip().partition("------")[0].strip("- \r\n")
+        for block in path.read_text().split("-----BEGIN ")[1:]
+    ]
+    if len(blocks) != 2:
+        raise ValueError("the file holds no NATS credentials")
+    jwt, seed = blocks
+    key = seed_key(seed)
+
+    def sign(nonce: str) -> bytes:
+        return base64.b64encode(key.sign(nonce.encode()))
+
+    return jwt.encode, sign
+
+
+def seed_key(seed: str) -> Ed25519PrivateKey:
+    """Read an nkey seed: base32 of two bytes of prefix, 32 of key, two of checksum. Raises ValueError."""
+    data = base64.b32decode(seed + "=" * (-len(seed) % 8))
+    if len(data) != 36 or data[0] >> 3 != 18:
+        raise ValueError("not an nkey seed")
+    return Ed25519PrivateKey.from_private_bytes(data[2:34])
