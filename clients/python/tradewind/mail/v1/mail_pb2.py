@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctradewind/mail/v1/mail.proto\x12\x11tradewind.mail.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\">\n\x07Mailbox\x12\x1b\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x16\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"f\n\x0bMailContent\x12%\n\x07subject\x18\x01 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\r\\n]*$\x12\x17\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10\x12\x17\n\x04html\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80 \"`\n\x0fTemplateContent\x12*\n\x08template\x18\x01 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,64}$\x12!\n\x0evariables_json\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\"\xc1\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x12\n\nreply_code\x18\x05 \x01(\r\x12\x15\n\renhanced_code\x18\x06 \x01(\t\x12\x0f\n\x07outcome\x18\x07 \x01(\t\"\x86\x05\n\x04Mail\x12\x0f\n\x07mail_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.tradewind.mail.v1.MailState\x12-\n\x06stream\x18\x04 \x01(\x0e\x32\x1d.tradewind.mail.v1.MailStream\x12(\n\x04\x66rom\x18\x05 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12&\n\x02to\x18\x06 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x08 \x01(\t\x12\x10\n\x08template\x18\t \x01(\t\x12,\n\x08\x61ttempts\x18\n \x03(\x0b\x32\x1a.tradewind.mail.v1.Attempt\x12\x35\n\x11next_attempt_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05opens\x18\x0c \x01(\r\x12\x33\n\x0f\x66irst_open_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\nattributes\x18\x10 \x03(\x0b\x32\'.tradewind.mail.v1.Mail.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbc\x04\n\tMailEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06labels\x18\x03 \x01(\x0b\x32\x1d.tradewind.mail.v1.MailLabels\x12/\n\x06queued\x18\n \x01(\x0b\x32\x1d.tradewind.mail.v1.MailQueuedH\x00\x12@\n\x0f\x61ttempt_started\x18\x0b \x01(\x0b\x32%.tradewind.mail.v1.MailAttemptStartedH\x00\x12\x35\n\tdelivered\x18\x0c \x01(\x0b\x32 .tradewind.mail.v1.MailDeliveredH\x00\x12\x33\n\x08\x64\x65\x66\x65rred\x18\r \x01(\x0b\x32\x1f.tradewind.mail.v1.MailDeferredH\x00\x12\x31\n\x07\x62ounced\x18\x0e \x01(\x0b\x32\x1e.tradewind.mail.v1.MailBouncedH\x00\x12\x31\n\x07\x65xpired\x18\x0f \x01(\x0b\x32\x1e.tradewind.mail.v1.MailExpiredH\x00\x12@\n\x0foutcome_unknown\x18\x10 \x01(\x0b\x32%.tradewind.mail.v1.MailOutcomeUnknownH\x00\x12/\n\x06opened\x18\x11 \x01(\x0b\x32\x1d.tradewind.mail.v1.MailOpenedH\x00\x42\x07\n\x05\x65vent\"o\n\nMailLabels\x12-\n\x06stream\x18\x01 \x01(\x0e\x32\x1d.tradewind.mail.v1.MailStream\x12\x10\n\x08\x63\x61mpaign\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x0e\n\x06\x64omain\x18\x04 \x01(\t\"\xb6\x02\n\nMailQueued\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12/\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x1e.tradewind.mail.v1.MailContent\x12\x41\n\nattributes\x18\x04 \x03(\x0b\x32-.tradewind.mail.v1.MailQueued.AttributesEntry\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x12MailAttemptStarted\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04host\x18\x02 \x01(\t\":\n\rMailDelivered\x12\x12\n\nreply_code\x18\x01 \x01(\r\x12\x15\n\renhanced_code\x18\x02 \x01(\t\"p\n\x0cMailDeferred\x12\x12\n\nreply_code\x18\x01 \x01(\r\x12\x15\n\renhanced_code\x18\x02 \x01(\t\x12\x35\n\x11next_attempt_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x0bMailBounced\x12\x12\n\nreply_code\x18\x01 \x01(\r\x12\x15\n\renhanced_code\x18\x02 \x01(\t\"\r\n\x0bMailExpired\"\x14\n\x12MailOutcomeUnknown\"\x1b\n\nMailOpened\x12\r\n\x05\x66irst\x18\x01 \x01(\x08*\xd9\x01\n\tMailState\x12\x1a\n\x16MAIL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MAIL_STATE_QUEUED\x10\x01\x12\x16\n\x12MAIL_STATE_SENDING\x10\x02\x12\x17\n\x13MAIL_STATE_DEFERRED\x10\x03\x12\x18\n\x14MAIL_STATE_DELIVERED\x10\x04\x12\x16\n\x12MAIL_STATE_BOUNCED\x10\x05\x12\x16\n\x12MAIL_STATE_EXPIRED\x10\x06\x12\x1e\n\x1aMAIL_STATE_OUTCOME_UNKNOWN\x10\x07*^\n\nMailStream\x12\x1b\n\x17MAIL_STREAM_UNSPECIFIED\x10\x00\x12\x1d\n\x19MAIL_STREAM_TRANSACTIONAL\x10\x01\x12\x14\n\x10MAIL_STREAM_BULK\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctradewind/mail/v1/mail.proto\x12\x11tradewind.mail.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\">\n\x07Mailbox\x12\x1b\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x16\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"f\n\x0bMailContent\x12%\n\x07subject\x18\x01 \x01(\tB\x14\xbaH\x11r\x0f\x18\xff\x01\x32\n^[^\\r\\n]*$\x12\x17\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10\x12\x17\n\x04html\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80 \"`\n\x0fTemplateContent\x12*\n\x08template\x18\x01 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,64}$\x12!\n\x0evariables_json\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\"\xc1\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x12\n\nreply_code\x18\x05 \x01(\r\x12\x15\n\renhanced_code\x18\x06 \x01(\t\x12\x0f\n\x07outcome\x18\x07 \x01(\t\"\x86\x05\n\x04Mail\x12\x0f\n\x07mail_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.tradewind.mail.v1.MailState\x12-\n\x06stream\x18\x04 \x01(\x0e\x32\x1d.tradewind.mail.v1.MailStream\x12(\n\x04\x66rom\x18\x05 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12&\n\x02to\x18\x06 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\x10\n\x08\x63\x61mpaign\x18\x08 \x01(\t\x12\x10\n\x08template\x18\t \x01(\t\x12,\n\x08\x61ttempts\x18\n \x03(\x0b\x32\x1a.tradewind.mail.v1.Attempt\x12\x35\n\x11next_attempt_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05opens\x18\x0c \x01(\r\x12\x33\n\x0f\x66irst_open_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\nattributes\x18\x10 \x03(\x0b\x32\'.tradewind.mail.v1.Mail.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf3\x04\n\tMailEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06labels\x18\x03 \x01(\x0b\x32\x1d.tradewind.mail.v1.MailLabels\x12/\n\x06queued\x18\n \x01(\x0b\x32\x1d.tradewind.mail.v1.MailQueuedH\x00\x12@\n\x0f\x61ttempt_started\x18\x0b \x01(\x0b\x32%.tradewind.mail.v1.MailAttemptStartedH\x00\x12\x35\n\tdelivered\x18\x0c \x01(\x0b\x32 .tradewind.mail.v1.MailDeliveredH\x00\x12\x33\n\x08\x64\x65\x66\x65rred\x18\r \x01(\x0b\x32\x1f.tradewind.mail.v1.MailDeferredH\x00\x12\x31\n\x07\x62ounced\x18\x0e \x01(\x0b\x32\x1e.tradewind.mail.v1.MailBouncedH\x00\x12\x31\n\x07\x65xpired\x18\x0f \x01(\x0b\x32\x1e.tradewind.mail.v1.MailExpiredH\x00\x12@\n\x0foutcome_unknown\x18\x10 \x01(\x0b\x32%.tradewind.mail.v1.MailOutcomeUnknownH\x00\x12/\n\x06opened\x18\x11 \x01(\x0b\x32\x1d.tradewind.mail.v1.MailOpenedH\x00\x12\x35\n\tpostponed\x18\x12 \x01(\x0b\x32 .tradewind.mail.v1.MailPostponedH\x00\x42\x07\n\x05\x65vent\"o\n\nMailLabels\x12-\n\x06stream\x18\x01 \x01(\x0e\x32\x1d.tradewind.mail.v1.MailStream\x12\x10\n\x08\x63\x61mpaign\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x0e\n\x06\x64omain\x18\x04 \x01(\t\"\xcb\x02\n\nMailQueued\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12/\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x1e.tradewind.mail.v1.MailContent\x12\x41\n\nattributes\x18\x04 \x03(\x0b\x32-.tradewind.mail.v1.MailQueued.AttributesEntry\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"d\n\x12MailAttemptStarted\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x30\n\x0cgive_up_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\rMailDelivered\x12\x12\n\nreply_code\x18\x01 \x01(\r\x12\x15\n\renhanced_code\x18\x02 \x01(\t\"p\n\x0cMailDeferred\x12\x12\n\nreply_code\x18\x01 \x01(\r\x12\x15\n\renhanced_code\x18\x02 \x01(\t\x12\x35\n\x11next_attempt_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x0bMailBounced\x12\x12\n\nreply_code\x18\x01 \x01(\r\x12\x15\n\renhanced_code\x18\x02 \x01(\t\"\r\n\x0bMailExpired\"\x14\n\x12MailOutcomeUnknown\"\x1b\n\nMailOpened\x12\r\n\x05\x66irst\x18\x01 \x01(\x08\"F\n\rMailPostponed\x12\x35\n\x11next_attempt_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd9\x01\n\tMailState\x12\x1a\n\x16MAIL_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11MAIL_STATE_QUEUED\x10\x01\x12\x16\n\x12MAIL_STATE_SENDING\x10\x02\x12\x17\n\x13MAIL_STATE_DEFERRED\x10\x03\x12\x18\n\x14MAIL_STATE_DELIVERED\x10\x04\x12\x16\n\x12MAIL_STATE_BOUNCED\x10\x05\x12\x16\n\x12MAIL_STATE_EXPIRED\x10\x06\x12\x1e\n\x1aMAIL_STATE_OUTCOME_UNKNOWN\x10\x07*^\n\nMailStream\x12\x1b\n\x17MAIL_STREAM_UNSPECIFIED\x10\x00\x12\x1d\n\x19MAIL_STREAM_TRANSACTIONAL\x10\x01\x12\x14\n\x10MAIL_STREAM_BULK\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,10 +51,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MAIL_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_MAILQUEUED_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_MAILQUEUED_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_MAILSTATE']._serialized_start=2576
-  _globals['_MAILSTATE']._serialized_end=2793
-  _globals['_MAILSTREAM']._serialized_start=2795
-  _globals['_MAILSTREAM']._serialized_end=2889
+  _globals['_MAILSTATE']._serialized_start=2774
+  _globals['_MAILSTATE']._serialized_end=2991
+  _globals['_MAILSTREAM']._serialized_start=2993
+  _globals['_MAILSTREAM']._serialized_end=3087
   _globals['_MAILBOX']._serialized_start=113
   _globals['_MAILBOX']._serialized_end=175
   _globals['_MAILCONTENT']._serialized_start=177
@@ -68,25 +68,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MAIL_ATTRIBUTESENTRY']._serialized_start=1173
   _globals['_MAIL_ATTRIBUTESENTRY']._serialized_end=1222
   _globals['_MAILEVENT']._serialized_start=1225
-  _globals['_MAILEVENT']._serialized_end=1797
-  _globals['_MAILLABELS']._serialized_start=1799
-  _globals['_MAILLABELS']._serialized_end=1910
-  _globals['_MAILQUEUED']._serialized_start=1913
-  _globals['_MAILQUEUED']._serialized_end=2223
+  _globals['_MAILEVENT']._serialized_end=1852
+  _globals['_MAILLABELS']._serialized_start=1854
+  _globals['_MAILLABELS']._serialized_end=1965
+  _globals['_MAILQUEUED']._serialized_start=1968
+  _globals['_MAILQUEUED']._serialized_end=2299
   _globals['_MAILQUEUED_ATTRIBUTESENTRY']._serialized_start=1173
   _globals['_MAILQUEUED_ATTRIBUTESENTRY']._serialized_end=1222
-  _globals['_MAILATTEMPTSTARTED']._serialized_start=2225
-  _globals['_MAILATTEMPTSTARTED']._serialized_end=2275
-  _globals['_MAILDELIVERED']._serialized_start=2277
-  _globals['_MAILDELIVERED']._serialized_end=2335
-  _globals['_MAILDEFERRED']._serialized_start=2337
-  _globals['_MAILDEFERRED']._serialized_end=2449
-  _globals['_MAILBOUNCED']._serialized_start=2451
-  _globals['_MAILBOUNCED']._serialized_end=2507
-  _globals['_MAILEXPIRED']._serialized_start=2509
-  _globals['_MAILEXPIRED']._serialized_end=2522
-  _globals['_MAILOUTCOMEUNKNOWN']._serialized_start=2524
-  _globals['_MAILOUTCOMEUNKNOWN']._serialized_end=2544
-  _globals['_MAILOPENED']._serialized_start=2546
-  _globals['_MAILOPENED']._serialized_end=2573
+  _globals['_MAILATTEMPTSTARTED']._serialized_start=2301
+  _globals['_MAILATTEMPTSTARTED']._serialized_end=2401
+  _globals['_MAILDELIVERED']._serialized_start=2403
+  _globals['_MAILDELIVERED']._serialized_end=2461
+  _globals['_MAILDEFERRED']._serialized_start=2463
+  _globals['_MAILDEFERRED']._serialized_end=2575
+  _globals['_MAILBOUNCED']._serialized_start=2577
+  _globals['_MAILBOUNCED']._serialized_end=2633
+  _globals['_MAILEXPIRED']._serialized_start=2635
+  _globals['_MAILEXPIRED']._serialized_end=2648
+  _globals['_MAILOUTCOMEUNKNOWN']._serialized_start=2650
+  _globals['_MAILOUTCOMEUNKNOWN']._serialized_end=2670
+  _globals['_MAILOPENED']._serialized_start=2672
+  _globals['_MAILOPENED']._serialized_end=2699
+  _globals['_MAILPOSTPONED']._serialized_start=2701
+  _globals['_MAILPOSTPONED']._serialized_end=2771
 # @@protoc_insertion_point(module_scope)

@@ -354,6 +354,7 @@ class MailEvent(_message.Message):
     EXPIRED_FIELD_NUMBER: _builtins.int
     OUTCOME_UNKNOWN_FIELD_NUMBER: _builtins.int
     OPENED_FIELD_NUMBER: _builtins.int
+    POSTPONED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1, 2, 3, … without a hole, ever."""
     @_builtins.property
@@ -396,6 +397,10 @@ class MailEvent(_message.Message):
     def opened(self) -> Global___MailOpened:
         """The picture in it was fetched."""
 
+    @_builtins.property
+    def postponed(self) -> Global___MailPostponed:
+        """Its destination is busy: no attempt was made, another moment is set."""
+
     def __init__(
         self,
         *,
@@ -410,12 +415,13 @@ class MailEvent(_message.Message):
         expired: Global___MailExpired | None = ...,
         outcome_unknown: Global___MailOutcomeUnknown | None = ...,
         opened: Global___MailOpened | None = ...,
+        postponed: Global___MailPostponed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_started", b"attempt_started", "bounced", b"bounced", "deferred", b"deferred", "delivered", b"delivered", "event", b"event", "event_time", b"event_time", "expired", b"expired", "labels", b"labels", "opened", b"opened", "outcome_unknown", b"outcome_unknown", "queued", b"queued"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_started", b"attempt_started", "bounced", b"bounced", "deferred", b"deferred", "delivered", b"delivered", "event", b"event", "event_time", b"event_time", "expired", b"expired", "labels", b"labels", "opened", b"opened", "outcome_unknown", b"outcome_unknown", "postponed", b"postponed", "queued", b"queued"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_started", b"attempt_started", "bounced", b"bounced", "deferred", b"deferred", "delivered", b"delivered", "event", b"event", "event_time", b"event_time", "expired", b"expired", "labels", b"labels", "opened", b"opened", "outcome_unknown", b"outcome_unknown", "queued", b"queued", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_started", b"attempt_started", "bounced", b"bounced", "deferred", b"deferred", "delivered", b"delivered", "event", b"event", "event_time", b"event_time", "expired", b"expired", "labels", b"labels", "opened", b"opened", "outcome_unknown", b"outcome_unknown", "postponed", b"postponed", "queued", b"queued", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "attempt_started", "delivered", "deferred", "bounced", "expired", "outcome_unknown", "opened"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["queued", "attempt_started", "delivered", "deferred", "bounced", "expired", "outcome_unknown", "opened", "postponed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -486,6 +492,9 @@ class MailQueued(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    traceparent: _builtins.str
+    """W3C trace context of the call that sent it, so that its opening continues the same trace; empty where that was not sampled."""
     @_builtins.property
     def to(self) -> Global___Mailbox:
         """The recipient."""
@@ -509,10 +518,11 @@ class MailQueued(_message.Message):
         content: Global___MailContent | None = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "expire_time", b"expire_time", "from", b"from", "to", b"to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "expire_time", b"expire_time", "from", b"from", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "content", b"content", "expire_time", b"expire_time", "from", b"from", "to", b"to", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,19 +536,25 @@ class MailAttemptStarted(_message.Message):
 
     NUMBER_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
+    GIVE_UP_TIME_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """1, 2, 3, …"""
     host: _builtins.str
-    """The host spoken to."""
+    """The host spoken to; empty where none could be found."""
+    @_builtins.property
+    def give_up_time(self) -> _timestamp_pb2.Timestamp:
+        """Whoever began the attempt is done with it, or dead, at this time: without an outcome until then it is lost sight of."""
+
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
         host: _builtins.str = ...,
+        give_up_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["give_up_time", b"give_up_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["give_up_time", b"give_up_time", "host", b"host", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -585,7 +601,7 @@ class MailDeferred(_message.Message):
     """Enhanced status code, where there was one."""
     @_builtins.property
     def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next attempt is due."""
+        """When the next attempt is due; absent where the mail expires before it."""
 
     def __init__(
         self,
@@ -683,3 +699,27 @@ class MailOpened(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MailOpened: _TypeAlias = MailOpened  # noqa: Y015
+
+@_typing.final
+class MailPostponed(_message.Message):
+    """Put off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next attempt is due."""
+
+    def __init__(
+        self,
+        *,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_time", b"next_attempt_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_attempt_time", b"next_attempt_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MailPostponed: _TypeAlias = MailPostponed  # noqa: Y015

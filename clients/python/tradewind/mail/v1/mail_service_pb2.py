@@ -28,7 +28,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from tradewind.mail.v1 import mail_pb2 as tradewind_dot_mail_dot_v1_dot_mail__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tradewind/mail/v1/mail_service.proto\x12\x11tradewind.mail.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1ctradewind/mail/v1/mail.proto\"\xae\x05\n\x0fSendMailRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x06stream\x18\x02 \x01(\x0e\x32\x1d.tradewind.mail.v1.MailStreamB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04\x66rom\x18\x03 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12.\n\x02to\x18\x04 \x01(\x0b\x32\x1a.tradewind.mail.v1.MailboxB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\x07\x63ontent\x18\x05 \x01(\x0b\x32\x1e.tradewind.mail.v1.MailContentH\x00\x12\x36\n\x08template\x18\x06 \x01(\x0b\x32\".tradewind.mail.v1.TemplateContentH\x00\x12\x19\n\x08\x63\x61mpaign\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x13\n\x0btrack_opens\x18\x08 \x01(\x08\x12_\n\nattributes\x18\t \x03(\x0b\x32\x32.tradewind.mail.v1.SendMailRequest.AttributesEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01(@*\x05r\x03(\x80\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:\xb2\x01\xbaH\xae\x01\x1a\xab\x01\n\tmail.body\x12;one of content (with text or html) and template is required\x1a\x61has(this.template) || (has(this.content) && (this.content.text != \'\' || this.content.html != \'\'))B\x06\n\x04\x62ody\"5\n\x10SendMailResponse\x12\x0f\n\x07mail_id\x18\x01 \x01(\t\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"O\n\x10SendMailsRequest\x12;\n\x05mails\x18\x01 \x03(\x0b\x32\".tradewind.mail.v1.SendMailRequestB\x08\xbaH\x05\x92\x01\x02\x10@\"G\n\x11SendMailsResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.tradewind.mail.v1.SendMailResult\"j\n\x0eSendMailResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07mail_id\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"?\n\x0eGetMailRequest\x12-\n\x07mail_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"8\n\x0fGetMailResponse\x12%\n\x04mail\x18\x01 \x01(\x0b\x32\x17.tradewind.mail.v1.Mail\"\xd9\x02\n\tMailStats\x12\x34\n\tdimension\x18\x01 \x01(\x0e\x32!.tradewind.mail.v1.StatsDimension\x12\r\n\x05value\x18\x02 \x01(\t\x12.\n\x06period\x18\x03 \x01(\x0e\x32\x1e.tradewind.mail.v1.StatsPeriod\x12\x30\n\x0cperiod_start\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06queued\x18\x05 \x01(\x04\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x04\x12\x11\n\tdelivered\x18\x07 \x01(\x04\x12\x10\n\x08\x64\x65\x66\x65rred\x18\x08 \x01(\x04\x12\x0f\n\x07\x62ounced\x18\t \x01(\x04\x12\x0f\n\x07\x65xpired\x18\n \x01(\x04\x12\x17\n\x0foutcome_unknown\x18\x0b \x01(\x04\x12\r\n\x05opens\x18\x0c \x01(\x04\x12\x14\n\x0cunique_opens\x18\r \x01(\x04\"\x86\x02\n\x13GetMailStatsRequest\x12>\n\tdimension\x18\x01 \x01(\x0e\x32!.tradewind.mail.v1.StatsDimensionB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x05value\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfd\x01\x12\x38\n\x06period\x18\x03 \x01(\x0e\x32\x1e.tradewind.mail.v1.StatsPeriodB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x14GetMailStatsResponse\x12+\n\x05stats\x18\x01 \x03(\x0b\x32\x1c.tradewind.mail.v1.MailStats\"\xaa\x01\n\x15WatchMailStatsRequest\x12>\n\tdimension\x18\x01 \x01(\x0e\x32!.tradewind.mail.v1.StatsDimensionB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x05value\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfd\x01\x12\x38\n\x06period\x18\x03 \x01(\x0e\x32\x1e.tradewind.mail.v1.StatsPeriodB\x08\xbaH\x05\x82\x01\x02\x10\x01\"s\n\x16WatchMailStatsResponse\x12+\n\x05stats\x18\x01 \x03(\x0b\x32\x1c.tradewind.mail.v1.MailStats\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x1a\n\x12reconnect_after_ms\x18\x03 \x01(\r*q\n\x0bStatsPeriod\x12\x1c\n\x18STATS_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13STATS_PERIOD_MINUTE\x10\x01\x12\x15\n\x11STATS_PERIOD_HOUR\x10\x02\x12\x14\n\x10STATS_PERIOD_DAY\x10\x03*\xc1\x01\n\x0eStatsDimension\x12\x1f\n\x1bSTATS_DIMENSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16STATS_DIMENSION_TENANT\x10\x01\x12\x1a\n\x16STATS_DIMENSION_STREAM\x10\x02\x12\x1c\n\x18STATS_DIMENSION_CAMPAIGN\x10\x03\x12\x1c\n\x18STATS_DIMENSION_TEMPLATE\x10\x04\x12\x1a\n\x16STATS_DIMENSION_DOMAIN\x10\x05\x32\xda\x03\n\x0bMailService\x12S\n\x08SendMail\x12\".tradewind.mail.v1.SendMailRequest\x1a#.tradewind.mail.v1.SendMailResponse\x12Z\n\tSendMails\x12#.tradewind.mail.v1.SendMailsRequest\x1a$.tradewind.mail.v1.SendMailsResponse(\x01\x30\x01\x12P\n\x07GetMail\x12!.tradewind.mail.v1.GetMailRequest\x1a\".tradewind.mail.v1.GetMailResponse\x12_\n\x0cGetMailStats\x12&.tradewind.mail.v1.GetMailStatsRequest\x1a\'.tradewind.mail.v1.GetMailStatsResponse\x12g\n\x0eWatchMailStats\x12(.tradewind.mail.v1.WatchMailStatsRequest\x1a).tradewind.mail.v1.WatchMailStatsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tradewind/mail/v1/mail_service.proto\x12\x11tradewind.mail.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1ctradewind/mail/v1/mail.proto\"\xae\x05\n\x0fSendMailRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x06stream\x18\x02 \x01(\x0e\x32\x1d.tradewind.mail.v1.MailStreamB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04\x66rom\x18\x03 \x01(\x0b\x32\x1a.tradewind.mail.v1.Mailbox\x12.\n\x02to\x18\x04 \x01(\x0b\x32\x1a.tradewind.mail.v1.MailboxB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\x07\x63ontent\x18\x05 \x01(\x0b\x32\x1e.tradewind.mail.v1.MailContentH\x00\x12\x36\n\x08template\x18\x06 \x01(\x0b\x32\".tradewind.mail.v1.TemplateContentH\x00\x12\x19\n\x08\x63\x61mpaign\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x13\n\x0btrack_opens\x18\x08 \x01(\x08\x12_\n\nattributes\x18\t \x03(\x0b\x32\x32.tradewind.mail.v1.SendMailRequest.AttributesEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01(@*\x05r\x03(\x80\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:\xb2\x01\xbaH\xae\x01\x1a\xab\x01\n\tmail.body\x12;one of content (with text or html) and template is required\x1a\x61has(this.template) || (has(this.content) && (this.content.text != \'\' || this.content.html != \'\'))B\x06\n\x04\x62ody\"5\n\x10SendMailResponse\x12\x0f\n\x07mail_id\x18\x01 \x01(\t\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"T\n\x10SendMailsRequest\x12@\n\x05mails\x18\x01 \x03(\x0b\x32\".tradewind.mail.v1.SendMailRequestB\r\xbaH\n\x92\x01\x07\x10@\"\x03\xd8\x01\x03\"G\n\x11SendMailsResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.tradewind.mail.v1.SendMailResult\"j\n\x0eSendMailResult\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07mail_id\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"?\n\x0eGetMailRequest\x12-\n\x07mail_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"8\n\x0fGetMailResponse\x12%\n\x04mail\x18\x01 \x01(\x0b\x32\x17.tradewind.mail.v1.Mail\"\xd9\x02\n\tMailStats\x12\x34\n\tdimension\x18\x01 \x01(\x0e\x32!.tradewind.mail.v1.StatsDimension\x12\r\n\x05value\x18\x02 \x01(\t\x12.\n\x06period\x18\x03 \x01(\x0e\x32\x1e.tradewind.mail.v1.StatsPeriod\x12\x30\n\x0cperiod_start\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06queued\x18\x05 \x01(\x04\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x04\x12\x11\n\tdelivered\x18\x07 \x01(\x04\x12\x10\n\x08\x64\x65\x66\x65rred\x18\x08 \x01(\x04\x12\x0f\n\x07\x62ounced\x18\t \x01(\x04\x12\x0f\n\x07\x65xpired\x18\n \x01(\x04\x12\x17\n\x0foutcome_unknown\x18\x0b \x01(\x04\x12\r\n\x05opens\x18\x0c \x01(\x04\x12\x14\n\x0cunique_opens\x18\r \x01(\x04\"\x86\x02\n\x13GetMailStatsRequest\x12>\n\tdimension\x18\x01 \x01(\x0e\x32!.tradewind.mail.v1.StatsDimensionB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x05value\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfd\x01\x12\x38\n\x06period\x18\x03 \x01(\x0e\x32\x1e.tradewind.mail.v1.StatsPeriodB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x14GetMailStatsResponse\x12+\n\x05stats\x18\x01 \x03(\x0b\x32\x1c.tradewind.mail.v1.MailStats\"\xaa\x01\n\x15WatchMailStatsRequest\x12>\n\tdimension\x18\x01 \x01(\x0e\x32!.tradewind.mail.v1.StatsDimensionB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x05value\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xfd\x01\x12\x38\n\x06period\x18\x03 \x01(\x0e\x32\x1e.tradewind.mail.v1.StatsPeriodB\x08\xbaH\x05\x82\x01\x02\x10\x01\"s\n\x16WatchMailStatsResponse\x12+\n\x05stats\x18\x01 \x03(\x0b\x32\x1c.tradewind.mail.v1.MailStats\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x1a\n\x12reconnect_after_ms\x18\x03 \x01(\r*q\n\x0bStatsPeriod\x12\x1c\n\x18STATS_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13STATS_PERIOD_MINUTE\x10\x01\x12\x15\n\x11STATS_PERIOD_HOUR\x10\x02\x12\x14\n\x10STATS_PERIOD_DAY\x10\x03*\xc1\x01\n\x0eStatsDimension\x12\x1f\n\x1bSTATS_DIMENSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16STATS_DIMENSION_TENANT\x10\x01\x12\x1a\n\x16STATS_DIMENSION_STREAM\x10\x02\x12\x1c\n\x18STATS_DIMENSION_CAMPAIGN\x10\x03\x12\x1c\n\x18STATS_DIMENSION_TEMPLATE\x10\x04\x12\x1a\n\x16STATS_DIMENSION_DOMAIN\x10\x05\x32\xda\x03\n\x0bMailService\x12S\n\x08SendMail\x12\".tradewind.mail.v1.SendMailRequest\x1a#.tradewind.mail.v1.SendMailResponse\x12Z\n\tSendMails\x12#.tradewind.mail.v1.SendMailsRequest\x1a$.tradewind.mail.v1.SendMailsResponse(\x01\x30\x01\x12P\n\x07GetMail\x12!.tradewind.mail.v1.GetMailRequest\x1a\".tradewind.mail.v1.GetMailResponse\x12_\n\x0cGetMailStats\x12&.tradewind.mail.v1.GetMailStatsRequest\x1a\'.tradewind.mail.v1.GetMailStatsResponse\x12g\n\x0eWatchMailStats\x12(.tradewind.mail.v1.WatchMailStatsRequest\x1a).tradewind.mail.v1.WatchMailStatsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,7 +50,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDMAILREQUEST']._loaded_options = None
   _globals['_SENDMAILREQUEST']._serialized_options = b'\272H\256\001\032\253\001\n\tmail.body\022;one of content (with text or html) and template is required\032ahas(this.template) || (has(this.content) && (this.content.text != \'\' || this.content.html != \'\'))'
   _globals['_SENDMAILSREQUEST'].fields_by_name['mails']._loaded_options = None
-  _globals['_SENDMAILSREQUEST'].fields_by_name['mails']._serialized_options = b'\272H\005\222\001\002\020@'
+  _globals['_SENDMAILSREQUEST'].fields_by_name['mails']._serialized_options = b'\272H\n\222\001\007\020@\"\003\330\001\003'
   _globals['_GETMAILREQUEST'].fields_by_name['mail_id']._loaded_options = None
   _globals['_GETMAILREQUEST'].fields_by_name['mail_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_GETMAILSTATSREQUEST'].fields_by_name['dimension']._loaded_options = None
@@ -65,10 +65,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHMAILSTATSREQUEST'].fields_by_name['value']._serialized_options = b'\272H\005r\003\030\375\001'
   _globals['_WATCHMAILSTATSREQUEST'].fields_by_name['period']._loaded_options = None
   _globals['_WATCHMAILSTATSREQUEST'].fields_by_name['period']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_STATSPERIOD']._serialized_start=2277
-  _globals['_STATSPERIOD']._serialized_end=2390
-  _globals['_STATSDIMENSION']._serialized_start=2393
-  _globals['_STATSDIMENSION']._serialized_end=2586
+  _globals['_STATSPERIOD']._serialized_start=2282
+  _globals['_STATSPERIOD']._serialized_end=2395
+  _globals['_STATSDIMENSION']._serialized_start=2398
+  _globals['_STATSDIMENSION']._serialized_end=2591
   _globals['_SENDMAILREQUEST']._serialized_start=177
   _globals['_SENDMAILREQUEST']._serialized_end=863
   _globals['_SENDMAILREQUEST_ATTRIBUTESENTRY']._serialized_start=625
@@ -76,25 +76,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDMAILRESPONSE']._serialized_start=865
   _globals['_SENDMAILRESPONSE']._serialized_end=918
   _globals['_SENDMAILSREQUEST']._serialized_start=920
-  _globals['_SENDMAILSREQUEST']._serialized_end=999
-  _globals['_SENDMAILSRESPONSE']._serialized_start=1001
-  _globals['_SENDMAILSRESPONSE']._serialized_end=1072
-  _globals['_SENDMAILRESULT']._serialized_start=1074
-  _globals['_SENDMAILRESULT']._serialized_end=1180
-  _globals['_GETMAILREQUEST']._serialized_start=1182
-  _globals['_GETMAILREQUEST']._serialized_end=1245
-  _globals['_GETMAILRESPONSE']._serialized_start=1247
-  _globals['_GETMAILRESPONSE']._serialized_end=1303
-  _globals['_MAILSTATS']._serialized_start=1306
-  _globals['_MAILSTATS']._serialized_end=1651
-  _globals['_GETMAILSTATSREQUEST']._serialized_start=1654
-  _globals['_GETMAILSTATSREQUEST']._serialized_end=1916
-  _globals['_GETMAILSTATSRESPONSE']._serialized_start=1918
-  _globals['_GETMAILSTATSRESPONSE']._serialized_end=1985
-  _globals['_WATCHMAILSTATSREQUEST']._serialized_start=1988
-  _globals['_WATCHMAILSTATSREQUEST']._serialized_end=2158
-  _globals['_WATCHMAILSTATSRESPONSE']._serialized_start=2160
-  _globals['_WATCHMAILSTATSRESPONSE']._serialized_end=2275
-  _globals['_MAILSERVICE']._serialized_start=2589
-  _globals['_MAILSERVICE']._serialized_end=3063
+  _globals['_SENDMAILSREQUEST']._serialized_end=1004
+  _globals['_SENDMAILSRESPONSE']._serialized_start=1006
+  _globals['_SENDMAILSRESPONSE']._serialized_end=1077
+  _globals['_SENDMAILRESULT']._serialized_start=1079
+  _globals['_SENDMAILRESULT']._serialized_end=1185
+  _globals['_GETMAILREQUEST']._serialized_start=1187
+  _globals['_GETMAILREQUEST']._serialized_end=1250
+  _globals['_GETMAILRESPONSE']._serialized_start=1252
+  _globals['_GETMAILRESPONSE']._serialized_end=1308
+  _globals['_MAILSTATS']._serialized_start=1311
+  _globals['_MAILSTATS']._serialized_end=1656
+  _globals['_GETMAILSTATSREQUEST']._serialized_start=1659
+  _globals['_GETMAILSTATSREQUEST']._serialized_end=1921
+  _globals['_GETMAILSTATSRESPONSE']._serialized_start=1923
+  _globals['_GETMAILSTATSRESPONSE']._serialized_end=1990
+  _globals['_WATCHMAILSTATSREQUEST']._serialized_start=1993
+  _globals['_WATCHMAILSTATSREQUEST']._serialized_end=2163
+  _globals['_WATCHMAILSTATSRESPONSE']._serialized_start=2165
+  _globals['_WATCHMAILSTATSRESPONSE']._serialized_end=2280
+  _globals['_MAILSERVICE']._serialized_start=2594
+  _globals['_MAILSERVICE']._serialized_end=3068
 # @@protoc_insertion_point(module_scope)

@@ -202,7 +202,7 @@ class SendMailsRequest(_message.Message):
     MAILS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def mails(self) -> _containers.RepeatedCompositeFieldContainer[Global___SendMailRequest]:
-        """At most 64 a frame."""
+        """At most 64 a frame. Each is judged on its own: one that breaks a rule is answered with its error and ends nothing."""
 
     def __init__(
         self,
