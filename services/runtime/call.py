@@ -40,7 +40,7 @@ EXEMPT: Final = "service"
 class Call:
     """One call: who makes it, until when, and in which trace. Handlers get it as their second argument."""
 
-    __slots__ = ("_deadline", "_limiter", "_loop", "_span", "caller", "draining", "expired", "method")
+    __slots__ = ("_deadline", "_limiter", "_loop", "_ours", "_span", "caller", "draining", "expired", "method")
 
     def __init__(
         self,
@@ -48,16 +48,18 @@ class Call:
         method: str,
         draining: asyncio.Event,
         deadline: float | None,
+        ours: bool,
         span: Span,
         limiter: RateLimiter,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Describe a call; ``deadline`` in the loop's time, None for a stream without one."""
+        """Describe a call; ``deadline`` in the loop's time, None for a stream without one; ``ours`` when grpc does not enforce it."""
         self.caller = caller
         self.method = method
         self.draining = draining
         self.expired = False
         self._deadline = deadline
+        self._ours = ours
         self._span = span
         self._limiter = limiter
         self._loop = loop
@@ -80,7 +82,7 @@ class Call:
 
     def expire_with(self, task: asyncio.Task[Any] | None) -> asyncio.TimerHandle | None:
         """Cancel ``task`` when the deadline passes, so that a call past it does no further work. For the runtime."""
-        if self._deadline is None or task is None:
+        if not self._ours or self._deadline is None or task is None:
             return None
         return self._loop.call_at(self._deadline, self._expire, task)
 

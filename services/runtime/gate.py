@@ -45,18 +45,20 @@ class Gate:
                 authorization = value
             elif key == trace.KEY:
                 traceparent = value
-        deadline = self._deadline(context, streams)
+        deadline, ours = self._deadline(context, streams)
+        if traceparent is not None and trace.parse(traceparent) is None:
+            traceparent = None
         if roles is PUBLIC:
             caller, span = ANONYMOUS, NO_SPAN
         else:
             if self.refusing:
                 raise Refused("DRAINING", "the server is draining; connect again")
             caller = self._authenticator.authenticate(authorization)
-            authorise(roles, caller.roles)
             if EXEMPT not in caller.roles:
                 wait = self._limiter.take((caller.tenant, caller.subject))
                 if wait:
                     raise Refused("RATE_LIMITED", "the caller sends faster than its limit", retry_after=wait)
+            authorise(roles, caller.roles)
             if self._inside[streams] >= self._room[streams]:
                 raise Refused("OVERLOADED", "the server holds as much work as it allows itself")
             span = self.telemetry.root(method[1:], traceparent, "server")
@@ -68,7 +70,7 @@ class Gate:
                 span.set("tradewind.tenant", caller.tenant)
                 traceparent = span.traceparent
         self._inside[streams] += 1
-        call = Call(caller, method, self.draining, deadline, span, self._limiter, self._loop)
+        call = Call(caller, method, self.draining, deadline, ours, span, self._limiter, self._loop)
         # Each call runs in a task of its own, so there is nothing to set back.
         calls.current.set(call)
         if traceparent is not None:
@@ -89,12 +91,15 @@ class Gate:
         """Give how many streams and how many unary calls are inside."""
         return tuple(self._inside.values())
 
-    def _deadline(self, context: Any, streams: bool) -> float | None:
+    def _deadline(self, context: Any, streams: bool) -> tuple[float | None, bool]:
+        """Give the deadline in the loop's time, and whether it is ours to enforce: grpc cancels at the client's own."""
         remaining: float | None = context.time_remaining()
         if streams:
-            return None if remaining is None else self._loop.time() + remaining
+            return (None if remaining is None else self._loop.time() + remaining), False
         if remaining is None:
-            remaining = self._deadline_default
-        elif remaining <= 0:
+            return self._loop.time() + self._deadline_default, True
+        if remaining <= 0:
             raise Refused("DEADLINE_EXCEEDED", "the deadline had passed when the call arrived")
-        return self._loop.time() + min(remaining, self._deadline_max)
+        if remaining > self._deadline_max:
+            return self._loop.time() + self._deadline_max, True
+        return self._loop.time() + remaining, False

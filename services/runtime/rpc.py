@@ -76,10 +76,10 @@ class Rpc:
             return _encode(await self._handler(request, call))
         except asyncio.CancelledError:
             code = "CANCELLED"
-            if call is None or not call.expired:
-                raise
-            code = failure = "DEADLINE_EXCEEDED"
-            await self._expire(context)
+            if call is not None and not call.remaining():
+                code = failure = "DEADLINE_EXCEEDED"
+                if call.expired:
+                    await self._expire(context)
             raise
         except Exception as error:
             status = status_of(error)
