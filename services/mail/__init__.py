@@ -1,0 +1,1 @@
+"""Mail: people are written to. A mail is one list of events; delivery is commands that add to it."""
