@@ -1,0 +1,117 @@
+"""What goes over the wire: a MIME message (RFC 5322, RFC 2045) of lines that every server takes.
+
+Bodies are always 7-bit (quoted-printable where needed), so no server's lack of 8BITMIME can matter. The header is folded and encoded
+by the standard library; the bodies are encoded by ``binascii``, which is ten times as fast as the library's own way.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+
+from services.mail.domain import Mailbox
+
+CRLF = b"\r\n"
+LONGEST_LINE = 78
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+class BadAddress(Exception):
+    """An address that cannot stand in a header; the text does not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a message is made of. ``mail_id`` makes the Message-ID, so that every attempt sends the very same message."""
+
+    mail_id: str
+    sender: Mailbox
+    recipient: Mailbox
+    subject: str
+    text: str
+    html: str
+    at_us: int
+    bulk: bool = False
+
+
+def build(letter: Letter) -> bytes:
+    """Write the message, lines ended by CRLF.
+
+    Raises:
+        BadAddress: sender or recipient cannot stand in a header.
+    """
+    message = EmailMessage(policy=SMTP)
+    message["From"] = _address(letter.sender)
+    message["To"] = _address(letter.recipient)
+    message["Subject"] = one_line(letter.subject)
+    message["Date"] = format_datetime(datetime.fromtimestamp(letter.at_us // 1_000_000, UTC))
+    message["Message-ID"] = message_id(letter.mail_id, letter.sender.address)
+    # RFC 3834: nobody's holiday notice need answer a machine.
+    message["Auto-Submitted"] = "auto-generated"
+    if letter.bulk:
+        message["Precedence"] = "bulk"
+    message["MIME-Version"] = "1.0"
+    head = message.as_bytes().rstrip(CRLF) + CRLF
+    parts = [part("text/plain", letter.text)] if letter.text or not letter.html else []
+    if letter.html:
+        parts.append(part("text/html", letter.html))
+    if len(parts) == 1:
+        return head + parts[0]
+    boundary = _boundary(letter.mail_id, parts)
+    lines = [head, b'Content-Type: multipart/alternative; boundary="%s"' % boundary, CRLF, CRLF]
+    for each in parts:
+        lines += [b"--", boundary, CRLF, each]
+    return b"".join([*lines, b"--", boundary, b"--", CRLF])
+
+
+def message_id(mail_id: str, sender: str) -> str:
+    """Give the Message-ID of a mail: the same for every attempt."""
+    return f"<{mail_id}@{sender.rpartition('@')[2]}>"
+
+
+def one_line(text: str) -> str:
+    """Make one line of a text, without control characters, so that it cannot begin a header of its own."""
+    return _UNSAFE.sub(" ", text).strip()
+
+
+def part(content_type: str, text: str) -> bytes:
+    """Write one body with its header, ended by CRLF."""
+    lines = _LINE_END.split(text)
+    if lines[-1] == "":
+        lines.pop()
+    data = "\r\n".join([*lines, ""]).encode("utf-8", "replace")
+    if data.isascii() and max(map(len, lines), default=0) <= LONGEST_LINE and b"\x00" not in data:
+        encoding = b"7bit"
+    else:
+        encoding = b"quoted-printable"
+        data = binascii.b2a_qp(data, istext=True)
+    header = b'Content-Type: %s; charset="utf-8"\r\nContent-Transfer-Encoding: %s\r\n\r\n' % (
+        content_type.encode(),
+        encoding,
+    )
+    return header + data
+
+
+def _address(mailbox: Mailbox) -> Address:
+    try:
+        return Address(display_name=one_line(mailbox.name), addr_spec=mailbox.address)
+    except (ValueError, IndexError):
+        raise BadAddress("an address cannot stand in a header") from None
+
+
+def _boundary(mail_id: str, parts: list[bytes]) -> bytes:
+    """Make a boundary that no part contains; the same for every attempt."""
+    salt = 0
+    while True:
+        boundary = b"=_" + hashlib.sha256(f"{mail_id}/{salt}".encode()).hexdigest()[:32].encode()
+        if not any(boundary in each for each in parts):
+            return boundary
+        salt += 1
