@@ -73,6 +73,46 @@ ORDER_STATE_CANCELLED: OrderState.ValueType  # 9
 """Called off by customer, shop or a timeout. Stock and money are given back. Final once `settled`."""
 Global___OrderState: _TypeAlias = OrderState  # noqa: Y015
 
+class _OrderStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OrderStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORDER_STEP_UNSPECIFIED: _OrderStep.ValueType  # 0
+    """Never sent."""
+    ORDER_STEP_RESERVE_STOCK: _OrderStep.ValueType  # 1
+    """Units are held in stock."""
+    ORDER_STEP_AUTHORIZE_PAYMENT: _OrderStep.ValueType  # 2
+    """The gateway is asked to authorise."""
+    ORDER_STEP_SELL_STOCK: _OrderStep.ValueType  # 3
+    """Held units are sold."""
+    ORDER_STEP_CAPTURE_PAYMENT: _OrderStep.ValueType  # 4
+    """The gateway is asked to capture."""
+    ORDER_STEP_RELEASE_STOCK: _OrderStep.ValueType  # 5
+    """Units are given back."""
+    ORDER_STEP_VOID_PAYMENT: _OrderStep.ValueType  # 6
+    """The gateway is asked to void."""
+
+class OrderStep(_OrderStep, metaclass=_OrderStepEnumTypeWrapper):
+    """A step of the saga: an effect outside the order's own log."""
+
+ORDER_STEP_UNSPECIFIED: OrderStep.ValueType  # 0
+"""Never sent."""
+ORDER_STEP_RESERVE_STOCK: OrderStep.ValueType  # 1
+"""Units are held in stock."""
+ORDER_STEP_AUTHORIZE_PAYMENT: OrderStep.ValueType  # 2
+"""The gateway is asked to authorise."""
+ORDER_STEP_SELL_STOCK: OrderStep.ValueType  # 3
+"""Held units are sold."""
+ORDER_STEP_CAPTURE_PAYMENT: OrderStep.ValueType  # 4
+"""The gateway is asked to capture."""
+ORDER_STEP_RELEASE_STOCK: OrderStep.ValueType  # 5
+"""Units are given back."""
+ORDER_STEP_VOID_PAYMENT: OrderStep.ValueType  # 6
+"""The gateway is asked to void."""
+Global___OrderStep: _TypeAlias = OrderStep  # noqa: Y015
+
 class _PaymentStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -311,6 +351,7 @@ class OrderEvent(_message.Message):
     PAYMENT_VOIDED_FIELD_NUMBER: _builtins.int
     STOCK_RELEASED_FIELD_NUMBER: _builtins.int
     SETTLED_FIELD_NUMBER: _builtins.int
+    STEP_DELAYED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1, 2, 3, … without a hole, ever."""
     actor_id: _builtins.str
@@ -393,6 +434,10 @@ class OrderEvent(_message.Message):
     def settled(self) -> Global___OrderSettled:
         """Nothing of a rejected or cancelled order is reserved or authorised any more."""
 
+    @_builtins.property
+    def step_delayed(self) -> Global___OrderStepDelayed:
+        """A step could not be done now; the saga does it again later."""
+
     def __init__(
         self,
         *,
@@ -418,12 +463,13 @@ class OrderEvent(_message.Message):
         payment_voided: Global___PaymentVoided | None = ...,
         stock_released: Global___OrderStockReleased | None = ...,
         settled: Global___OrderSettled | None = ...,
+        step_delayed: Global___OrderStepDelayed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "completed", b"completed", "confirmed", b"confirmed", "delivered", b"delivered", "dispatched", b"dispatched", "event", b"event", "event_time", b"event_time", "payment_authorization_requested", b"payment_authorization_requested", "payment_authorized", b"payment_authorized", "payment_capture_requested", b"payment_capture_requested", "payment_captured", b"payment_captured", "payment_void_requested", b"payment_void_requested", "payment_voided", b"payment_voided", "placed", b"placed", "rejected", b"rejected", "settled", b"settled", "stock_released", b"stock_released", "stock_reservation_requested", b"stock_reservation_requested", "stock_reserved", b"stock_reserved"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "completed", b"completed", "confirmed", b"confirmed", "delivered", b"delivered", "dispatched", b"dispatched", "event", b"event", "event_time", b"event_time", "payment_authorization_requested", b"payment_authorization_requested", "payment_authorized", b"payment_authorized", "payment_capture_requested", b"payment_capture_requested", "payment_captured", b"payment_captured", "payment_void_requested", b"payment_void_requested", "payment_voided", b"payment_voided", "placed", b"placed", "rejected", b"rejected", "settled", b"settled", "step_delayed", b"step_delayed", "stock_released", b"stock_released", "stock_reservation_requested", b"stock_reservation_requested", "stock_reserved", b"stock_reserved"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "actor_id", b"actor_id", "cancelled", b"cancelled", "completed", b"completed", "confirmed", b"confirmed", "delivered", b"delivered", "dispatched", b"dispatched", "event", b"event", "event_time", b"event_time", "payment_authorization_requested", b"payment_authorization_requested", "payment_authorized", b"payment_authorized", "payment_capture_requested", b"payment_capture_requested", "payment_captured", b"payment_captured", "payment_void_requested", b"payment_void_requested", "payment_voided", b"payment_voided", "placed", b"placed", "rejected", b"rejected", "settled", b"settled", "state_after", b"state_after", "stock_released", b"stock_released", "stock_reservation_requested", b"stock_reservation_requested", "stock_reserved", b"stock_reserved", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "actor_id", b"actor_id", "cancelled", b"cancelled", "completed", b"completed", "confirmed", b"confirmed", "delivered", b"delivered", "dispatched", b"dispatched", "event", b"event", "event_time", b"event_time", "payment_authorization_requested", b"payment_authorization_requested", "payment_authorized", b"payment_authorized", "payment_capture_requested", b"payment_capture_requested", "payment_captured", b"payment_captured", "payment_void_requested", b"payment_void_requested", "payment_voided", b"payment_voided", "placed", b"placed", "rejected", b"rejected", "settled", b"settled", "state_after", b"state_after", "step_delayed", b"step_delayed", "stock_released", b"stock_released", "stock_reservation_requested", b"stock_reservation_requested", "stock_reserved", b"stock_reserved", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["placed", "stock_reservation_requested", "stock_reserved", "payment_authorization_requested", "payment_authorized", "confirmed", "accepted", "dispatched", "delivered", "payment_capture_requested", "payment_captured", "completed", "rejected", "cancelled", "payment_void_requested", "payment_voided", "stock_released", "settled"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["placed", "stock_reservation_requested", "stock_reserved", "payment_authorization_requested", "payment_authorized", "confirmed", "accepted", "dispatched", "delivered", "payment_capture_requested", "payment_captured", "completed", "rejected", "cancelled", "payment_void_requested", "payment_voided", "stock_released", "settled", "step_delayed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -463,6 +509,7 @@ class OrderPlaced(_message.Message):
     CONTACT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """The buyer."""
     shop_id: _builtins.str
@@ -471,6 +518,8 @@ class OrderPlaced(_message.Message):
     """The gateway's token of the payer's method."""
     location: _builtins.str
     """Where the stock is."""
+    order_id: _builtins.str
+    """The order's id, as the payment's key and later events carry it."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
         """What is bought, with prices and titles."""
@@ -498,10 +547,11 @@ class OrderPlaced(_message.Message):
         contact: Global___Contact | None = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         location: _builtins.str = ...,
+        order_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "contact", b"contact", "customer_id", b"customer_id", "lines", b"lines", "location", b"location", "payment_method", b"payment_method", "shop_id", b"shop_id", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "contact", b"contact", "customer_id", b"customer_id", "lines", b"lines", "location", b"location", "order_id", b"order_id", "payment_method", b"payment_method", "shop_id", b"shop_id", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -513,16 +563,59 @@ class StockReservationRequested(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SKUS_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """1 when the order is placed; one more each time a reservation ran out before it could be sold."""
+    @_builtins.property
+    def skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items whose reservation ran out; empty means all of the order's."""
+
     def __init__(
         self,
+        *,
+        attempt: _builtins.int = ...,
+        skus: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "skus", b"skus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StockReservationRequested: _TypeAlias = StockReservationRequested  # noqa: Y015
+
+@_typing.final
+class OrderStepDelayed(_message.Message):
+    """A step could not be done now: its outcome is unknown, or what it needs cannot be reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    RETRY_TIME_FIELD_NUMBER: _builtins.int
+    step: Global___OrderStep.ValueType
+    """Which step."""
+    tries: _builtins.int
+    """How often in a row it was delayed, this time included."""
+    @_builtins.property
+    def retry_time(self) -> _timestamp_pb2.Timestamp:
+        """When the saga does it again."""
+
+    def __init__(
+        self,
+        *,
+        step: Global___OrderStep.ValueType = ...,
+        tries: _builtins.int = ...,
+        retry_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time", "step", b"step", "tries", b"tries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderStepDelayed: _TypeAlias = OrderStepDelayed  # noqa: Y015
 
 @_typing.final
 class OrderStockReserved(_message.Message):

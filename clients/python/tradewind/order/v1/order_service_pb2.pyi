@@ -364,7 +364,9 @@ class PlaceOrdersRequest(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlaceOrderRequest]:
-        """At most 64 a frame."""
+        """At most 64 a frame; more end the stream. Each is judged by the rules of PlaceOrderRequest on its own, so one that breaks
+        them is answered with its error and the stream goes on.
+        """
 
     def __init__(
         self,

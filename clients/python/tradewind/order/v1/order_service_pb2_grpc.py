@@ -153,7 +153,7 @@ class OrderServiceServicer:
     def PlaceOrder(self, request, context):
         """Places an order: answered once it cannot be lost. Stock and payment follow by themselves; watch the order to see them.
         The same request id again answers the order as it was first answered and changes nothing. FAILED_PRECONDITION with UNKNOWN_ITEM where a line
-        has no price and the shop no such item; INVALID_ARGUMENT with CURRENCY_MISMATCH.
+        has no price and the shop no such item; INVALID_ARGUMENT with CURRENCY_MISMATCH, or where the total is zero or beyond 64 bits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,7 @@ class OrderServiceStub:
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.PlaceOrderRequest, _order_service_pb2.PlaceOrderResponse]
     """Places an order: answered once it cannot be lost. Stock and payment follow by themselves; watch the order to see them.
     The same request id again answers the order as it was first answered and changes nothing. FAILED_PRECONDITION with UNKNOWN_ITEM where a line
-    has no price and the shop no such item; INVALID_ARGUMENT with CURRENCY_MISMATCH.
+    has no price and the shop no such item; INVALID_ARGUMENT with CURRENCY_MISMATCH, or where the total is zero or beyond 64 bits.
     """
     PlaceOrders: _grpc.StreamStreamMultiCallable[_order_service_pb2.PlaceOrdersRequest, _order_service_pb2.PlaceOrdersResponse]
     """Places many orders: each is answered on its own, in any order; refused ones with their status. The server reads no further while
@@ -103,7 +103,7 @@ class OrderServiceAsyncStub(OrderServiceStub):
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.PlaceOrderRequest, _order_service_pb2.PlaceOrderResponse]  # type: ignore[assignment]
     """Places an order: answered once it cannot be lost. Stock and payment follow by themselves; watch the order to see them.
     The same request id again answers the order as it was first answered and changes nothing. FAILED_PRECONDITION with UNKNOWN_ITEM where a line
-    has no price and the shop no such item; INVALID_ARGUMENT with CURRENCY_MISMATCH.
+    has no price and the shop no such item; INVALID_ARGUMENT with CURRENCY_MISMATCH, or where the total is zero or beyond 64 bits.
     """
     PlaceOrders: _aio.StreamStreamMultiCallable[_order_service_pb2.PlaceOrdersRequest, _order_service_pb2.PlaceOrdersResponse]  # type: ignore[assignment]
     """Places many orders: each is answered on its own, in any order; refused ones with their status. The server reads no further while
@@ -180,7 +180,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_order_service_pb2.PlaceOrderResponse, _abc.Awaitable[_order_service_pb2.PlaceOrderResponse]]:
         """Places an order: answered once it cannot be lost. Stock and payment follow by themselves; watch the order to see them.
         The same request id again answers the order as it was first answered and changes nothing. FAILED_PRECONDITION with UNKNOWN_ITEM where a line
-        has no price and the shop no such item; INVALID_ARGUMENT with CURRENCY_MISMATCH.
+        has no price and the shop no such item; INVALID_ARGUMENT with CURRENCY_MISMATCH, or where the total is zero or beyond 64 bits.
         """
 
     @_abc_1.abstractmethod

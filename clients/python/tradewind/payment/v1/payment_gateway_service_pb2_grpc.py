@@ -32,6 +32,11 @@ class PaymentGatewayServiceStub:
     that was applied answers the same again, however often it is called; so a step whose answer was lost is
     repeated under the same key or asked for by LookUpPayment, and never tried under a new one.
 
+    Late steps: a gateway need not remember keys it never applied. An authorisation still under way inside the gateway may be
+    applied after a void of its key was answered NOT_FOUND; so Order believes such an answer only when the deadline of its
+    last possible AuthorizePayment has passed, and asks again before that. A gateway applies nothing later than 30 seconds
+    after the deadline of the call that asked for it.
+
     Status codes of every rpc: UNAUTHENTICATED, PERMISSION_DENIED; UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL leave the
     outcome unknown (Order then looks the payment up); FAILED_PRECONDITION with reason PAYMENT_DECLINED is a final no.
     """
@@ -75,6 +80,11 @@ class PaymentGatewayServiceServicer:
     Idempotency: every step names the payment by `payment_key`, chosen by Order from the order id alone. A step
     that was applied answers the same again, however often it is called; so a step whose answer was lost is
     repeated under the same key or asked for by LookUpPayment, and never tried under a new one.
+
+    Late steps: a gateway need not remember keys it never applied. An authorisation still under way inside the gateway may be
+    applied after a void of its key was answered NOT_FOUND; so Order believes such an answer only when the deadline of its
+    last possible AuthorizePayment has passed, and asks again before that. A gateway applies nothing later than 30 seconds
+    after the deadline of the call that asked for it.
 
     Status codes of every rpc: UNAUTHENTICATED, PERMISSION_DENIED; UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL leave the
     outcome unknown (Order then looks the payment up); FAILED_PRECONDITION with reason PAYMENT_DECLINED is a final no.
@@ -162,6 +172,11 @@ class PaymentGatewayService:
     Idempotency: every step names the payment by `payment_key`, chosen by Order from the order id alone. A step
     that was applied answers the same again, however often it is called; so a step whose answer was lost is
     repeated under the same key or asked for by LookUpPayment, and never tried under a new one.
+
+    Late steps: a gateway need not remember keys it never applied. An authorisation still under way inside the gateway may be
+    applied after a void of its key was answered NOT_FOUND; so Order believes such an answer only when the deadline of its
+    last possible AuthorizePayment has passed, and asks again before that. A gateway applies nothing later than 30 seconds
+    after the deadline of the call that asked for it.
 
     Status codes of every rpc: UNAUTHENTICATED, PERMISSION_DENIED; UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL leave the
     outcome unknown (Order then looks the payment up); FAILED_PRECONDITION with reason PAYMENT_DECLINED is a final no.
