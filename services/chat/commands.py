@@ -1,0 +1,127 @@
+"""From checked requests to domain commands, each with the name (request id and fingerprint) that makes repeating it harmless."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from tradewind.chat.v1 import chat_service_pb2 as pb
+
+from services.chat import domain, wire
+from services.chat.access import Actor
+from services.ledger.decider import Request
+from services.ledger.ids import AggregateId, derive_id, fingerprint
+
+KIND: Final = "conversation"
+MAX_CONTENT_BYTES: Final = 40 * 1024
+"""A message within the contract's rules is smaller; more is only what this release does not know."""
+MAX_IDS_BYTES: Final = 512 * 1024
+"""What one event may hold of user ids, so that it fits into a message of the log."""
+
+
+def now_us() -> int:
+    """Give the time in microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+def aggregate_of(actor: Actor, conversation_id: str) -> AggregateId:
+    """Name a conversation of the actor's tenant."""
+    return AggregateId(actor.tenant, KIND, conversation_id)
+
+
+def create(
+    request: pb.CreateConversationRequest, actor: Actor, at_us: int, traceparent: str | None
+) -> tuple[AggregateId, domain.CreateConversation, Request]:
+    """Turn a request to begin a conversation into its command, and name the conversation. Raises domain.Refused."""
+    kind = wire.kind_of(request.kind)
+    ids = (
+        tuple(request.member_ids) if actor.is_service else (actor.user_id, *_without(request.member_ids, actor.user_id))
+    )
+    _check_ids(ids, "member_ids")
+    if kind is domain.Kind.DIRECT:
+        if len(ids) != 2:
+            raise domain.Refused(
+                "INVALID_FIELD", "a direct conversation is between two different people", field="member_ids"
+            )
+        conversation_id = domain.direct_id(actor.tenant, *ids)
+        members = tuple((user_id, domain.Role.OWNER) for user_id in ids)
+    else:
+        if not ids:
+            raise domain.Refused("INVALID_FIELD", "somebody must own the group", field="member_ids")
+        conversation_id = _derived(request.request_id, actor)
+        owner = (ids[0], domain.Role.OWNER)
+        members = (owner, *((user_id, domain.Role.MEMBER) for user_id in ids[1:]))
+    command = domain.CreateConversation(
+        at_us,
+        actor.user_id,
+        kind,
+        members,
+        request.title,
+        dict(request.attributes),
+        meets_existing=kind is domain.Kind.DIRECT,
+        acting_service=actor.acting_service,
+    )
+    return aggregate_of(actor, conversation_id), command, _named(request, actor, traceparent)
+
+
+def add(
+    request: pb.AddMembersRequest, actor: Actor, at_us: int, traceparent: str | None
+) -> tuple[domain.AddMembers, Request]:
+    """Turn a request to add members into its command. Raises domain.Refused."""
+    _check_ids(tuple(request.user_ids), "user_ids")
+    command = domain.AddMembers(at_us, actor.user_id, tuple(request.user_ids), actor.oversees, actor.acting_service)
+    return command, _named(request, actor, traceparent)
+
+
+def remove(
+    request: pb.RemoveMembersRequest, actor: Actor, at_us: int, traceparent: str | None
+) -> tuple[domain.RemoveMembers, Request]:
+    """Turn a request to remove members into its command. Raises domain.Refused."""
+    _check_ids(tuple(request.user_ids), "user_ids")
+    command = domain.RemoveMembers(at_us, actor.user_id, tuple(request.user_ids), actor.oversees, actor.acting_service)
+    return command, _named(request, actor, traceparent)
+
+
+def send(
+    request: pb.SendMessageRequest, actor: Actor, at_us: int, traceparent: str | None
+) -> tuple[domain.SendMessage, Request]:
+    """Turn a request to say something into its command. Raises domain.Refused."""
+    said = request.content
+    if not said.text and not said.attributes:
+        raise domain.Refused("INVALID_FIELD", "a message without attributes needs a text", field="content.text")
+    content = said.SerializeToString(deterministic=True)
+    if len(content) > MAX_CONTENT_BYTES:
+        raise domain.Refused("INVALID_FIELD", f"a message is at most {MAX_CONTENT_BYTES} bytes", field="content")
+    user_id = actor.user_id
+    return (
+        domain.SendMessage(at_us, user_id, content, tuple(said.reply_to), actor.oversees, actor.acting_service),
+        Request(request.request_id, fingerprint(content, user_id), traceparent),
+    )
+
+
+def _named(
+    request: pb.CreateConversationRequest | pb.AddMembersRequest | pb.RemoveMembersRequest,
+    actor: Actor,
+    traceparent: str | None,
+) -> Request:
+    content = request.SerializeToString(deterministic=True)
+    return Request(request.request_id, fingerprint(type(request).__name__, content, actor.user_id), traceparent)
+
+
+def _derived(request_id: str, actor: Actor) -> str:
+    try:
+        return derive_id(request_id, actor.tenant, actor.user_id, KIND)
+    except ValueError:
+        raise domain.Refused(
+            "INVALID_FIELD", "the request id must be a UUID of version 7", field="request_id"
+        ) from None
+
+
+def _without(ids: Iterable[str], user_id: str) -> tuple[str, ...]:
+    return tuple(other for other in ids if other != user_id)
+
+
+def _check_ids(ids: tuple[str, ...], name: str) -> None:
+    if sum(len(user_id.encode()) + 16 for user_id in ids) > MAX_IDS_BYTES:
+        raise domain.Refused("INVALID_FIELD", "the user ids are too long in all", field=name)

@@ -1,0 +1,28 @@
+"""Settings of the Chat service, beside those of every service: same environment prefix, same file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.runtime.config import RuntimeSettings, Seconds
+
+
+class ChatSettings(RuntimeSettings):
+    """What Chat can be told."""
+
+    store_file: Path = Path("chat.db")
+    """The SQLite file that remembers conversations."""
+    stream_unanswered: int = Field(1024, ge=1, le=65_536)
+    """Sends of one stream that may be unanswered before its next frame is read."""
+    stream_subscriptions: int = Field(1000, ge=1)
+    """Conversations that one stream may hear at a time."""
+    stream_frame_bytes: int = Field(512 * 1024, ge=16 * 1024, le=3 * 1024 * 1024)
+    """A frame takes no further deliveries once it holds so much; clients take 4 MiB by default."""
+    drain_answers: Seconds = 1.0
+    """When the server drains, a stream waits so long for the answers to its sends before it ends."""
+    reconnect_spread: Seconds = 3.0
+    """Clients of a draining server are told to come back after a random time up to this."""
+    order_events: bool = True
+    """Open the conversations of orders: consume Order's log. Off where no Order service is deployed."""

@@ -1,0 +1,209 @@
+"""Converse: sends and subscriptions to many conversations over one stream. Chat's hot path.
+
+Two loops a stream and no task a message. The reader takes frames in and hands their sends to the ledger, whose futures put the
+answers on a list and raise one flag. The writer waits for that flag, which the subscriptions raise too, and sends all that is there in
+one frame: answers of some forty bytes and deliveries as the ledger has joined them, shared by all readers. A client that does not
+read stops its writer; the answers it does not fetch count as unanswered, which in turn stops its reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+
+from tradewind.chat.v1 import chat_service_pb2 as pb
+
+from services.chat import commands, domain, frames, wire
+from services.chat.access import actor_of
+from services.chat.config import ChatSettings
+from services.chat.subscriptions import Subscription, arrived_in_order, subscribe
+from services.chat.watch import going_away, told_of_drain
+from services.ledger.cursor import Frame
+from services.ledger.decider import Receipt
+from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
+from services.runtime.call import Call
+from services.runtime.errors import status_of
+
+_KNOWN_AGGREGATES = 1024
+
+
+class Converse:
+    """One stream."""
+
+    def __init__(self, ledger: Ledger, call: Call, settings: ChatSettings) -> None:
+        """Serve one call."""
+        self._ledger = ledger
+        self._call = call
+        self._settings = settings
+        self._actor = actor_of(call.caller)
+        self._watcher = ledger.watcher(frames.wrap)
+        self._flag = self._watcher.flag
+        self._subscriptions: dict[AggregateId, Subscription] = {}
+        self._aggregates: dict[str, AggregateId] = {}
+        self._answers: list[bytes] = []
+        self._waiting: deque[Frame] = deque()
+        self._unanswered = 0
+        self._room = asyncio.Event()
+
+    async def serve(self, requests: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[bytes]:
+        """Give the stream's frames. Raises Refused (INVALID_FIELD) for a frame that breaks a field rule."""
+        reader = asyncio.create_task(self._read(requests))
+        reader.add_done_callback(lambda _: self._flag.set())
+        try:
+            async with told_of_drain(self._call, self._watcher):
+                while not self._call.draining.is_set() and not self._is_over(reader):
+                    frame = await self._next_frame()
+                    if frame:
+                        yield frame
+                if self._is_over(reader):
+                    reader.result()  # a frame that breaks a rule ends the stream here
+                else:
+                    reader.cancel()
+                    yield await self._farewell()
+        finally:
+            reader.cancel()
+            await asyncio.wait((reader,))
+
+    def _is_over(self, reader: asyncio.Task[None]) -> bool:
+        """Tell whether nothing more will come: the client is done or at fault, and has all its answers."""
+        if not reader.done():
+            return False
+        if reader.exception() is not None:
+            return not self._answers
+        return not (self._unanswered or self._subscriptions)
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    async def _read(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
+        async for request in requests:
+            await self._admitted(len(request.sends) or 1)
+            for unsubscribe in request.unsubscribe:
+                self._drop(self._aggregate(unsubscribe.conversation_id))
+            for wanted in request.subscribe:
+                await self._subscribe(wanted)
+            if request.sends:
+                self._send(request.sends)
+            while self._unanswered >= self._settings.stream_unanswered:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _admitted(self, count: int) -> None:
+        """Wait until the caller's rate allows so much; a stream is slowed where a call would be refused."""
+        wait = self._call.admit(count)
+        while wait > 0:
+            await asyncio.sleep(wait)
+            wait = self._call.admit(count)
+
+    def _send(self, sends: Iterable[pb.SendMessageRequest]) -> None:
+        at_us = commands.now_us()
+        traceparent = self._call.traceparent
+        submit = self._ledger.submit
+        subject = self._actor.user_id
+        for said in sends:
+            self._unanswered += 1
+            request_id = said.request_id
+            try:
+                sender = said.sender_id
+                actor = actor_of(self._call.caller, sender) if sender and sender != subject else self._actor
+                command, named = commands.send(said, actor, at_us, traceparent)
+                future = submit(self._aggregate(said.conversation_id), command, named)
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is this send's answer)
+                self._answer(frames.refusal(request_id, status_of(error)))
+            else:
+                future.add_done_callback(partial(self._settled, request_id, at_us))
+
+    def _settled(self, request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> None:
+        if future.cancelled():
+            # Only a ledger that closes under us does that; the client sends again elsewhere.
+            error = domain.Refused("DRAINING", "the server is draining; connect again")
+            self._answer(frames.refusal(request_id, status_of(error)))
+        elif (failure := future.exception()) is not None:
+            self._answer(frames.refusal(request_id, status_of(failure)))
+        else:
+            receipt = future.result()
+            if receipt.replayed:
+                at_us = wire.time_of(receipt.payloads[0])
+            self._answer(frames.send_result(request_id, receipt.first_version, at_us))
+
+    def _answer(self, encoded: bytes) -> None:
+        self._answers.append(encoded)
+        self._flag.set()
+
+    async def _subscribe(self, wanted: pb.Subscribe) -> None:
+        aggregate = self._aggregate(wanted.conversation_id)
+        self._drop(aggregate)
+        try:
+            if len(self._subscriptions) >= self._settings.stream_subscriptions:
+                raise domain.Refused("OVERLOADED", "the stream hears as many conversations as it may")
+            place = await subscribe(self._ledger, self._watcher, aggregate, self._actor, wanted.after_version)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is this subscription's answer)
+            self._unanswered += 1
+            self._answer(frames.ended(wanted.conversation_id, status_of(error)))
+        else:
+            self._subscriptions[aggregate] = place
+
+    def _drop(self, aggregate: AggregateId) -> None:
+        self._subscriptions.pop(aggregate, None)
+        self._watcher.remove(aggregate)
+
+    def _aggregate(self, conversation_id: str) -> AggregateId:
+        known = self._aggregates.get(conversation_id)
+        if known is None:
+            if len(self._aggregates) >= _KNOWN_AGGREGATES:
+                self._aggregates.clear()
+            known = self._aggregates[conversation_id] = commands.aggregate_of(self._actor, conversation_id)
+        return known
+
+    # --- out --------------------------------------------------------------------------------------
+
+    async def _next_frame(self) -> bytes:
+        """Wait until something is there and give it, up to the size of a frame; empty where only the flag was raised."""
+        if not self._waiting:
+            # Nothing may be awaited between this look and the wait, which lowers the flag.
+            ready = self._watcher.ready if not self._answers else self._watcher.collect
+            self._waiting.extend(await ready())
+        parts = self._take_answers()
+        size = sum(map(len, parts))
+        while self._waiting and size < self._settings.stream_frame_bytes:
+            data = await self._deliver(self._waiting.popleft())
+            parts.append(data)
+            size += len(data)
+        return b"".join(parts)
+
+    def _take_answers(self) -> list[bytes]:
+        answers, self._answers = self._answers, []
+        if answers:
+            self._unanswered -= len(answers)
+            self._room.set()
+        return answers
+
+    async def _deliver(self, frame: Frame) -> bytes:
+        place = self._subscriptions.get(frame.aggregate)
+        if place is None or not await arrived_in_order(place, frame, self._watcher):
+            return b""
+        if place.passes(frame):
+            return frame.data
+        (delivery,) = pb.ConverseResponse.FromString(frame.data).deliveries
+        last = await place.last_allowed(frame, delivery.events, self._ledger)
+        if last == frame.last:
+            return frame.data
+        if self._subscriptions.get(frame.aggregate) is place:
+            self._drop(frame.aggregate)
+        allowed = pb.Delivery(conversation_id=delivery.conversation_id)
+        allowed.events.extend(event for event in delivery.events if event.version <= last)
+        answer = pb.ConverseResponse(deliveries=[allowed] if allowed.events else [])
+        return answer.SerializeToString() + frames.ended(frame.aggregate.id, status_of(domain.not_a_member()))
+
+    async def _farewell(self) -> bytes:
+        """Give the last frame of a draining server: the answers that come soon, and when to come back."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_answers):
+                while len(self._answers) < self._unanswered:
+                    self._flag.clear()
+                    await self._flag.wait()
+        goodbye = pb.ConverseResponse(going_away=going_away(self._settings))
+        return b"".join((*self._take_answers(), goodbye.SerializeToString()))

@@ -1,0 +1,27 @@
+"""Who may call what of Chat, before any conversation is looked at: one row an rpc."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.runtime.policy import Policy
+
+_EVERYBODY: Final = frozenset({"customer", "shop", "courier", "service", "admin"})
+
+POLICY: Final[Policy] = {
+    "/tradewind.chat.v1.ChatService/CreateConversation": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/GetConversation": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/ListConversations": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/AddMembers": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/RemoveMembers": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/SendMessage": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/ListMessages": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/Watch": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/Converse": _EVERYBODY,
+}
+
+OVERSEERS: Final = frozenset({"admin", "service"})
+"""Roles that see every conversation of their tenant and change any group's members."""
+
+SPEAKS_FOR_OTHERS: Final = "service"
+"""The role that may send in a member's name; it is recorded as acting service."""

@@ -1,0 +1,72 @@
+"""What goes over the wire: the hand-made encodings are protobuf's own, byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_service_pb2 as pb
+
+from services.chat import domain, wire
+from services.chat.frames import delivery, send_result
+from services.chat.varint import read_varint, varint
+
+times = st.integers(0, 4_000_000_000_000_000)
+versions = st.integers(1, 2**64 - 1)
+texts = st.text(max_size=300)
+
+
+@given(versions, times, texts, st.sampled_from(("", "mailer")), texts, st.lists(versions, max_size=3, unique=True))
+def test_a_message_is_encoded_as_protobuf_does(
+    version: int, at_us: int, actor: str, acting: str, text: str, reply_to: list[int]
+) -> None:
+    content = chat_pb2.MessageContent(text=text, reply_to=reply_to, attributes={"b": "2", "a": "1"})
+    event = domain.MessageSent(at_us, actor or "ada", acting, wire.content_bytes(content))
+    theirs = chat_pb2.ConversationEvent(
+        version=version,
+        event_time=wire.timestamp(at_us),
+        actor_id=actor or "ada",
+        acting_service=acting,
+        message=content,
+    )
+    assert wire.encode(event, version) == theirs.SerializeToString(deterministic=True)
+    assert wire.decode(wire.encode(event, version)) == event
+    assert wire.time_of(wire.encode(event, version)) == at_us
+
+
+@given(texts.filter(bool), versions, times)
+def test_a_result_is_encoded_as_protobuf_does(request_id: str, version: int, at_us: int) -> None:
+    theirs = pb.ConverseResponse()
+    theirs.results.add(request_id=request_id, version=version, send_time=wire.timestamp(at_us))
+    assert send_result(request_id, version, at_us) == theirs.SerializeToString()
+
+
+@given(st.lists(versions, min_size=1, max_size=5))
+def test_a_delivery_is_wrapped_as_protobuf_does(numbers: list[int]) -> None:
+    events = [chat_pb2.ConversationEvent(version=number, actor_id="ada") for number in numbers]
+    run = pb.WatchResponse(events=events).SerializeToString()
+    theirs = pb.ConverseResponse(deliveries=[pb.Delivery(conversation_id="c-1", events=events)])
+    assert delivery("c-1", run) == theirs.SerializeToString()
+
+
+@given(versions)
+def test_varints_come_back(number: int) -> None:
+    assert read_varint(varint(number), 0) == (number, len(varint(number)))
+
+
+def test_a_system_message_shows_its_code_and_nobody_as_sender() -> None:
+    event = domain.SystemMessagePosted(5, "", "order.confirmed", "Confirmed.", {"order_id": "7"})
+    shown = wire.message(wire.encode(event, 3))
+    assert shown is not None
+    assert (shown.version, shown.sender_id, shown.content.text) == (3, "", "Confirmed.")
+    assert dict(shown.content.attributes) == {"order_id": "7", "code": "order.confirmed"}
+
+
+def test_membership_is_no_message() -> None:
+    assert wire.message(wire.encode(domain.MembersRemoved(5, "ada", "", ("bob",)), 2)) is None
+
+
+def test_an_event_of_a_later_release_is_refused_rather_than_misread() -> None:
+    with pytest.raises(ValueError, match="does not know"):
+        wire.decode(chat_pb2.ConversationEvent(version=1).SerializeToString())
