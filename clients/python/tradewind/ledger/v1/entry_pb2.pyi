@@ -180,6 +180,7 @@ class SettleRequest(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
+    FIRST_VERSION_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """Kind of the aggregate."""
     tenant: _builtins.str
@@ -188,6 +189,8 @@ class SettleRequest(_message.Message):
     """Id of the aggregate."""
     seq: _builtins.int
     """Log sequence of the entry."""
+    first_version: _builtins.int
+    """First version of the entry."""
     def __init__(
         self,
         *,
@@ -195,10 +198,11 @@ class SettleRequest(_message.Message):
         tenant: _builtins.str = ...,
         id: _builtins.str = ...,
         seq: _builtins.int = ...,
+        first_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "seq", b"seq", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_version", b"first_version", "id", b"id", "kind", b"kind", "seq", b"seq", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,6 +246,7 @@ class ScanRequest(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_KEY_FIELD_NUMBER: _builtins.int
+    BEFORE_SEQ_FIELD_NUMBER: _builtins.int
     after_seq: _builtins.int
     """Entries above this log sequence are wanted."""
     partition: _builtins.int
@@ -250,6 +255,8 @@ class ScanRequest(_message.Message):
     """At most so many."""
     after_key: _builtins.str
     """Continues after the last aggregate of the page before; empty for the first page."""
+    before_seq: _builtins.int
+    """Entries below this log sequence are wanted: those of earlier lives of the log."""
     def __init__(
         self,
         *,
@@ -257,10 +264,11 @@ class ScanRequest(_message.Message):
         partition: _builtins.int = ...,
         limit: _builtins.int = ...,
         after_key: _builtins.str = ...,
+        before_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_key", b"after_key", "after_seq", b"after_seq", "limit", b"limit", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_key", b"after_key", "after_seq", b"after_seq", "before_seq", b"before_seq", "limit", b"limit", "partition", b"partition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

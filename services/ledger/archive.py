@@ -1,0 +1,160 @@
+"""The port to the store: what the ledger asks of SQLite, ScyllaDB or Apache Cassandra.
+
+All writes are idempotent upserts in which the higher log sequence wins, in any order and any number of times. Nothing above an
+aggregate's head is ever answered. Adapters: `sqlite.SqliteArchive`. One contract suite runs on every adapter: `tests/contract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far an aggregate is wholly stored.
+
+    Attributes:
+        version: of its last event.
+        seq: log sequence of its last entry.
+        newest_request_ms: time of the newest request id ever applied to it, so that a newer id needs no look-up.
+    """
+
+    version: int
+    seq: int
+    newest_request_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """One entry as stored: its first version, its log sequence, the `tradewind.ledger.v1.Entry` bytes."""
+
+    first_version: int
+    seq: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a read model.
+
+    Attributes:
+        table: which read model.
+        partition: what is read together; begins with the tenant.
+        key: place in the partition; sorts bytewise.
+        value: what is kept; None deletes.
+        seq: the higher one wins; the ledger sets it for rows that come with events.
+    """
+
+    table: str
+    partition: str
+    key: str
+    value: bytes | None
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state at a version; counts only if the entry that ends at that version has this sequence."""
+
+    version: int
+    seq: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """All that one entry writes: the entry itself, its request ids, its read-model rows, and then the head."""
+
+    key: str
+    entry: StoredEntry
+    head: Head
+    request_ids: Sequence[bytes] = ()
+    rows: Sequence[Row] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load reads: the head, the snapshot if it counts, and the entries after it (or all), oldest first."""
+
+    head: Head | None
+    snapshot: Snapshot | None
+    entries: Sequence[StoredEntry]
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a consumer is: everything at or below `seq` of life `epoch` of the source's log is taken."""
+
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A page of a scan: (key, entry) pairs, and where to go on; None at the end."""
+
+    entries: Sequence[tuple[str, StoredEntry]] = field(default=())
+    next_key: str | None = None
+
+
+class Archive(Protocol):
+    """The store. Every method raises `errors.StoreUnavailable` where the store cannot do it now."""
+
+    async def close(self) -> None:
+        """Finishes what is queued and lets go of the store."""
+
+    async def epoch(self, service: str) -> int | None:
+        """The registered life of a service's log; None where none ever was."""
+
+    async def register_epoch(self, service: str, epoch: int, expected: int | None) -> int:
+        """Registers a new life if the registered one is still `expected`; answers the one registered afterwards."""
+
+    async def newest_seq(self) -> int:
+        """The highest log sequence of any stored entry; 0 where there is none."""
+
+    async def store(self, write: Write) -> None:
+        """Stores one entry: rows and ids first, then the head. Many callers' writes share one transaction."""
+
+    async def load(self, key: str) -> Loaded:
+        """Reads an aggregate: at most some thousand entries; `complete` is False where more follow (read on with `entries`)."""
+
+    async def head(self, key: str) -> Head | None:
+        """Reads an aggregate's head."""
+
+    async def entries(
+        self, key: str, *, after: int = 0, before: int | None = None, limit: int
+    ) -> Sequence[StoredEntry]:
+        """Reads entries at or below the head.
+
+        Oldest first from the entry that holds version `after + 1` on; with `before`: newest first from the entry that holds
+        version `before - 1` back. At most `limit` entries, at least one where there is any.
+        """
+
+    async def find_request(self, key: str, request_id: bytes) -> StoredEntry | None:
+        """The entry, at or below the head, that may carry a request id; a hint that the caller verifies."""
+
+    async def put_snapshot(self, key: str, snapshot: Snapshot) -> None:
+        """Keeps a snapshot of the stored prefix."""
+
+    async def row(self, table: str, partition: str, key: str) -> Row | None:
+        """Reads one row of a read model."""
+
+    async def rows(
+        self, table: str, partition: str, *, after: str | None = None, limit: int, descending: bool = False
+    ) -> Sequence[Row]:
+        """Reads a page of a partition in order of key, from beyond `after`."""
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        """Upserts rows; the higher `seq` wins."""
+
+    async def position(self, role: str, source: str, partition: int) -> Position | None:
+        """Where a consumer is, as last kept."""
+
+    async def put_position(self, role: str, source: str, partition: int, position: Position) -> None:
+        """Keeps where a consumer is; never goes back."""
+
+    async def scan(self, *, after_seq: int, after_key: str, limit: int) -> Scanned:
+        """Entries above a log sequence, aggregate by aggregate in order of key, each aggregate's oldest first and whole."""

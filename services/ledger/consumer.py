@@ -1,0 +1,196 @@
+"""Consuming a service's log: one durable per role and partition, only what is stored, at least once, in order per aggregate.
+
+A handler that fails is tried again with growing pauses; after bounded tries the event goes to the dead letters with its reason and
+the rest flows on. An outage (an error with `retry_after`) is no fault of the event: it is waited out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from tradewind.ledger.v1 import entry_pb2
+
+from services.ledger import entries
+from services.ledger.archive import Archive, Position
+from services.ledger.deadletters import DeadLetters
+from services.ledger.decider import Delivered
+from services.ledger.desk import Desk
+from services.ledger.engine import Tracer
+from services.ledger.errors import LedgerError, LogUnavailable
+from services.ledger.feed import Feed
+from services.ledger.ids import AggregateId
+from services.ledger.log import aggregate_of, stream_name, subject_filter
+from services.ledger.stored import StoredEntries
+
+Handler = Callable[[Delivered], Awaitable[None]]
+
+_ANNOUNCED_WITHIN = 1.0
+_TRIES = 5
+_CRASHES = 12
+_HANDLER_TIMEOUT = 60.0
+_KEEP_POSITION = 2.0
+_log = structlog.get_logger(__name__)
+
+
+class Consumer:
+    """One role's consumer of one partition of one life of a log.
+
+    Args:
+        role: names the durable, its position and its dead letters.
+        source: whose log.
+        handle: takes an entry's events; must be idempotent.
+    """
+
+    def __init__(
+        self, nats: Client, archive: Archive, letters: DeadLetters, tracer: Tracer, desk: Desk, stored: StoredEntries,
+        *, role: str, source: str, epoch: int, partition: int, handle: Handler,
+    ) -> None:  # fmt: skip
+        self._archive, self._letters, self._tracer, self._desk, self._stored = archive, letters, tracer, desk, stored
+        self.role, self.source, self.epoch, self.partition = role, source, epoch, partition
+        self._handle = handle
+        self._feed = Feed(
+            nats, stream_name(source, epoch), f"{role}-{partition}", subject_filter(source, epoch, partition),
+            key=lambda message: message.subject, take=self._take,
+        )  # fmt: skip
+
+    async def run(self) -> None:
+        """Takes first what earlier lives of the log left, then this one's events, until cancelled."""
+        await self._patiently(self._catch_up)
+        keeper = asyncio.create_task(self._keep_position(), name=f"position-{self.role}-{self.partition}")
+        try:
+            await self._feed.run()
+        finally:
+            keeper.cancel()
+
+    async def hand_over(self, letter: entry_pb2.DeadLetter) -> None:
+        """Hands a dead letter to the handler, once.
+
+        Raises:
+            Exception: whatever the handler raises.
+        """
+        aggregate = AggregateId(letter.tenant, letter.kind, letter.id)
+        events = entries.recorded(entries.parse(letter.entry))
+        await self._call(Delivered(aggregate, letter.seq, events, letter.tries))
+
+    async def _take(self, message: Msg) -> bool:
+        seq = message.metadata.sequence.stream
+        tries = (message.metadata.num_delivered or 1) - 1
+        entry = entries.parse(message.data)
+        if not entry.events:
+            return True  # it only opened an aggregate in a new life of the log
+        aggregate = aggregate_of(message.subject)
+        age = time.time() - message.metadata.timestamp.timestamp()
+        announced = await self._stored.wait(seq, _ANNOUNCED_WITHIN - max(0.0, age))
+        if not announced and not await self._settle(aggregate, int(entry.first_version), seq):
+            return True  # void: nobody may act on it
+        await self._hand(Delivered(aggregate, seq, entries.recorded(entry), tries), message.data)
+        return True
+
+    async def _settle(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
+        """Asks the owner until it answers: True where the entry is stored, False where it is void."""
+        wait = 0.05
+        while True:
+            try:
+                return await self._desk.settle(aggregate, first_version, seq)
+            except LedgerError as error:
+                _log.warning("settle_waits", role=self.role, source=self.source, reason=error.reason)
+                await asyncio.sleep(wait)
+                wait = min(2.0, wait * 2)
+
+    async def _hand(self, delivered: Delivered, data: bytes) -> None:
+        """Tries until it is taken, or given up and kept as a dead letter."""
+        failures, wait = 0, 0.05
+        reason = "CRASHED"
+        while failures < _TRIES and delivered.tries < _CRASHES:
+            try:
+                await self._call(delivered)
+                return
+            except Exception as error:  # noqa: BLE001 - whatever a handler does, the rest must flow on
+                outage = getattr(error, "retry_after", None) is not None
+                reason = getattr(error, "reason", "") or type(error).__name__
+                failures += 0 if outage else 1
+                _log.warning(
+                    "event_not_taken", role=self.role, source=self.source, seq=delivered.seq, reason=reason, outage=outage,
+                    exc_info=not outage,
+                )  # fmt: skip
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(2.0, wait * 2)
+        await self._bury(delivered, data, failures, reason)
+
+    async def _call(self, delivered: Delivered) -> None:
+        parent = next((event.traceparent for event in delivered.events if event.traceparent), None)
+        attributes = {"ledger.role": self.role, "ledger.source": self.source, "ledger.kind": delivered.aggregate.kind}
+        with self._tracer.span(f"consume {self.role}", parent, "consumer", attributes) as span:
+            handed = Delivered(
+                delivered.aggregate, delivered.seq, delivered.events, delivered.tries, span.traceparent or parent
+            )
+            async with asyncio.timeout(_HANDLER_TIMEOUT):
+                await self._handle(handed)
+
+    async def _bury(self, delivered: Delivered, data: bytes, failures: int, reason: str) -> None:
+        aggregate = delivered.aggregate
+        letter = entry_pb2.DeadLetter(
+            role=self.role, source=self.source, kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id,
+            seq=delivered.seq, tries=delivered.tries + failures, reason=reason, at_us=time.time_ns() // 1000, entry=data,
+        )  # fmt: skip
+        wait = 0.05
+        while True:
+            try:
+                await self._letters.put(letter)
+                break
+            except LogUnavailable:
+                await asyncio.sleep(wait)
+                wait = min(2.0, wait * 2)
+        _log.error("dead_letter", role=self.role, source=self.source, seq=delivered.seq, reason=reason)
+
+    async def _catch_up(self) -> None:
+        """After a lost log: what was acknowledged in earlier lives but not yet taken, out of the owner's store."""
+        kept = await self._archive.position(self.role, self.source, self.partition)
+        if kept is not None and kept.epoch < self.epoch:
+            query = entry_pb2.ScanRequest(after_seq=kept.seq, before_seq=self.epoch, partition=self.partition)
+            while True:
+                page = await self._desk.scan(query)
+                for found in page.entries:
+                    events = entries.recorded(entries.parse(found.entry))
+                    if events:
+                        aggregate = AggregateId(found.tenant, found.kind, found.id)
+                        await self._hand(Delivered(aggregate, found.seq, events), found.entry)
+                if not page.next_key:
+                    break
+                query.after_key = page.next_key
+        if kept is None or kept.epoch < self.epoch:
+            await self._archive.put_position(
+                self.role, self.source, self.partition, Position(self.epoch, self.epoch - 1)
+            )
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        wait = 0.1
+        while True:
+            try:
+                return await step()
+            except LedgerError as error:
+                _log.warning("consumer_waits", role=self.role, source=self.source, reason=error.reason)
+                await asyncio.sleep(wait)
+                wait = min(2.0, wait * 2)
+
+    async def _keep_position(self) -> None:
+        """Keeps the place in the store too, so that a lost log loses no event for this consumer."""
+        kept = 0
+        while True:
+            await asyncio.sleep(_KEEP_POSITION)
+            try:
+                floor = await self._feed.floor()
+                if floor > kept and floor >= self.epoch:
+                    await self._archive.put_position(
+                        self.role, self.source, self.partition, Position(self.epoch, floor)
+                    )
+                    kept = floor
+            except (TimeoutError, NatsError, LedgerError) as error:
+                _log.warning("position_not_kept", role=self.role, source=self.source, error=type(error).__name__)

@@ -1,0 +1,131 @@
+"""The desk: what a log's owner does for those who consume it.
+
+Consumers hand on only what is stored. For an entry nobody announced they ask the owner to settle it (a load stores it, or finds it
+void); after a lost log they ask for what was acknowledged but not yet consumed. The owner's own consumers ask the same desk
+without the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from tradewind.ledger.v1 import entry_pb2
+
+from services.ledger.archive import Archive
+from services.ledger.errors import LedgerError, LogUnavailable, StoreUnavailable
+from services.ledger.ids import AggregateId, partition_of
+
+_PAGE = 200
+
+
+class Desk(Protocol):
+    """What consumers ask of a log's owner."""
+
+    async def settle(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
+        """Makes sure that an entry is stored; False: it is void.
+
+        Raises:
+            LedgerError: not now; ask again.
+        """
+
+    async def scan(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
+        """A page of stored entries of earlier lives.
+
+        Raises:
+            LedgerError: not now; ask again.
+        """
+
+
+class LocalDesk:
+    """The owner's side.
+
+    Args:
+        refresh: loads an aggregate, which stores what is missing.
+    """
+
+    def __init__(self, archive: Archive, refresh: Callable[[AggregateId], Awaitable[object]], partitions: int) -> None:
+        self._archive = archive
+        self._refresh = refresh
+        self._partitions = partitions
+
+    async def serve(self, nats: Client, service: str) -> None:
+        """Answers other services' questions; processes of one service share them."""
+        await nats.subscribe(f"desk.{service}.settle", queue="desk", cb=self._settle)
+        await nats.subscribe(f"desk.{service}.scan", queue="desk", cb=self._scan)
+
+    async def settle(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
+        """See `Desk.settle`."""
+        head = await self._archive.head(aggregate.key)
+        if head is None or head.seq < seq:
+            await self._refresh(aggregate)
+        page = await self._archive.entries(aggregate.key, after=first_version - 1, limit=1)
+        return bool(page) and page[0].first_version == first_version and page[0].seq == seq
+
+    async def scan(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
+        """See `Desk.scan`."""
+        scanned = await self._archive.scan(
+            after_seq=query.after_seq, after_key=query.after_key, limit=min(query.limit or _PAGE, _PAGE)
+        )
+        answer = entry_pb2.ScanResponse(next_key=scanned.next_key or "")
+        for key, entry in scanned.entries:
+            if partition_of(key, self._partitions) != query.partition or entry.seq >= query.before_seq:
+                continue
+            aggregate = AggregateId.from_key(key)
+            answer.entries.add(
+                kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id, seq=entry.seq, entry=entry.data
+            )
+        return answer
+
+    async def _settle(self, message: Msg) -> None:
+        answer = entry_pb2.SettleResponse()
+        try:
+            query = entry_pb2.SettleRequest.FromString(message.data)
+            aggregate = AggregateId(query.tenant, query.kind, query.id)
+            answer.stored = await self.settle(aggregate, query.first_version, query.seq)
+        except (LedgerError, DecodeError) as error:
+            answer.error = str(error) or type(error).__name__
+        await message.respond(answer.SerializeToString())
+
+    async def _scan(self, message: Msg) -> None:
+        try:
+            answer = await self.scan(entry_pb2.ScanRequest.FromString(message.data))
+        except (LedgerError, DecodeError) as error:
+            answer = entry_pb2.ScanResponse(error=str(error) or type(error).__name__)
+        await message.respond(answer.SerializeToString())
+
+
+class RemoteDesk:
+    """Another service's desk, over core NATS request and reply."""
+
+    def __init__(self, nats: Client, service: str) -> None:
+        self._nats = nats
+        self._service = service
+
+    async def settle(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
+        """See `Desk.settle`."""
+        query = entry_pb2.SettleRequest(
+            kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id, seq=seq, first_version=first_version
+        )
+        answer = entry_pb2.SettleResponse.FromString(await self._ask("settle", query.SerializeToString()))
+        if answer.error:
+            raise StoreUnavailable(f"{self._service} could not settle an entry: {answer.error}")
+        return answer.stored
+
+    async def scan(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
+        """See `Desk.scan`."""
+        answer = entry_pb2.ScanResponse.FromString(await self._ask("scan", query.SerializeToString()))
+        if answer.error:
+            raise StoreUnavailable(f"{self._service} could not scan its store: {answer.error}")
+        return answer
+
+    async def _ask(self, what: str, query: bytes) -> bytes:
+        try:
+            answer = await self._nats.request(f"desk.{self._service}.{what}", query, timeout=10.0)
+        except (TimeoutError, NatsError) as error:
+            raise LogUnavailable(f"{self._service} does not answer: {type(error).__name__}") from error
+        return bytes(answer.data)

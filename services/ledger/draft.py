@@ -1,0 +1,166 @@
+"""Deciding a batch: which commands are answered already, what the others write, and the entry of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tradewind.ledger.v1 import entry_pb2
+
+from services.ledger.decider import Kind, Receipt, Request
+from services.ledger.errors import DeadlineExceeded, InvalidRequestId, RequestIdReused
+from services.ledger.ids import milliseconds_of, request_bytes
+from services.ledger.loading import Standing
+from services.ledger.requests import Answered
+
+_AHEAD_MS = 24 * 3600 * 1000
+
+
+class Pending:
+    """A command that waits, with its caller's future.
+
+    Raises:
+        InvalidRequestId: the request id is no UUIDv7, or dated more than a day ahead (it would make later ids look old).
+    """
+
+    __slots__ = ("command", "fingerprint", "future", "request_id", "traceparent", "until")
+
+    def __init__(self, command: Any, request: Request, until: float) -> None:
+        try:
+            self.request_id = request_bytes(request.id)
+        except ValueError as error:
+            raise InvalidRequestId("request_id must be a UUIDv7") from error
+        if milliseconds_of(self.request_id) > time.time() * 1000 + _AHEAD_MS:
+            raise InvalidRequestId("request_id is dated more than a day ahead")
+        self.command = command
+        self.fingerprint = request.fingerprint
+        self.traceparent = request.traceparent
+        self.until = until
+        self.future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+
+
+class Refresh:
+    """A look into the log that somebody waits for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+Outcome = Receipt | Answered | Exception
+
+
+class Draft:
+    """What a batch of commands would write on top of a standing; nothing of it is true before it is stored.
+
+    Attributes:
+        state, version: after all events.
+        events: their public bytes.
+        decided: (version, event).
+        answered: (request id, what it wrote) of every command with events.
+        outcomes: every decided command with its answer; given only after the draft is stored, because it may rest on
+            events before it in the draft.
+        left_over: commands that did not fit; they go first into the next entry.
+        traceparent: of the first sampled command.
+        newest_request_ms: time of the newest request id among them.
+    """
+
+    def __init__(self, kind: Kind[Any, Any, Any], standing: Standing, most_bytes: int) -> None:
+        self._kind = kind
+        self._standing = standing
+        self._most_bytes = most_bytes
+        self.state = standing.state
+        self.version = standing.version
+        self.events: list[bytes] = []
+        self.decided: list[tuple[int, Any]] = []
+        self.answered: list[tuple[bytes, Answered]] = []
+        self.outcomes: list[tuple[Pending, Outcome]] = []
+        self.left_over: list[Pending] = []
+        self.traceparent: str | None = None
+        self.newest_request_ms = 0
+        self._commands: list[entry_pb2.Command] = []
+        self._bytes = 0
+
+    def decide(self, batch: Sequence[Pending], known: Mapping[bytes, Answered]) -> None:
+        """Decides every command in order. `known`: what memory and store hold of the batch's older request ids."""
+        now = time.monotonic()
+        here: dict[bytes, tuple[bytes, Receipt]] = {}
+        for index, pending in enumerate(batch):
+            if self._bytes >= self._most_bytes:
+                self.left_over = list(batch[index:])
+                return
+            if pending.future.done():
+                continue
+            outcome = self._outcome(pending, known, here, now)
+            self.outcomes.append((pending, outcome))
+
+    def entry(self, writer: str) -> entry_pb2.Entry:
+        """The draft as the entry to append."""
+        standing = self._standing
+        return entry_pb2.Entry(
+            first_version=standing.version + 1, base_version=standing.version, base_seq=standing.last_seq,
+            events=self.events, commands=self._commands, writer=writer,
+        )  # fmt: skip
+
+    def _outcome(
+        self, pending: Pending, known: Mapping[bytes, Answered], here: dict[bytes, tuple[bytes, Receipt]], now: float
+    ) -> Outcome:
+        request_id = pending.request_id
+        before = here.get(request_id)
+        if before is not None:
+            print_, receipt = before
+            if print_ != pending.fingerprint:
+                return RequestIdReused("this request id was used for another content")
+            return Receipt(receipt.first_version, receipt.last_version, receipt.payloads, replayed=True)
+        answered = known.get(request_id)
+        if answered is not None:
+            if answered.fingerprint != pending.fingerprint:
+                return RequestIdReused("this request id was used for another content")
+            return answered
+        if pending.until <= now:
+            return DeadlineExceeded("the deadline passed before the command was decided")
+        try:
+            return self._apply(pending, here)
+        except Exception as refusal:  # noqa: BLE001 - the domain's word, or a defect in it: this command's answer alone
+            return refusal
+
+    def _apply(self, pending: Pending, here: dict[bytes, tuple[bytes, Receipt]]) -> Receipt:
+        kind = self._kind
+        events = kind.decide(self.state, pending.command)
+        if not events:
+            return Receipt(self.version + 1, self.version, ())
+        state, version, payloads, decided = self.state, self.version, [], []
+        for event in events:
+            version += 1
+            payloads.append(kind.encode(event, version))
+            state = kind.evolve(state, event)
+            decided.append((version, event))
+        first = self.version + 1
+        self.state, self.version = state, version
+        self.events += payloads
+        self.decided += decided
+        self._bytes += sum(map(len, payloads))
+        receipt = Receipt(first, version, tuple(payloads))
+        here[pending.request_id] = (pending.fingerprint, receipt)
+        self._note(pending, first, len(payloads))
+        return receipt
+
+    def _note(self, pending: Pending, first: int, events: int) -> None:
+        request_id = pending.request_id
+        self._commands.append(
+            entry_pb2.Command(
+                request_id=request_id,
+                fingerprint=pending.fingerprint,
+                events=events,
+                traceparent=pending.traceparent or "",
+            )
+        )
+        self.answered.append((request_id, Answered(first, events, pending.fingerprint)))
+        made = milliseconds_of(request_id)
+        if made > self.newest_request_ms:
+            self.newest_request_ms = made
+        if self.traceparent is None and pending.traceparent:
+            self.traceparent = pending.traceparent

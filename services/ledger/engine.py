@@ -1,0 +1,127 @@
+"""What all aggregates of a service share: the log, the store, the limits, and who is told when an entry is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol
+
+from services.ledger.archive import Archive
+from services.ledger.ids import AggregateId
+from services.ledger.log import Log
+
+
+class Spanned(Protocol):
+    """A span: a context manager that knows its W3C traceparent (None where nothing is recorded)."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """For what happens because of it."""
+
+    def __enter__(self) -> Any:
+        """Makes it the current span."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Ends it."""
+
+
+class Tracer(Protocol):
+    """What the ledger needs of tracing; `services.runtime.telemetry.Telemetry` provides it."""
+
+    def span(
+        self,
+        name: str,
+        parent: str | None = None,
+        kind: str = "internal",
+        attributes: Mapping[str, str | int | float | bool] | None = None,
+    ) -> Spanned:
+        """A span below a W3C traceparent; does nothing where there is none."""
+
+
+class NoTracer:
+    """Records nothing; for tools and tests."""
+
+    traceparent: str | None = None
+
+    def span(
+        self,
+        name: str,
+        parent: str | None = None,
+        kind: str = "internal",
+        attributes: Mapping[str, str | int | float | bool] | None = None,
+    ) -> Spanned:
+        """See `Tracer.span`."""
+        return self
+
+    def __enter__(self) -> NoTracer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the ledger.
+
+    Attributes:
+        acknowledge_within: `D` of the protocol, seconds: a store's answer later than this after the append was sent counts
+            only once this life of the log has answered again.
+        fence_zero_within: seconds after the log was read during which an append at fence 0 counts.
+        queue: most commands that may wait on one aggregate.
+        batch: most commands in one entry.
+        entry_bytes: size at which an entry takes no further command.
+        residents: most aggregates kept in memory without a watcher.
+        snapshot_every: events between two snapshots.
+        attempts: tries of one batch against other writers.
+    """
+
+    acknowledge_within: float = 5.0
+    fence_zero_within: float = 60.0
+    queue: int = 20_000
+    batch: int = 1024
+    entry_bytes: int = 400_000
+    residents: int = 20_000
+    snapshot_every: int = 1000
+    attempts: int = 12
+
+
+@dataclass
+class Counters:
+    """What happened in this process, for metrics, benchmarks and tests."""
+
+    appends: int = 0
+    events: int = 0
+    fences_lost: int = 0
+    loads: int = 0
+    repaired: int = 0
+    look_ups: int = 0
+
+
+@dataclass
+class Engine:
+    """The shared parts.
+
+    Attributes:
+        stored: called with (aggregate, seq, version) after each entry this process stored.
+        pause: named points between the steps of a write, awaited where a test set one; None in production.
+    """
+
+    log: Log
+    archive: Archive
+    writer: str
+    tracer: Tracer
+    stored: Callable[[AggregateId, int, int], None]
+    limits: Limits = field(default_factory=Limits)
+    counters: Counters = field(default_factory=Counters)
+    pause: Callable[[str], Awaitable[None]] | None = None
+
+    async def reached(self, point: str) -> None:
+        """Marks a step between two effects; tests stop or kill the process here."""
+        if self.pause is not None:
+            await self.pause(point)

@@ -1,0 +1,148 @@
+"""Pulling from a durable consumer: bounded in flight, in order per key, kept alive while it is worked on.
+
+One pull loop per durable; messages of one key wait for each other, those of different keys do not. What is under way longer than
+a moment is reported in progress, so that only a process that died lets go of its messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+_ACK_WAIT = 5.0
+_HEARTBEAT = 1.5
+_PULL = 256
+_IDLE = 5.0
+_log = structlog.get_logger(__name__)
+
+Take = Callable[[Msg], Awaitable[bool]]
+
+
+class Feed:
+    """One durable pull consumer.
+
+    Args:
+        nats: the connection.
+        stream, durable, subject: what is pulled, under which name, filtered by which subject.
+        key: a message's key; messages of one key are handed over one after the other.
+        take: handles a message; True acknowledges it, False leaves it to be delivered again.
+        in_flight: most messages held here.
+    """
+
+    def __init__(
+        self, nats: Client, stream: str, durable: str, subject: str, key: Callable[[Msg], str], take: Take,
+        in_flight: int = 1024,
+    ) -> None:  # fmt: skip
+        self._js: JetStreamContext = nats.jetstream()
+        self._stream, self._durable, self._subject = stream, durable, subject
+        self._key, self._take = key, take
+        self._in_flight = in_flight
+        self._chains: dict[str, deque[Msg]] = {}
+        self._held: dict[int, tuple[Msg, float]] = {}
+        self._room = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscription: JetStreamContext.PullSubscription | None = None
+
+    async def run(self) -> None:
+        """Pulls until cancelled. Outages are waited out: the durable keeps the place."""
+        heartbeat = asyncio.create_task(self._keep_alive(), name=f"heartbeat-{self._durable}")
+        try:
+            await self._pull()
+        finally:
+            heartbeat.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def floor(self) -> int:
+        """Everything at or below this stream sequence is acknowledged.
+
+        Raises:
+            nats.errors.Error, asyncio.TimeoutError: it cannot be asked now.
+        """
+        info = await self._js.consumer_info(self._stream, self._durable)
+        return int(info.ack_floor.stream_seq) if info.ack_floor else 0
+
+    async def _pull(self) -> None:
+        subscription: JetStreamContext.PullSubscription | None = None
+        wait = 0.05
+        while True:
+            try:
+                if subscription is None:
+                    subscription = await self._subscribe()
+                while len(self._held) >= self._in_flight:
+                    self._room.clear()
+                    await self._room.wait()
+                for message in await subscription.fetch(min(_PULL, self._in_flight - len(self._held)), timeout=_IDLE):
+                    self._add(message)
+                wait = 0.05
+            except TimeoutError:
+                continue  # nothing came
+            except NatsError as error:
+                _log.warning("feed_interrupted", durable=self._durable, error=type(error).__name__)
+                subscription = None
+                await asyncio.sleep(wait)
+                wait = min(2.0, wait * 2)
+
+    async def _subscribe(self) -> JetStreamContext.PullSubscription:
+        config = ConsumerConfig(
+            durable_name=self._durable, filter_subject=self._subject, ack_policy=AckPolicy.EXPLICIT,
+            deliver_policy=DeliverPolicy.ALL, ack_wait=_ACK_WAIT, max_ack_pending=self._in_flight * 4,
+        )  # fmt: skip
+        await self._js.add_consumer(self._stream, config)
+        return await self._js.pull_subscribe_bind(self._durable, self._stream)
+
+    def _add(self, message: Msg) -> None:
+        seq = message.metadata.sequence.stream
+        if seq in self._held:
+            return  # delivered again while it is being worked on
+        self._held[seq] = (message, time.monotonic())
+        key = self._key(message)
+        chain = self._chains.get(key)
+        if chain is not None:
+            chain.append(message)
+            return
+        self._chains[key] = deque((message,))
+        task = asyncio.create_task(self._work(key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, key: str) -> None:
+        chain = self._chains[key]
+        try:
+            while chain:
+                message = chain[0]
+                try:
+                    if await self._take(message):
+                        await message.ack()
+                except NatsError as error:
+                    _log.warning("ack_lost", durable=self._durable, error=type(error).__name__)
+                chain.popleft()
+                self._held.pop(message.metadata.sequence.stream, None)
+                self._room.set()
+        finally:
+            for message in chain:
+                self._held.pop(message.metadata.sequence.stream, None)
+            self._chains.pop(key, None)
+            self._room.set()
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(_HEARTBEAT)
+            old = time.monotonic() - _HEARTBEAT
+            for message, since in list(self._held.values()):
+                if since > old:
+                    continue
+                try:
+                    await message.in_progress()
+                except NatsError:
+                    break  # not connected: it will be delivered again

@@ -1,0 +1,343 @@
+"""The door to the ledger: what a service holds. See `services.ledger` for the idea."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+from nats.aio.client import Client
+from tradewind.ledger.v1 import entry_pb2
+
+from services.ledger import entries
+from services.ledger.aggregate import Aggregate
+from services.ledger.archive import Archive, Row
+from services.ledger.consumer import Consumer, Handler
+from services.ledger.cursor import Watcher
+from services.ledger.deadletters import DeadLetters
+from services.ledger.decider import Delivered, Kind, Receipt, Recorded, Request, View
+from services.ledger.desk import Desk, LocalDesk, RemoteDesk
+from services.ledger.engine import Counters, Engine, Limits, Tracer
+from services.ledger.epoch import LogSettings, create_timers, newest_life, open_epoch
+from services.ledger.errors import DeadlineExceeded, LedgerError, LogUnavailable
+from services.ledger.ids import AggregateId
+from services.ledger.loading import Loader
+from services.ledger.log import Log
+from services.ledger.publisher import Publisher
+from services.ledger.ring import Wrap
+from services.ledger.stored import Announcer, StoredEntries
+from services.ledger.timers import TimerHandler, Timers
+
+_log = structlog.get_logger(__name__)
+_REPAIR = "repair"
+
+
+class Ledger:
+    """One service's ledger in one process. Made by `open`, let go by `close`."""
+
+    def __init__(
+        self, nats: Client, archive: Archive, publisher: Publisher, tracer: Tracer, settings: LogSettings, epoch: int,
+        kinds: Iterable[Kind[Any, Any, Any]], limits: Limits,
+    ) -> None:  # fmt: skip
+        self._nats, self._archive, self._publisher, self._tracer = nats, archive, publisher, tracer
+        self.settings, self.epoch = settings, epoch
+        self.writer = f"{settings.service}@{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._announcer = Announcer(nats, settings.service, epoch, self.writer)
+        self._stored = StoredEntries(self.writer, self._heard)
+        log = Log(nats, publisher, settings.service, epoch, settings.partitions)
+        self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits)
+        self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
+        self._residents: dict[AggregateId, Aggregate] = {}
+        self._desk = LocalDesk(archive, self.read, settings.partitions)
+        self._letters = DeadLetters(nats, publisher, settings.service, settings.replicas)
+        self._timers = Timers(nats, publisher, tracer, settings.service, epoch, settings.partitions)
+        self._consumers: list[Consumer] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    @classmethod
+    async def open(
+        cls, nats: Client, archive: Archive, tracer: Tracer, settings: LogSettings,
+        kinds: Iterable[Kind[Any, Any, Any]], limits: Limits | None = None,
+    ) -> Ledger:  # fmt: skip
+        """Finds or begins the current life of the log and serves it: repair, settling, announcements.
+
+        Waits for a log that cannot be reached yet.
+
+        Raises:
+            LogLost, StoreLost: an operator must recover.
+            StoreUnavailable: the archive does not answer.
+        """
+        epoch = await _when_reachable(nats, archive, settings)
+        publisher = Publisher(nats)
+        await publisher.start()
+        ledger = cls(nats, archive, publisher, tracer, settings, epoch, kinds, limits or Limits())
+        await create_timers(nats.jetstream(), settings, epoch)
+        await ledger._letters.open()
+        await ledger._stored.listen(nats, settings.service, epoch)
+        await ledger._desk.serve(nats, settings.service)
+        ledger.consume(_REPAIR, _nothing)
+        return ledger
+
+    @property
+    def counters(self) -> Counters:
+        """What happened in this process so far."""
+        return self.engine.counters
+
+    def submit(
+        self, aggregate: AggregateId, command: Any, request: Request, timeout: float = 10.0
+    ) -> asyncio.Future[Receipt]:
+        """Queues a command; the future carries its receipt, or raises as `execute` does.
+
+        Raises:
+            Overloaded: too many commands wait on this aggregate.
+            InvalidRequestId: the request id is no UUIDv7.
+            Unavailable: the process is ending.
+        """
+        if self._closing:
+            raise LogUnavailable("the process is ending")
+        return self._resident(aggregate).submit(command, request, time.monotonic() + timeout)
+
+    async def execute(self, aggregate: AggregateId, command: Any, request: Request, timeout: float = 10.0) -> Receipt:
+        """Decides a command, writes its events into log and store, and answers.
+
+        `timeout`: seconds; a command not decided by then is not decided at all.
+
+        Raises:
+            The domain's refusal.
+            RequestIdReused, InvalidRequestId, Overloaded, Contention: nothing was written.
+            LogUnavailable, StoreUnavailable, DeadlineExceeded: the outcome may be unknown; the same request id settles it.
+            HistoryGap: an operator must restore.
+        """
+        future = self.submit(aggregate, command, request, timeout)
+        try:
+            return await asyncio.wait_for(future, timeout)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the deadline passed; the outcome is unknown") from error
+
+    async def read(self, aggregate: AggregateId, *, fresh: bool = True) -> View[Any]:
+        """The aggregate as stored. With `fresh` the log is asked first whether another process wrote; while it cannot be asked, the
+        store alone answers.
+
+        Raises:
+            StoreUnavailable, HistoryGap: it cannot be read.
+        """
+        resident = self._resident(aggregate)
+        if not fresh and resident.current and resident.standing is not None:
+            return View(resident.standing.state, resident.standing.version)
+        try:
+            return await resident.refresh()
+        except LogUnavailable:
+            standing = await self._kinds[aggregate.kind][1].read_stored(aggregate)
+            return View(standing.state, standing.version)
+
+    async def read_at(self, aggregate: AggregateId, version: int) -> View[Any]:
+        """The aggregate as it was after a version.
+
+        Raises:
+            StoreUnavailable: it cannot be read.
+        """
+        return View(await self._kinds[aggregate.kind][1].state_at(aggregate, version), version)
+
+    async def history(
+        self, aggregate: AggregateId, *, after: int = 0, before: int | None = None, limit: int
+    ) -> list[Recorded]:
+        """Events after a version, oldest first; or with `before` those before it, newest first. At most `limit`.
+
+        Raises:
+            StoreUnavailable: they cannot be read.
+        """
+        found: list[Recorded] = []
+        while len(found) < limit:
+            page = await self._archive.entries(aggregate.key, after=after, before=before, limit=min(limit, 256))
+            events = [event for stored in page for event in _ordered(stored.data, newest_first=before is not None)]
+            news = [e for e in events if (e.version > after if before is None else e.version < before)]
+            if not news:
+                break
+            found += news
+            after, before = (news[-1].version, None) if before is None else (0, news[-1].version)
+        return found[:limit]
+
+    def watcher(self, wrap: Wrap | None = None) -> Watcher:
+        """A new stream's places; close it at the stream's end. See `cursor.Watcher`."""
+        return Watcher(self._resident, self._archive, wrap)
+
+    async def row(self, table: str, partition: str, key: str) -> Row | None:
+        """One row of a read model; see `Archive.row`."""
+        return await self._archive.row(table, partition, key)
+
+    async def rows(
+        self, table: str, partition: str, *, after: str | None = None, limit: int, descending: bool = False
+    ) -> Sequence[Row]:
+        """A page of a read model; see `Archive.rows`."""
+        return await self._archive.rows(table, partition, after=after, limit=limit, descending=descending)
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        """Upserts rows of a read model that a consumer keeps; see `Archive.put_rows`."""
+        await self._archive.put_rows(rows)
+
+    def consume(self, role: str, handle: Handler, source: str | None = None) -> None:
+        """Starts a durable consumer of a service's log (default: its own), in every partition; see `consumer.Consumer`."""
+        self._start(self._consume(role, source or self.settings.service, handle), f"consume-{role}")
+
+    async def arm(self, aggregate: AggregateId) -> None:
+        """Schedules what the aggregate's state waits for (`Kind.timers`).
+
+        Raises:
+            LogUnavailable, StoreUnavailable: not armed; try again.
+        """
+        view = await self.read(aggregate, fresh=False)
+        await self._timers.arm(aggregate, self._kinds[aggregate.kind][0].timers(view.state))
+
+    def on_timer(self, handle: TimerHandler) -> None:
+        """Starts handing due timers to `handle(aggregate, name)`, at least once each."""
+        self._start(self._rearm(), "rearm-timers")
+        for feed in self._timers.feeds(handle):
+            self._start(feed.run(), "timers")
+
+    async def dead_letters(self, after: int, limit: int) -> Sequence[tuple[int, entry_pb2.DeadLetter]]:
+        """Events that consumers here could not take; see `deadletters.DeadLetters.list`."""
+        return await self._letters.list(after, limit)
+
+    async def replay(self, letter_id: int) -> str | None:
+        """Hands a dead letter over once more: "" taken and removed, else the reason it failed; None where there is none.
+
+        Raises:
+            LogUnavailable: the letters cannot be read now.
+        """
+        letter = await self._letters.get(letter_id)
+        if letter is None:
+            return None
+        consumer = next((c for c in self._consumers if (c.role, c.source) == (letter.role, letter.source)), None)
+        if consumer is None:
+            return "NO_SUCH_CONSUMER"
+        try:
+            await consumer.hand_over(letter)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the operator's answer
+            return getattr(error, "reason", "") or type(error).__name__
+        await self._letters.remove(letter_id)
+        return ""
+
+    async def close(self) -> None:
+        """Stops consuming, lets what is under way end, and lets go."""
+        self._closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        under_way = [resident.task for resident in self._residents.values() if resident.task is not None]
+        if under_way:
+            await asyncio.wait(under_way, timeout=5.0)
+        await self._announcer.close()
+        await self._publisher.close()
+
+    def _resident(self, aggregate: AggregateId) -> Aggregate:
+        resident = self._residents.get(aggregate)
+        if resident is None:
+            kind, loader = self._kinds[aggregate.kind]
+            resident = Aggregate(aggregate, kind, loader, self.engine)
+            self._residents[aggregate] = resident
+            if len(self._residents) > self.engine.limits.residents:
+                self._let_go()
+        return resident
+
+    def _let_go(self) -> None:
+        """Lets go of the longest-held aggregates that nobody waits on or watches."""
+        idle = [key for key, resident in list(self._residents.items())[:512] if resident.idle]
+        for key in idle[: len(idle) // 2 + 1]:
+            del self._residents[key]
+        for key in list(self._residents)[:64]:  # those in use go to the end, so that the next look finds others
+            self._residents[key] = self._residents.pop(key)
+
+    def _was_stored(self, aggregate: AggregateId, seq: int, version: int) -> None:
+        self._stored.add(seq)
+        self._announcer.announce(aggregate, seq, version)
+
+    def _heard(self, stored: entry_pb2.Stored) -> None:
+        """Another process stored entries: what is watched here catches up, all else does so when it is next used."""
+        for entry in stored.entries:
+            resident = self._residents.get(AggregateId(entry.tenant, entry.kind, entry.id))
+            if resident is None or resident.version >= entry.version:
+                continue
+            resident.current = False
+            if resident.watchers:
+                self._start(_catch_up(resident), "catch-up")
+
+    def _start(self, work: Any, name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("task_failed", task=task.get_name(), exc_info=task.exception())
+
+    async def _consume(self, role: str, source: str, handle: Handler) -> None:
+        own = source == self.settings.service
+        epoch = self.epoch if own else await self._life_of(source)
+        desk: Desk = self._desk if own else RemoteDesk(self._nats, source)
+        stored = self._stored
+        if not own:
+            stored = StoredEntries(self.writer)
+            await stored.listen(self._nats, source, epoch)
+        for partition in range(self.settings.partitions):
+            consumer = Consumer(
+                self._nats, self._archive, self._letters, self._tracer, desk, stored,
+                role=role, source=source, epoch=epoch, partition=partition, handle=handle,
+            )  # fmt: skip
+            self._consumers.append(consumer)
+            self._start(consumer.run(), f"consume-{role}-{partition}")
+
+    async def _life_of(self, source: str) -> int:
+        wait = 0.05
+        while True:
+            try:
+                epoch = await newest_life(self._nats.jetstream(), source)
+                if epoch is not None:
+                    return epoch
+            except LogUnavailable:
+                _log.warning("source_waits", source=source)
+            await asyncio.sleep(wait)
+            wait = min(1.0, wait * 2)
+
+    async def _rearm(self) -> None:
+        """After a lost log the scheduled messages are gone: what waits for a timer is found in the store."""
+        for partition in range(self.settings.partitions):
+            after: str | None = None
+            while page := await self._archive.rows("timers", str(partition), after=after, limit=200):
+                for row in page:
+                    if row.seq < self.epoch:
+                        await self.arm(AggregateId.from_key(row.key))
+                after = page[-1].key
+
+
+async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings) -> int:
+    wait = 0.1
+    while True:
+        try:
+            return await open_epoch(nats, archive, settings)
+        except LogUnavailable as error:
+            _log.warning("log_waits", service=settings.service, reason=str(error))
+            await asyncio.sleep(wait)
+            wait = min(2.0, wait * 2)
+
+
+async def _catch_up(resident: Aggregate) -> None:
+    try:
+        await resident.refresh()
+    except LedgerError as error:
+        _log.warning("catch_up_failed", kind=resident.id.kind, reason=error.reason)
+
+
+async def _nothing(_delivered: Delivered) -> None:
+    """Repair is a consumer without a handler: that an entry is handed over means that it is stored."""
+
+
+def _ordered(data: bytes, *, newest_first: bool) -> Sequence[Recorded]:
+    events = entries.recorded(entries.parse(data))
+    return events[::-1] if newest_first else events

@@ -1,0 +1,250 @@
+"""Loading an aggregate: rule 1 of the protocol, and repair, which is nothing else.
+
+The subject's last message is read first, the store second; what the log has above the store's head is checked, stored and only
+then served. An entry continues the one whose sequence is its `base_seq`; a lower one is void and everybody skips it, a higher one
+shows a gap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+from tradewind.ledger.v1 import entry_pb2
+
+from services.ledger import entries
+from services.ledger.archive import Head, Loaded, Row, Snapshot, StoredEntry, Write
+from services.ledger.decider import Kind, no_timers
+from services.ledger.engine import Engine
+from services.ledger.errors import FenceLost, HistoryGap, LogUnavailable, StoreUnavailable
+from services.ledger.ids import AggregateId, milliseconds_of, partition_of
+from services.ledger.log import LogMessage
+
+_TRIES = 4
+
+
+@dataclass
+class Standing:
+    """An aggregate as loaded.
+
+    Attributes:
+        state, version: of the last stored event.
+        last_seq: sequence of the last valid entry; what the next one's `base_seq` is.
+        fence: the subject's last sequence, void entries included; what the next append expects.
+        read_at: monotonic time before the log was read.
+        newest_request_ms: see `archive.Head`.
+        fresh: payloads of events this load found beyond what it started from.
+    """
+
+    state: Any
+    version: int = 0
+    last_seq: int = 0
+    fence: int = 0
+    read_at: float = 0.0
+    newest_request_ms: int = 0
+    fresh: list[bytes] = field(default_factory=list)
+
+
+class Loader:
+    """Loads aggregates of one kind.
+
+    Args:
+        kind: the decider and its codecs.
+        engine: log and store.
+    """
+
+    def __init__(self, kind: Kind[Any, Any, Any], engine: Engine) -> None:
+        self._kind = kind
+        self._engine = engine
+        self._states: TypeAdapter[Any] = TypeAdapter(kind.state_type)
+
+    async def load(self, aggregate: AggregateId, known: Standing | None = None) -> Standing:
+        """Loads an aggregate, from what is known of it in memory on where that is possible.
+
+        Raises:
+            LogUnavailable, StoreUnavailable: it cannot be read now.
+            HistoryGap: the log holds it only in part, and the store not the rest.
+        """
+        refusal: Exception = HistoryGap("the log holds this aggregate only in part", kind=aggregate.kind)
+        for _ in range(_TRIES):
+            read_at = time.monotonic()
+            try:
+                found = await self._attempt(aggregate, known, read_at)
+            except (_Gap, FenceLost):
+                known = None
+                continue
+            except _Behind:
+                refusal = LogUnavailable("the log is behind the store: an operator must recover it")
+                continue
+            if time.monotonic() - read_at <= self._engine.limits.acknowledge_within:
+                self._engine.counters.loads += 1
+                return found
+            refusal = StoreUnavailable("the store answers too slowly to be believed")
+        raise refusal
+
+    async def read_stored(self, aggregate: AggregateId) -> Standing:
+        """What the store alone shows; for reads while the log is down.
+
+        Raises:
+            StoreUnavailable: it cannot be read now.
+        """
+        return await self._from_store(aggregate)
+
+    async def state_at(self, aggregate: AggregateId, version: int) -> Any:
+        """The state as of a version, folded from the first event on.
+
+        Raises:
+            StoreUnavailable: it cannot be read now.
+        """
+        state, reached = self._kind.initial(), 0
+        while reached < version:
+            page = await self._engine.archive.entries(aggregate.key, after=reached, limit=256)
+            start = reached
+            for stored in page:
+                for event in entries.recorded(entries.parse(stored.data)):
+                    if reached < event.version <= version:
+                        state = self._kind.evolve(state, self._kind.decode(event.payload))
+                        reached = event.version
+            if reached == start:
+                break
+        return state
+
+    def snapshot(self, version: int, seq: int, state: Any) -> Snapshot:
+        """A state as a snapshot."""
+        return Snapshot(version, seq, self._states.dump_json(state))
+
+    def write(
+        self, aggregate: AggregateId, seq: int, entry: entry_pb2.Entry, data: bytes, before: Any, after: Any,
+        decided: Sequence[tuple[int, Any]], newest_request_ms: int,
+    ) -> Write:  # fmt: skip
+        """All that an entry writes into the store, from what was decided (or decoded) of it."""
+        rows = list(self._kind.rows(aggregate, after, decided)) if decided else []
+        if self._kind.timers is not no_timers:
+            rows += self._timer_rows(aggregate, before, after)
+        return Write(
+            key=aggregate.key,
+            entry=StoredEntry(entry.first_version, seq, data),
+            head=Head(entries.last_version(entry), seq, newest_request_ms),
+            request_ids=[command.request_id for command in entry.commands],
+            rows=rows,
+        )
+
+    def _timer_rows(self, aggregate: AggregateId, before: Any, after: Any) -> list[Row]:
+        old, new = self._kind.timers(before), self._kind.timers(after)
+        if old == new:
+            return []
+        partition = partition_of(aggregate.key, self._engine.log.partitions)
+        return [Row("timers", str(partition), aggregate.key, b"1" if new else None)]
+
+    async def _attempt(self, aggregate: AggregateId, known: Standing | None, read_at: float) -> Standing:
+        subject = self._engine.log.subject(aggregate)
+        last = await self._engine.log.last(subject)
+        found = await self._base(aggregate, known, last)
+        found.read_at = read_at
+        found.fence = last.seq if last else 0
+        if last is not None and last.seq > found.last_seq:
+            await self._follow(
+                aggregate, found, await self._engine.log.tail(subject, found.last_seq, last.seq), last.seq
+            )
+        elif last is not None and last.seq < found.last_seq:
+            raise _Behind  # written between the two reads; or, if it stays so, the log lost its end
+        if 0 < found.last_seq < self._engine.log.epoch:
+            await self._open_in_new_life(aggregate, subject, found)
+        return found
+
+    async def _base(self, aggregate: AggregateId, known: Standing | None, last: LogMessage | None) -> Standing:
+        """Where to go on from: memory if the store's head has not passed what the log can still tell, else the store."""
+        if known is None:
+            return await self._from_store(aggregate)
+        head = await self._engine.archive.head(aggregate.key)
+        head_seq = head.seq if head else 0
+        if head_seq < known.last_seq:
+            raise StoreUnavailable("the store is behind what it answered: an operator must restore it")
+        if head_seq > known.last_seq and (last is None or last.seq < head_seq):
+            raise _Gap
+        return Standing(
+            known.state, known.version, known.last_seq,
+            newest_request_ms=max(known.newest_request_ms, head.newest_request_ms if head else 0),
+        )  # fmt: skip
+
+    async def _from_store(self, aggregate: AggregateId) -> Standing:
+        loaded = await self._engine.archive.load(aggregate.key)
+        if loaded.head is None:
+            return Standing(self._kind.initial())
+        state, version = self._kind.initial(), 0
+        if loaded.snapshot is not None:
+            state, version = self._states.validate_json(loaded.snapshot.data), loaded.snapshot.version
+        state, version = await self._fold(aggregate, loaded, state, version)
+        if version != loaded.head.version:
+            raise HistoryGap("the store holds this aggregate only in part", kind=aggregate.kind)
+        return Standing(state, version, loaded.head.seq, newest_request_ms=loaded.head.newest_request_ms)
+
+    async def _fold(self, aggregate: AggregateId, loaded: Loaded, state: Any, version: int) -> tuple[Any, int]:
+        page: Sequence[StoredEntry] = loaded.entries
+        complete = loaded.complete
+        while True:
+            for stored in page:
+                for event in entries.recorded(entries.parse(stored.data)):
+                    if event.version == version + 1:
+                        state = self._kind.evolve(state, self._kind.decode(event.payload))
+                        version = event.version
+            if complete:
+                return state, version
+            page = await self._engine.archive.entries(aggregate.key, after=version, limit=4096)
+            complete = len(page) < 4096
+
+    async def _follow(self, aggregate: AggregateId, found: Standing, tail: Sequence[LogMessage], until: int) -> None:
+        """Checks, stores and applies what the log has above the store's head."""
+        if not tail or tail[-1].seq < until:
+            raise _Gap  # it aged out while it was read, so it is stored: read the store again
+        head = await self._engine.archive.head(aggregate.key)
+        for message in tail:
+            entry = entries.parse(message.data)
+            if entry.base_seq < found.last_seq:
+                continue  # void: its writer had not seen the entry before it
+            if entry.base_seq > found.last_seq or entry.first_version != found.version + 1:
+                raise _Gap
+            await self._take(aggregate, found, message, entry, missing=head is None or message.seq > head.seq)
+
+    async def _take(
+        self, aggregate: AggregateId, found: Standing, message: LogMessage, entry: entry_pb2.Entry, *, missing: bool
+    ) -> None:
+        before, state, decided = found.state, found.state, []
+        for event in entries.recorded(entry):
+            decoded = self._kind.decode(event.payload)
+            state = self._kind.evolve(state, decoded)
+            decided.append((event.version, decoded))
+        newest = max([found.newest_request_ms, *(milliseconds_of(c.request_id) for c in entry.commands)])
+        if missing:
+            write = self.write(aggregate, message.seq, entry, message.data, before, state, decided, newest)
+            await self._engine.archive.store(write)
+            self._engine.counters.repaired += 1
+            self._engine.stored(aggregate, message.seq, write.head.version)
+        found.state, found.version = state, entries.last_version(entry)
+        found.last_seq, found.newest_request_ms = message.seq, newest
+        found.fresh += entry.events
+
+    async def _open_in_new_life(self, aggregate: AggregateId, subject: str, found: Standing) -> None:
+        """Rule 2: what an earlier life of the log left is shown only once this life holds an entry that continues it."""
+        entry = entry_pb2.Entry(
+            first_version=found.version + 1, base_version=found.version, base_seq=found.last_seq,
+            writer=self._engine.writer,
+        )  # fmt: skip
+        data = entry.SerializeToString()
+        seq = await self._engine.log.append(subject, data, found.fence)
+        await self._engine.archive.store(
+            self.write(aggregate, seq, entry, data, found.state, found.state, (), found.newest_request_ms)
+        )
+        self._engine.stored(aggregate, seq, found.version)
+        found.last_seq = found.fence = seq
+
+
+class _Behind(Exception):
+    """The store knows of a later entry than the log's last one."""
+
+
+class _Gap(Exception):
+    """An entry continues one that was not found: read again, from the store on."""

@@ -1,0 +1,80 @@
+"""The recent events of a watched aggregate, encoded once, and joined once for all watchers at the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from services.ledger.ids import AggregateId
+
+Wrap = Callable[[AggregateId, bytes], bytes]
+
+EVENTS_TAG = b"\x12"
+"""Field 2, length-delimited: in every stream's frame the events are `repeated … events = 2`."""
+
+_MOST_EVENTS = 4096
+_MOST_BYTES = 4 << 20
+_RUN_EVENTS = 1024
+_RUN_BYTES = 256 << 10
+_MOST_RUNS = 64
+
+
+def field(payload: bytes, tag: bytes = EVENTS_TAG) -> bytes:
+    """A message as one element of a repeated field: tag, length, bytes (protobuf encoding, "Length-Delimited Records")."""
+    length = len(payload)
+    if length < 128:
+        return tag + bytes((length,)) + payload
+    prefix = bytearray(tag)
+    while length > 127:
+        prefix.append(length & 127 | 128)
+        length >>= 7
+    prefix.append(length)
+    return bytes(prefix) + payload
+
+
+class Ring:
+    """Encoded events from version `first` on, bounded in number and bytes; the oldest are let go first."""
+
+    __slots__ = ("_bytes", "_chunks", "_runs", "first")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self._chunks: list[bytes] = []
+        self._bytes = 0
+        self._runs: dict[tuple[int, Wrap | None], tuple[int, bytes]] = {}
+
+    def push(self, payloads: Sequence[bytes]) -> None:
+        """Adds the next events."""
+        chunks = [field(payload) for payload in payloads]
+        self._chunks += chunks
+        self._bytes += sum(map(len, chunks))
+        self._runs.clear()
+        if len(self._chunks) > _MOST_EVENTS or self._bytes > _MOST_BYTES:
+            self._trim()
+
+    def run(self, version: int, aggregate: AggregateId, wrap: Wrap | None) -> tuple[int, bytes]:
+        """All events from `version` on that fit one frame: the last one's version and their joined bytes.
+
+        Built once per place and wrapping, and shared by everybody who asks for the same.
+        """
+        known = self._runs.get((version, wrap))
+        if known is not None:
+            return known
+        start = version - self.first
+        chunks, last, size = self._chunks, start, 0
+        end = min(len(chunks), start + _RUN_EVENTS)
+        while last < end and (size == 0 or size + len(chunks[last]) <= _RUN_BYTES):
+            size += len(chunks[last])
+            last += 1
+        joined = b"".join(chunks[start:last])
+        found = (self.first + last - 1, wrap(aggregate, joined) if wrap else joined)
+        if len(self._runs) < _MOST_RUNS:
+            self._runs[(version, wrap)] = found
+        return found
+
+    def _trim(self) -> None:
+        drop = max(1, len(self._chunks) // 2)
+        while len(self._chunks) - drop > 1 and self._bytes - sum(map(len, self._chunks[:drop])) > _MOST_BYTES:
+            drop += max(1, (len(self._chunks) - drop) // 2)
+        self._bytes -= sum(map(len, self._chunks[:drop]))
+        del self._chunks[:drop]
+        self.first += drop

@@ -1,0 +1,109 @@
+"""Timers that outlive every process: JetStream scheduled messages (ADR-51 of NATS), armed from an aggregate's state.
+
+A timer is only a command that comes later; firing twice or late is harmless. What an aggregate waits for is a function of its state, so
+arming again is always right, and after a lost log all aggregates that wait are found in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import random
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from tradewind.ledger.v1 import entry_pb2
+
+from services.ledger.engine import Tracer
+from services.ledger.epoch import timers_stream
+from services.ledger.feed import Feed
+from services.ledger.ids import AggregateId, partition_of, token
+from services.ledger.publisher import Publisher
+
+TimerHandler = Callable[[AggregateId, str], Awaitable[None]]
+
+_MOST_ARMED = 50_000
+_TRIES = 10
+_log = structlog.get_logger(__name__)
+
+
+class Timers:
+    """A service's timers in one life of its log."""
+
+    def __init__(
+        self, nats: Client, publisher: Publisher, tracer: Tracer, service: str, epoch: int, partitions: int
+    ) -> None:
+        self._nats, self._publisher, self._tracer = nats, publisher, tracer
+        self._service, self._epoch, self._partitions = service, epoch, partitions
+        self._armed: dict[tuple[str, str], int] = {}
+
+    async def arm(self, aggregate: AggregateId, wanted: Mapping[str, int]) -> None:
+        """Schedules the timers an aggregate waits for; one that stands already with the same time is passed over.
+
+        Raises:
+            LogUnavailable: not scheduled.
+        """
+        for name, due in wanted.items():
+            place = (aggregate.key, name)
+            if self._armed.get(place) == due:
+                continue
+            await self._schedule(aggregate, name, due)
+            self._armed.pop(place, None)
+            self._armed[place] = due
+            if len(self._armed) > _MOST_ARMED:
+                del self._armed[next(iter(self._armed))]
+
+    def feeds(self, handle: TimerHandler) -> list[Feed]:
+        """One feed of due timers per partition."""
+
+        async def take(message: Msg) -> bool:
+            return await self._fire(message, handle)
+
+        return [
+            Feed(
+                self._nats, timers_stream(self._service, self._epoch), f"due-{partition}", self._due(partition),
+                key=_key, take=take,
+            )
+            for partition in range(self._partitions)
+        ]  # fmt: skip
+
+    async def _schedule(self, aggregate: AggregateId, name: str, due: int) -> None:
+        partition = partition_of(aggregate.key, self._partitions)
+        subject = (
+            f"timers.{self._epoch}.{self._service}.at.{partition}"
+            f".{token(aggregate.tenant)}.{aggregate.kind}.{token(aggregate.id)}.{token(name)}"
+        )
+        at = datetime.datetime.fromtimestamp(due / 1e6, datetime.UTC).isoformat(timespec="milliseconds")
+        headers = {"Nats-Schedule": f"@at {at.replace('+00:00', 'Z')}", "Nats-Schedule-Target": self._due(partition)}
+        timer = entry_pb2.Timer(kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id, name=name, due_us=due)
+        await self._publisher.publish(subject, timer.SerializeToString(), headers)
+
+    def _due(self, partition: int) -> str:
+        return f"timers.{self._epoch}.{self._service}.due.{partition}"
+
+    async def _fire(self, message: Msg, handle: TimerHandler) -> bool:
+        timer = entry_pb2.Timer.FromString(message.data)
+        aggregate = AggregateId(timer.tenant, timer.kind, timer.id)
+        if self._armed.get((aggregate.key, timer.name)) == timer.due_us:
+            del self._armed[aggregate.key, timer.name]
+        wait, failures = 0.1, 0
+        while failures < _TRIES:
+            try:
+                await handle(aggregate, timer.name)
+                return True
+            except Exception as error:  # noqa: BLE001 - a timer is a hint: the state that wants it stays, and arms it again
+                outage = getattr(error, "retry_after", None) is not None
+                failures += 0 if outage else 1
+                reason = getattr(error, "reason", "") or type(error).__name__
+                _log.warning("timer_failed", kind=timer.kind, timer=timer.name, reason=reason, exc_info=not outage)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(5.0, wait * 2)
+        _log.error("timer_given_up", kind=timer.kind, timer=timer.name)
+        return True
+
+
+def _key(message: Msg) -> str:
+    timer = entry_pb2.Timer.FromString(message.data)
+    return f"{timer.tenant}/{timer.kind}/{timer.id}"
