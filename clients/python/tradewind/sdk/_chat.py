@@ -1,0 +1,173 @@
+"""Chat, as methods."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
+from tradewind.sdk._connection import Connection
+from tradewind.sdk._request_ids import new_request_id
+from tradewind.sdk._resume import Frame, Place, watching
+from tradewind.sdk._session import Session
+
+
+class Chat:
+    """Conversations. Every method raises TradewindError; `timeout` is in seconds and covers all tries of a call.
+
+    Writes take a `request_id`; without one it is made here, once, and kept over retries. Who may want to repeat a write after a crash of
+    its own makes the id itself (`new_request_id`) and remembers it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stub = chat_service_pb2_grpc.ChatServiceStub(connection.channel)
+
+    async def create_group(
+        self,
+        member_ids: Iterable[str] = (),
+        *,
+        title: str = "",
+        attributes: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> chat_pb2.Conversation:
+        """Start a group of the caller and these members."""
+        request = chat_service_pb2.CreateConversationRequest(
+            request_id=request_id or new_request_id(),
+            kind=chat_pb2.CONVERSATION_KIND_GROUP,
+            member_ids=member_ids,
+            title=title,
+            attributes=attributes or {},
+        )
+        return (await self._connection.unary(self._stub.CreateConversation, request, timeout)).conversation
+
+    async def create_direct(
+        self, user_id: str, *, request_id: str | None = None, timeout: float | None = None
+    ) -> chat_pb2.Conversation:
+        """Start the conversation with one other user, or get the one that is there."""
+        request = chat_service_pb2.CreateConversationRequest(
+            request_id=request_id or new_request_id(),
+            kind=chat_pb2.CONVERSATION_KIND_DIRECT,
+            member_ids=[user_id],
+        )
+        return (await self._connection.unary(self._stub.CreateConversation, request, timeout)).conversation
+
+    async def get_conversation(self, conversation_id: str, *, timeout: float | None = None) -> chat_pb2.Conversation:
+        """Get a conversation as it stands. Raises NotFound."""
+        request = chat_service_pb2.GetConversationRequest(conversation_id=conversation_id)
+        return (await self._connection.unary(self._stub.GetConversation, request, timeout)).conversation
+
+    async def list_conversations(
+        self, *, user_id: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[chat_pb2.Conversation]:
+        """Iterate over the conversations of a user (empty: the caller), newest first; pages are fetched as needed."""
+        token = ""
+        while True:
+            request = chat_service_pb2.ListConversationsRequest(user_id=user_id, page_size=page_size, page_token=token)
+            page = await self._connection.unary(self._stub.ListConversations, request, timeout)
+            for conversation in page.conversations:
+                yield conversation
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def add_members(
+        self,
+        conversation_id: str,
+        user_ids: Iterable[str],
+        *,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> chat_pb2.Conversation:
+        """Add at most 1,000 members to a group."""
+        request = chat_service_pb2.AddMembersRequest(
+            request_id=request_id or new_request_id(), conversation_id=conversation_id, user_ids=user_ids
+        )
+        return (await self._connection.unary(self._stub.AddMembers, request, timeout)).conversation
+
+    async def remove_members(
+        self,
+        conversation_id: str,
+        user_ids: Iterable[str],
+        *,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> chat_pb2.Conversation:
+        """Remove at most 1,000 members from a group."""
+        request = chat_service_pb2.RemoveMembersRequest(
+            request_id=request_id or new_request_id(), conversation_id=conversation_id, user_ids=user_ids
+        )
+        return (await self._connection.unary(self._stub.RemoveMembers, request, timeout)).conversation
+
+    async def send_message(
+        self,
+        conversation_id: str,
+        text: str,
+        *,
+        reply_to: Iterable[int] = (),
+        attributes: Mapping[str, str] | None = None,
+        sender_id: str = "",
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> chat_service_pb2.SendMessageResponse:
+        """Say something; answered with its version once it cannot be lost. `sender_id` is for role `service` alone."""
+        request = chat_service_pb2.SendMessageRequest(
+            request_id=request_id or new_request_id(),
+            conversation_id=conversation_id,
+            content=chat_pb2.MessageContent(text=text, reply_to=reply_to, attributes=attributes or {}),
+            sender_id=sender_id,
+        )
+        return await self._connection.unary(self._stub.SendMessage, request, timeout)
+
+    async def list_messages(
+        self,
+        conversation_id: str,
+        *,
+        oldest_first: bool = False,
+        from_version: int = 0,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> AsyncIterator[chat_pb2.Message]:
+        """Iterate over messages beyond `from_version` in either direction; pages are fetched as needed, `timeout` is for one page."""
+        token = ""
+        while True:
+            request = chat_service_pb2.ListMessagesRequest(
+                conversation_id=conversation_id,
+                page_size=page_size,
+                page_token=token,
+                oldest_first=oldest_first,
+                from_version=from_version,
+            )
+            page = await self._connection.unary(self._stub.ListMessages, request, timeout)
+            for message in page.messages:
+                yield message
+            token = page.next_page_token
+            if not token:
+                return
+
+    def watch(self, conversation_id: str, after: int = 0) -> AsyncIterator[chat_pb2.ConversationEvent]:
+        """Iterate over a conversation's events from the one after version `after` on, for ever, over any number of reconnects.
+
+        Each comes once and none is missing. Raises TradewindError: VersionGap, PermissionDenied once the caller is no member any more,
+        Unavailable once nothing was heard for the retry policy's `stream_patience`.
+        """
+        place = Place(conversation_id, after)
+
+        def open_call(**context: object) -> object:
+            request = chat_service_pb2.WatchRequest(conversation_id=conversation_id, after_version=place.last)
+            return self._stub.Watch(request, **context)  # type: ignore[arg-type]
+
+        def read(frame: chat_service_pb2.WatchResponse) -> Frame:
+            away = max(1, frame.going_away.reconnect_after_ms) if frame.HasField("going_away") else 0
+            return Frame(frame.events, away)
+
+        return watching(self._connection, open_call, read, place, ends=False)
+
+    def converse(self, *, window: int = 512, buffer: int = 4096, timeout: float | None = None) -> Session:
+        """Open a session, to be used with `async with`: many conversations over one stream.
+
+        At most `window` sends (up to 1,024) are unanswered; about `buffer` events wait for a slow reader; a send is given up, outcome
+        unknown, after `timeout` seconds.
+        """
+        wait = self._connection.timeout if timeout is None else timeout
+        return Session(self._connection, window=window, buffer=buffer, timeout=wait)

@@ -1,0 +1,108 @@
+"""One channel to one service: who calls, how long a call may take, and what is tried again."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from tradewind.sdk._errors import Unauthenticated, from_rpc
+from tradewind.sdk._retry import RetryPolicy, retrying
+from tradewind.sdk._trace import traceparent
+
+Token = str | Callable[[], str | Awaitable[str]]
+"""A bearer token, or a function (plain or async) that gives one; it is asked before every call, so it should remember."""
+
+Answer = TypeVar("Answer", bound=Message)
+Metadata = tuple[tuple[str, str], ...]
+
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.primary_user_agent", "tradewind-python"),
+    # gRPC's own pause between connections grows to two minutes; a stream that resumes must not wait so long.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A server that vanished without a word is noticed within 30 s.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+    ("grpc.lb_policy_name", "round_robin"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Encrypts the channel: PEM bytes. Without `roots` the system's are used; `key` and `chain` are the client's own, for mTLS."""
+
+    roots: bytes | None = None
+    key: bytes | None = None
+    chain: bytes | None = None
+
+
+def open_channel(target: str, tls: Tls | None) -> grpc.aio.Channel:
+    """Open a channel; nothing is connected before the first call. `target` is a gRPC name, such as `host:port`."""
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.roots, tls.key, tls.chain)
+    return grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+
+
+class Connection:
+    """Calls one service."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: Token | None, policy: RetryPolicy, timeout: float) -> None:
+        """Call over `channel` as the bearer of `token`; a call takes at most `timeout` seconds unless it says otherwise."""
+        self.channel = channel
+        self.policy = policy
+        self.timeout = timeout
+        self._token = token
+
+    async def metadata(self) -> Metadata:
+        """What travels with a call: authorization, and the trace it belongs to."""
+        headers = []
+        token = self._token() if callable(self._token) else self._token
+        if inspect.isawaitable(token):
+            token = await token
+        if token:
+            headers.append(("authorization", f"Bearer {token}"))
+        trace = traceparent()
+        if trace is not None:
+            headers.append(("traceparent", trace))
+        return tuple(headers)
+
+    async def unary(
+        self, method: Callable[..., Awaitable[Answer]], request: Message, timeout: float | None = None
+    ) -> Answer:
+        """Call a method; tried again while that makes sense, all within `timeout` seconds. Raises TradewindError."""
+
+        async def attempt(left: float) -> Answer:
+            try:
+                return await method(request, timeout=left, metadata=await self.metadata())
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc(error) from error
+
+        async def authenticated(left: float) -> Answer:
+            try:
+                return await attempt(left)
+            except Unauthenticated:
+                if not callable(self._token):
+                    raise
+            # A provider may hold a token that expired on the way; it is asked once more.
+            return await attempt(left)
+
+        return await retrying(authenticated, self.policy, self.timeout if timeout is None else timeout)
+
+
+@asynccontextmanager
+async def cancelled_at_end(call: Any) -> AsyncIterator[Any]:
+    """Cancel a stream when it is left, however it is left, so that the server does not go on for nobody."""
+    try:
+        yield call
+    finally:
+        call.cancel()

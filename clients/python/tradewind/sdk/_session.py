@@ -1,0 +1,219 @@
+"""A conversation of many conversations: `Converse` as a session that outlives its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
+from tradewind.sdk._connection import Connection
+from tradewind.sdk._errors import SubscriptionEnded, TradewindError, from_status
+from tradewind.sdk._pipeline import Pipeline, Reply
+from tradewind.sdk._request_ids import new_request_id
+from tradewind.sdk._resume import Place
+
+_CONTROLS = 256
+
+
+@dataclass(slots=True)
+class _Subscription:
+    """A conversation that is heard. `stale`: frames of an earlier place may still arrive and are passed over.
+
+    `paused`: the reader is behind; the server was told to stop, and is told where to go on when there is room.
+    """
+
+    place: Place
+    stale: bool = False
+    paused: bool = False
+
+
+class Session:
+    """Sends and hears over one stream; made by `client.chat.converse()`, used with `async with`.
+
+    Iterating yields `(conversation_id, event)`. Events of one conversation come in order, each once, without a gap, over any number of
+    reconnects. A reader that is slow, or does not read at all, holds at most about `buffer` events and does not keep sends from being
+    answered. Where a subscription ends, iterating raises SubscriptionEnded once and can be begun again for the others.
+    """
+
+    frame_items = 256
+
+    def __init__(self, connection: Connection, *, window: int, buffer: int, timeout: float) -> None:
+        self._stub = chat_service_pb2_grpc.ChatServiceStub(connection.channel)
+        self._pipeline: Pipeline[chat_service_pb2.SendMessageRequest, chat_service_pb2.SendResult] = Pipeline(
+            connection, self, window, timeout
+        )
+        self._buffer = buffer
+        self._events: deque[tuple[str, chat_pb2.ConversationEvent] | SubscriptionEnded] = deque()
+        self._arrived = asyncio.Event()
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._paused: set[str] = set()
+        self._heard_here: set[str] = set()
+        # What to say next of each conversation: True to hear it, False to hear it no more. The last wish counts.
+        self._wishes: dict[str, bool] = {}
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        self._pipeline.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Wait for what was sent, unless an exception passes; then close."""
+        try:
+            if error is None:
+                await self._pipeline.flush()
+        finally:
+            await self._pipeline.close()
+
+    async def send(
+        self,
+        conversation_id: str,
+        text: str,
+        *,
+        reply_to: Iterable[int] = (),
+        attributes: Mapping[str, str] | None = None,
+        sender_id: str = "",
+        request_id: str | None = None,
+    ) -> int:
+        """Say something and wait until it cannot be lost; gives its version. Raises TradewindError."""
+        content = chat_pb2.MessageContent(text=text, reply_to=reply_to, attributes=attributes or {})
+        answer = await self.post(
+            chat_service_pb2.SendMessageRequest(
+                request_id=request_id or new_request_id(),
+                conversation_id=conversation_id,
+                content=content,
+                sender_id=sender_id,
+            )
+        )
+        return (await answer).version
+
+    async def post(self, request: chat_service_pb2.SendMessageRequest) -> asyncio.Future[chat_service_pb2.SendResult]:
+        """Say something without waiting for its answer; waits only while the window is full.
+
+        Posts to one conversation keep their order as long as none of them fails for now. Raises InvalidArgument, or why the session ended;
+        the future raises TradewindError.
+        """
+        return await self._pipeline.post(request)
+
+    async def flush(self) -> None:
+        """Wait until all that was posted is answered or given up."""
+        await self._pipeline.flush()
+
+    def subscribe(self, conversation_id: str, after: int = 0) -> None:
+        """Hear a conversation from the event after version `after` on; again for one that is heard moves its place."""
+        moved = conversation_id in self._heard_here
+        self._subscriptions[conversation_id] = _Subscription(Place(conversation_id, after), stale=moved)
+        self._paused.discard(conversation_id)
+        self._wish(conversation_id, True)
+
+    def unsubscribe(self, conversation_id: str) -> None:
+        """Hear a conversation no more. What has arrived already is still given."""
+        if self._subscriptions.pop(conversation_id, None) is not None:
+            self._paused.discard(conversation_id)
+            self._wish(conversation_id, False)
+
+    def __aiter__(self) -> Self:
+        """Iterate over what happens in the conversations subscribed to."""
+        return self
+
+    async def __anext__(self) -> tuple[str, chat_pb2.ConversationEvent]:
+        """Wait for the next event. Raises SubscriptionEnded, or why the session ended."""
+        while not self._events:
+            if self._pipeline.error is not None:
+                raise self._pipeline.error
+            self._arrived.clear()
+            await self._arrived.wait()
+        item = self._events.popleft()
+        if self._paused and len(self._events) <= self._buffer // 2:
+            self._go_on()
+        if isinstance(item, SubscriptionEnded):
+            raise item
+        return item
+
+    # --- what the pipeline asks (see Wire) ---
+
+    def open(self, metadata: Any) -> Any:
+        """Begin a stream."""
+        return self._stub.Converse(metadata=metadata)
+
+    def connected(self) -> None:
+        """Say every subscription again, from where it is."""
+        self._heard_here.clear()
+        self._wishes = {}
+        for conversation_id, subscription in self._subscriptions.items():
+            subscription.stale = False
+            if not subscription.paused:
+                self._wishes[conversation_id] = True
+
+    def has_more(self) -> bool:
+        """Whether subscriptions wait to be said."""
+        return bool(self._wishes)
+
+    def frame(self, requests: list[chat_service_pb2.SendMessageRequest]) -> chat_service_pb2.ConverseRequest:
+        """Put sends and wishes into a frame."""
+        frame = chat_service_pb2.ConverseRequest(sends=requests)
+        for conversation_id in list(self._wishes)[:_CONTROLS]:
+            if self._wishes.pop(conversation_id):
+                place = self._subscriptions[conversation_id].place
+                frame.subscribe.add(conversation_id=conversation_id, after_version=place.last)
+                self._heard_here.add(conversation_id)
+            else:
+                frame.unsubscribe.add(conversation_id=conversation_id)
+        return frame
+
+    def read(self, message: chat_service_pb2.ConverseResponse) -> tuple[list[Reply[chat_service_pb2.SendResult]], int]:
+        """Take a frame. Raises VersionGap."""
+        for delivery in message.deliveries:
+            self._deliver(delivery)
+        for ended in message.ended:
+            self._end(ended.conversation_id, from_status(ended.error))
+        replies = [Reply(r.request_id, r, r.error if r.HasField("error") else None) for r in message.results]
+        away = max(1, message.going_away.reconnect_after_ms) if message.HasField("going_away") else 0
+        return replies, away
+
+    def ended(self) -> None:
+        """Wake the reader: there will be nothing more."""
+        self._arrived.set()
+
+    # --- inside ---
+
+    def _wish(self, conversation_id: str, hear: bool) -> None:
+        self._wishes[conversation_id] = hear
+        self._pipeline.poke()
+
+    def _deliver(self, delivery: chat_service_pb2.Delivery) -> None:
+        subscription = self._subscriptions.get(delivery.conversation_id)
+        if subscription is None or subscription.paused:
+            return  # said before the server read that it is not wanted now
+        for event in delivery.events:
+            if subscription.stale and event.version != subscription.place.last + 1:
+                continue
+            subscription.stale = False
+            subscription.place.step(event.version)
+            self._events.append((delivery.conversation_id, event))
+        self._arrived.set()
+        if len(self._events) >= self._buffer:
+            subscription.paused = True
+            self._paused.add(delivery.conversation_id)
+            self._wish(delivery.conversation_id, False)
+
+    def _go_on(self) -> None:
+        for conversation_id in self._paused:
+            subscription = self._subscriptions[conversation_id]
+            subscription.paused = False
+            subscription.stale = conversation_id in self._heard_here
+            self._wish(conversation_id, True)
+        self._paused.clear()
+
+    def _end(self, conversation_id: str, error: TradewindError) -> None:
+        if self._subscriptions.pop(conversation_id, None) is None:
+            return
+        self._paused.discard(conversation_id)
+        self._wishes.pop(conversation_id, None)
+        self._events.append(SubscriptionEnded(conversation_id, error))
+        self._arrived.set()
