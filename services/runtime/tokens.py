@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from services.runtime.call import Caller
+from services.runtime.config import RuntimeSettings
 from services.runtime.errors import Refused
 
 ALGORITHM: Final = "EdDSA"
@@ -140,6 +141,16 @@ class Authenticator:
             keys.append(key)
         return cls(keys, issuer=issuer, audience=audience, leeway=leeway)
 
+    @classmethod
+    def from_settings(cls, settings: RuntimeSettings) -> Authenticator:
+        """Accept what the settings name. Raises ValueError or OSError as ``from_files`` does."""
+        return cls.from_files(
+            settings.auth_public_key_files,
+            issuer=settings.auth_issuer,
+            audience=settings.auth_audience,
+            leeway=settings.auth_leeway,
+        )
+
     def authenticate(self, authorization: str | None) -> Caller:
         """Give the caller named by an ``authorization`` value. Raises Refused (UNAUTHENTICATED)."""
         if authorization is None:
@@ -151,7 +162,9 @@ class Authenticator:
 
     def verify(self, token: str) -> Caller:
         """Give the caller named by a token. Raises Refused (UNAUTHENTICATED)."""
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        if not token.isascii():
+            raise Refused("UNAUTHENTICATED", "the bearer token does not verify")
+        digest = hashlib.sha256(token.encode()).digest()
         known = self._verified.get(digest)
         if known is not None:
             if self._clock() < known[1]:

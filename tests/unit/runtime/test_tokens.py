@@ -1,0 +1,156 @@
+"""A token is worth what its signature, its key and its times say, no more."""
+
+import base64
+import json
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.runtime.call import Caller
+from services.runtime.errors import Refused
+from services.runtime.tokens import Authenticator, Signer, make_key_pair
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def signer(clock: Clock) -> Signer:
+    return Signer(Ed25519PrivateKey.generate(), clock=clock)
+
+
+@pytest.fixture
+def authenticator(signer: Signer, clock: Clock) -> Authenticator:
+    return Authenticator([signer.public_key], leeway=5, clock=clock)
+
+
+def refused(authenticator: Authenticator, token: str) -> str:
+    with pytest.raises(Refused) as caught:
+        authenticator.verify(token)
+    assert caught.value.reason == "UNAUTHENTICATED"
+    assert token not in str(caught.value) or not token
+    return caught.value.message
+
+
+def test_a_token_names_its_caller(signer: Signer, authenticator: Authenticator) -> None:
+    token = signer.mint("ann", "acme", ["customer", "shop"])
+    caller = Caller("acme", "ann", frozenset({"customer", "shop"}), None)
+    assert authenticator.authenticate(f"Bearer {token}") == caller
+    assert authenticator.authenticate(f"bearer {token}") is authenticator.verify(token)
+
+
+def test_a_service_acts_for_a_user(signer: Signer, authenticator: Authenticator) -> None:
+    caller = authenticator.verify(signer.mint("ann", "acme", ["service"], actor="chat"))
+    assert (caller.subject, caller.on_behalf_of, caller.roles) == ("chat", "ann", frozenset({"service"}))
+
+
+@pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer ", "Basic YTpi", "Bearer " + "x" * 9000])
+def test_what_is_no_bearer_token_is_refused(authenticator: Authenticator, value: str | None) -> None:
+    with pytest.raises(Refused, match="no bearer token"):
+        authenticator.authenticate(value)
+
+
+def test_a_token_of_another_key_is_refused(authenticator: Authenticator, clock: Clock) -> None:
+    refused(authenticator, Signer(Ed25519PrivateKey.generate(), clock=clock).mint("ann", "acme", ["customer"]))
+
+
+def test_a_changed_token_is_refused(signer: Signer, authenticator: Authenticator) -> None:
+    head, body, signature = signer.mint("ann", "acme", ["customer"]).split(".")
+    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+    forged = base64.urlsafe_b64encode(json.dumps({**claims, "roles": ["operator"]}).encode()).rstrip(b"=").decode()
+    refused(authenticator, f"{head}.{forged}.{signature}")
+
+
+def test_an_unsigned_token_is_refused(authenticator: Authenticator, signer: Signer) -> None:
+    kid = jwt.get_unverified_header(signer.mint("ann", "acme", []))["kid"]
+    claims = {
+        "iss": "tradewind",
+        "aud": "tradewind",
+        "sub": "ann",
+        "tenant": "acme",
+        "roles": [],
+        "iat": 1,
+        "exp": 2**40,
+    }
+    refused(authenticator, jwt.encode(claims, "", algorithm="none", headers={"kid": kid}))
+    refused(authenticator, jwt.encode(claims, "k" * 32, algorithm="HS256", headers={"kid": kid}))
+
+
+@pytest.mark.parametrize("junk", ["", "x", "a.b.c", "ü.ü.ü", "é" * 50, "e30.e30.e30", "\ud800.x.y"])
+def test_junk_is_refused(authenticator: Authenticator, junk: str) -> None:
+    refused(authenticator, junk)
+
+
+@pytest.mark.parametrize("other", [{"issuer": "someone"}, {"audience": "elsewhere"}])
+def test_a_token_of_another_issuer_or_audience_is_refused(clock: Clock, other: dict[str, str]) -> None:
+    key = Ed25519PrivateKey.generate()
+    refused(Authenticator([key.public_key()], clock=clock), Signer(key, clock=clock, **other).mint("ann", "acme", []))
+
+
+def test_times_count_with_leeway_also_for_a_remembered_token(
+    signer: Signer, authenticator: Authenticator, clock: Clock
+) -> None:
+    token = signer.mint("ann", "acme", ["customer"], ttl=60)
+    clock.now -= 4
+    authenticator.verify(token)
+    clock.now += 4 + 64
+    authenticator.verify(token)
+    clock.now += 1
+    assert "expired" in refused(authenticator, token)
+    assert "expired" in refused(authenticator, token)
+
+
+def test_a_token_of_the_future_is_refused(signer: Signer, authenticator: Authenticator, clock: Clock) -> None:
+    token = signer.mint("ann", "acme", ["customer"])
+    clock.now -= 6
+    assert "not valid yet" in refused(authenticator, token)
+
+
+@pytest.mark.parametrize(
+    ("subject", "tenant"),
+    [("", "acme"), ("ann", ""), ("ann", "a.b"), ("ann", "a/b"), ("ann", "a" * 65), ("a\nb", "acme")],
+)
+def test_names_that_could_not_be_part_of_a_key_are_refused(
+    signer: Signer, authenticator: Authenticator, subject: str, tenant: str
+) -> None:
+    refused(authenticator, signer.mint(subject, tenant, ["customer"]))
+
+
+def test_memory_is_bounded_and_forgets_the_least_used(clock: Clock) -> None:
+    key = Ed25519PrivateKey.generate()
+    signer = Signer(key, clock=clock)
+    authenticator = Authenticator([key.public_key()], capacity=2, clock=clock)
+    tokens = [signer.mint(name, "acme", []) for name in ("a", "b", "c")]
+    first = authenticator.verify(tokens[0])
+    second = authenticator.verify(tokens[1])
+    assert authenticator.verify(tokens[0]) is first
+    authenticator.verify(tokens[2])
+    assert authenticator.verify(tokens[0]) is first
+    assert authenticator.verify(tokens[1]) is not second
+
+
+def test_keys_are_files_and_several_may_be_trusted(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        make_key_pair(tmp_path / name, tmp_path / f"{name}.pub")
+    authenticator = Authenticator.from_files([tmp_path / "old.pub", tmp_path / "new.pub"])
+    for name in ("old", "new"):
+        assert authenticator.verify(Signer.from_file(tmp_path / name).mint(name, "acme", [])).subject == name
+    assert (tmp_path / "old").stat().st_mode & 0o077 == 0
+    with pytest.raises(FileExistsError):
+        make_key_pair(tmp_path / "old", tmp_path / "old.pub")
+    with pytest.raises(ValueError, match="PEM"):
+        Authenticator.from_files([tmp_path / "old"])
