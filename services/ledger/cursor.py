@@ -149,7 +149,7 @@ class Watcher:
             StoreUnavailable: pages behind the ring cannot be read now.
         """
         while True:
-            frames = await self._collect()
+            frames = await self.collect()
             if frames:
                 return frames
             await self.flag.wait()
@@ -157,7 +157,12 @@ class Watcher:
             if not self.dirty:
                 return []
 
-    async def _collect(self) -> list[Frame]:
+    async def collect(self) -> list[Frame]:
+        """Gives what is there now, up to `frame_bytes`, without waiting for more; for a stream that has other things to send.
+
+        Raises:
+            StoreUnavailable: pages behind the ring cannot be read now.
+        """
         frames: list[Frame] = []
         size = 0
         for cursor in list(self.dirty):
