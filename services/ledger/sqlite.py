@@ -1,7 +1,8 @@
 """The archive in one SQLite file: the embedded default, and what tests and standalone run on.
 
 WAL with `synchronous=FULL`: an answered write survives a power failure. One writing thread puts all waiting entries into one
-transaction, so an fsync is shared; one reading thread has a connection of its own and never waits for the writer. Several processes may share the file.
+transaction, so an fsync is shared; one reading thread has a connection of its own and never waits for the writer. Several processes
+may share the file.
 """
 
 from __future__ import annotations

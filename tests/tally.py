@@ -1,0 +1,134 @@
+"""A tally: the smallest aggregate there is, to test the ledger with. It counts, refuses to go below zero, and may want a timer."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nats as nats_client
+from google.protobuf.wrappers_pb2 import Int64Value, StringValue
+from services.ledger.archive import Row
+from services.ledger.decider import Kind, Request
+from services.ledger.engine import Limits, NoTracer
+from services.ledger.epoch import LogSettings
+from services.ledger.ids import AggregateId, derive_request_id, fingerprint
+from services.ledger.ledger import Ledger
+from services.ledger.sqlite import SqliteArchive
+
+
+class Refused(Exception):
+    """The tally does not go below zero."""
+
+    reason = "STOCK_BELOW_ZERO"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How much was counted, in how many steps, and when it wants to be woken (µs; 0: never)."""
+
+    total: int = 0
+    steps: int = 0
+    wake_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Counts."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Wants to be woken at a time in µs; 0: no more."""
+
+    time_us: int
+
+
+Event = int | str
+
+
+def decide(state: Tally, command: Add | WakeAt) -> Sequence[Event]:
+    """Counts, or refuses."""
+    if isinstance(command, WakeAt):
+        return (f"wake {command.time_us}",)
+    if state.total + command.amount < 0:
+        raise Refused
+    return (command.amount,) if command.amount else ()
+
+
+def evolve(state: Tally, event: Event) -> Tally:
+    """Applies one event."""
+    if isinstance(event, str):
+        return replace(state, steps=state.steps + 1, wake_at=int(event.split()[1]))
+    return replace(state, total=state.total + event, steps=state.steps + 1)
+
+
+def encode(event: Event, _version: int) -> bytes:
+    """An event as bytes."""
+    if isinstance(event, str):
+        return b"s" + StringValue(value=event).SerializeToString()
+    return b"i" + Int64Value(value=event).SerializeToString()
+
+
+def decode(payload: bytes) -> Event:
+    """The inverse of encode."""
+    if payload[:1] == b"s":
+        return str(StringValue.FromString(payload[1:]).value)
+    return int(Int64Value.FromString(payload[1:]).value)
+
+
+def rows(aggregate: AggregateId, state: Tally, _events: Sequence[tuple[int, Event]]) -> list[Row]:
+    """The read model: the total, under the tenant."""
+    return [Row("totals", aggregate.tenant, aggregate.id, str(state.total).encode())]
+
+
+TALLY: Kind[Tally, Any, Event] = Kind(
+    name="tally", initial=Tally, decide=decide, evolve=evolve, encode=encode, decode=decode, state_type=Tally,
+    rows=rows, timers=lambda state: {"wake": state.wake_at} if state.wake_at else {},
+)  # fmt: skip
+
+
+def tally(name: str) -> AggregateId:
+    """A tally of the tenant "acme"."""
+    return AggregateId("acme", "tally", name)
+
+
+def request(name: object, content: object = "", at_us: int | None = None) -> Request:
+    """A request with an id made of a name: the same name, the same id."""
+    made = 1_700_000_000_000_000 if at_us is None else at_us
+    return Request(derive_request_id(made, str(name)), fingerprint(str(content)))
+
+
+def fresh_request(content: object = "") -> Request:
+    """A request nobody made before."""
+    now = time.time_ns()
+    return Request(derive_request_id(now // 1000, str(now)), fingerprint(str(content)))
+
+
+@asynccontextmanager
+async def open_ledger(
+    url: str, file: Path, *, service: str = "tallies", exclusive: bool = False, limits: Limits | None = None
+) -> AsyncIterator[Ledger]:
+    """A server's ledger on a real log and a real archive; several may be open at once, as several servers."""
+    client = await nats_client.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    archive = SqliteArchive.open(file)
+    settings = LogSettings(service, partitions=2, exclusive=exclusive)
+    ledger = await Ledger.open(client, archive, NoTracer(), settings, [TALLY], limits)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+        await archive.close()
+        await client.close()
+
+
+async def eventually(check: Any, timeout: float = 10.0) -> Any:
+    """Waits until an async check answers something true; fails after `timeout` seconds."""
+    async with asyncio.timeout(timeout):
+        while not (answer := await check()):
+            await asyncio.sleep(0.02)
+    return answer
