@@ -10,6 +10,7 @@ from typing import Any
 
 import nats as nats_client
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
+
 from services.ledger.archive import Row
 from services.ledger.decider import Kind, Request
 from services.ledger.engine import Limits, NoTracer

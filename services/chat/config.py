@@ -6,20 +6,15 @@ from pathlib import Path
 
 from pydantic import Field
 
-from services.runtime.config import RuntimeSettings, Seconds
+from services.host import ServiceSettings
+from services.runtime.config import Seconds
 
 
-class ChatSettings(RuntimeSettings):
+class ChatSettings(ServiceSettings):
     """What Chat can be told."""
 
     store_file: Path = Path("chat.db")
     """The SQLite file that remembers conversations."""
-    log_exclusive: bool = False
-    """This process owns log and store alone and may begin a new life of a lost log by itself, as standalone does."""
-    log_partitions: int = Field(4, ge=1, le=256)
-    """Into how many parts consumers share the log; the same in all processes, and never changed in a log's life."""
-    log_replicas: int = Field(1, ge=1, le=5)
-    """Copies of the log."""
     stream_unanswered: int = Field(1024, ge=1, le=65_536)
     """Sends of one stream that may be unanswered before its next frame is read."""
     stream_subscriptions: int = Field(1000, ge=1)

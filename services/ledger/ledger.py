@@ -35,6 +35,7 @@ from services.ledger.timers import TimerHandler, Timers
 
 _log = structlog.get_logger(__name__)
 _REPAIR = "repair"
+_LONGEST_WAIT = 3600.0
 
 
 class Ledger:
@@ -116,7 +117,7 @@ class Ledger:
         """
         future = self.submit(aggregate, command, request, timeout)
         try:
-            return await asyncio.wait_for(future, timeout)
+            return await asyncio.wait_for(future, min(timeout, _LONGEST_WAIT))
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline passed; the outcome is unknown") from error
 

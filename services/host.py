@@ -1,0 +1,128 @@
+"""The one shape of a service's process: settings, telemetry, log, store, ledger, server, and the way down.
+
+A service's `__main__` says what is its own (kinds of aggregates, handlers, consumers); all else is here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import structlog
+from nats.aio.client import Client
+from pydantic import Field
+from tradewind.admin.v1 import admin_service_pb2
+
+from services.ledger.admin import POLICY as ADMIN_POLICY
+from services.ledger.admin import AdminService
+from services.ledger.archive import Archive
+from services.ledger.decider import Kind
+from services.ledger.epoch import LogSettings
+from services.ledger.errors import LogLost, StoreLost, StoreUnavailable
+from services.ledger.ledger import Ledger
+from services.ledger.sqlite import SqliteArchive
+from services.runtime import nats
+from services.runtime.config import RuntimeSettings, Seconds
+from services.runtime.policy import Policy
+from services.runtime.server import Server
+from services.runtime.telemetry import Telemetry
+from services.runtime.tokens import Authenticator
+
+CANNOT_START = 3
+"""Exit code where an operator must act first: the log or the store was lost."""
+
+
+class ServiceSettings(RuntimeSettings):
+    """What every service with a ledger can be told."""
+
+    store_file: Path = Path("tradewind.db")
+    """The SQLite file that remembers this service's events and read models."""
+    log_partitions: int = Field(4, ge=1, le=256)
+    """Into how many parts consumers share the log; the same in all processes, and never changed in a log's life."""
+    log_replicas: int = Field(1, ge=1, le=5)
+    """Copies of the log."""
+    log_max_age: Seconds = Field(7 * 24 * 3600.0, ge=120.0)
+    """How long entries stay in the log; the store keeps them for ever."""
+    log_exclusive: bool = False
+    """This process owns log and store alone and may begin a new life of a lost log by itself, as standalone does."""
+
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+
+@dataclass(frozen=True)
+class Host(Generic[SettingsT]):
+    """What a service's `__main__` wires its own parts to."""
+
+    name: str
+    settings: SettingsT
+    telemetry: Telemetry
+    nats: Client
+    archive: Archive
+    ledger: Ledger
+    server: Server
+
+
+@asynccontextmanager
+async def host(
+    name: str, settings: SettingsT, kinds: Iterable[Kind[Any, Any, Any]], policy: Policy
+) -> AsyncIterator[Host[SettingsT]]:
+    """Opens everything a service stands on, and closes it in order at the end.
+
+    Ends the process with code 3 and one line where the log or the store was lost and an operator must act.
+    """
+    telemetry = Telemetry.start(name, settings)
+    authenticator = Authenticator.from_files(
+        settings.auth_public_key_files,
+        issuer=settings.auth_issuer,
+        audience=settings.auth_audience,
+        leeway=settings.auth_leeway,
+    )
+    client = await nats.connect(settings, name)
+    log = LogSettings(
+        name,
+        partitions=settings.log_partitions,
+        replicas=settings.log_replicas,
+        max_age=settings.log_max_age,
+        exclusive=settings.log_exclusive,
+    )
+    archive = _open_archive(settings.store_file)
+    try:
+        ledger = await _open_ledger(client, archive, telemetry, log, kinds)
+        server = Server(settings, telemetry, authenticator, {**ADMIN_POLICY, **policy})
+        server.add(admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"], AdminService(ledger))
+        try:
+            yield Host(name, settings, telemetry, client, archive, ledger, server)
+        finally:
+            await ledger.close()
+    finally:
+        await archive.close()
+        await client.close()
+
+
+def _open_archive(file: Path) -> Archive:
+    try:
+        return SqliteArchive.open(file)
+    except StoreUnavailable as error:
+        _end(error)
+        raise
+
+
+async def _open_ledger(
+    client: Client, archive: Archive, telemetry: Telemetry, log: LogSettings, kinds: Iterable[Kind[Any, Any, Any]]
+) -> Ledger:
+    try:
+        return await Ledger.open(client, archive, telemetry, log, kinds)
+    except (LogLost, StoreLost, StoreUnavailable) as error:
+        _end(error)
+        raise
+
+
+def _end(error: Exception) -> None:
+    structlog.get_logger().error("cannot_start", reason=str(error))
+    sys.stderr.write(f"cannot start: {error}\n")
+    raise SystemExit(CANNOT_START) from error
