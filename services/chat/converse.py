@@ -19,7 +19,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain, frames, wire
 from services.chat.access import actor_of
 from services.chat.config import ChatSettings
-from services.chat.subscriptions import Subscription, arrived_in_order, subscribe
+from services.chat.subscriptions import Subscription, allowed, arrived_in_order
 from services.chat.watch import going_away, told_of_drain
 from services.ledger.cursor import Frame
 from services.ledger.decider import Receipt
@@ -139,12 +139,14 @@ class Converse:
         try:
             if len(self._subscriptions) >= self._settings.stream_subscriptions:
                 raise domain.Refused("OVERLOADED", "the stream hears as many conversations as it may")
-            place = await subscribe(self._ledger, self._watcher, aggregate, self._actor, wanted.after_version)
+            # The place must stand before the first frame can come, which is while the watcher still looks.
+            place = await allowed(self._ledger, aggregate, self._actor, wanted.after_version)
+            self._subscriptions[aggregate] = place
+            await self._watcher.add(aggregate, wanted.after_version)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is this subscription's answer)
+            self._drop(aggregate)
             self._unanswered += 1
             self._answer(frames.ended(wanted.conversation_id, status_of(error)))
-        else:
-            self._subscriptions[aggregate] = place
 
     def _drop(self, aggregate: AggregateId) -> None:
         self._subscriptions.pop(aggregate, None)
@@ -163,7 +165,6 @@ class Converse:
     async def _next_frame(self) -> bytes:
         """Wait until something is there and give it, up to the size of a frame; empty where only the flag was raised."""
         if not self._waiting:
-            # Nothing may be awaited between this look and the wait, which lowers the flag.
             ready = self._watcher.ready if not self._answers else self._watcher.collect
             self._waiting.extend(await ready())
         parts = self._take_answers()
@@ -193,9 +194,9 @@ class Converse:
             return frame.data
         if self._subscriptions.get(frame.aggregate) is place:
             self._drop(frame.aggregate)
-        allowed = pb.Delivery(conversation_id=delivery.conversation_id)
-        allowed.events.extend(event for event in delivery.events if event.version <= last)
-        answer = pb.ConverseResponse(deliveries=[allowed] if allowed.events else [])
+        until_then = pb.Delivery(conversation_id=delivery.conversation_id)
+        until_then.events.extend(event for event in delivery.events if event.version <= last)
+        answer = pb.ConverseResponse(deliveries=[until_then] if until_then.events else [])
         return answer.SerializeToString() + frames.ended(frame.aggregate.id, status_of(domain.not_a_member()))
 
     async def _farewell(self) -> bytes:

@@ -70,6 +70,8 @@ async def messages(ledger: Ledger, request: pb.ListMessagesRequest, actor: Actor
         place = request.from_version
     else:
         place = 0 if request.oldest_first else view.version + 1
+    # A version from outside may be any number; none beyond the newest says more than that.
+    place = min(place, view.version if request.oldest_first else view.version + 1)
     reader = _Reader(ledger, aggregate, place, request.oldest_first, view.version)
     response = pb.ListMessagesResponse()
     response.messages.extend(await reader.read(request.page_size or DEFAULT_PAGE))

@@ -69,13 +69,12 @@ def _removed_at(user_id: str, events: Sequence[chat_pb2.ConversationEvent]) -> i
     return removed_at
 
 
-async def subscribe(ledger: Ledger, watcher: Watcher, aggregate: AggregateId, actor: Actor, after: int) -> Subscription:
-    """Begin to read a conversation. Raises domain.Refused (NOT_FOUND, INVALID_FIELD)."""
+async def allowed(ledger: Ledger, aggregate: AggregateId, actor: Actor, after: int) -> Subscription:
+    """Give an actor its place in a conversation. Raises domain.Refused (NOT_FOUND, INVALID_FIELD)."""
     view = await ledger.read(aggregate)
     visible(actor, view.state)
     if after > view.version + MOST_AHEAD:
         raise domain.Refused("INVALID_FIELD", "the conversation never had that many events", field="after_version")
-    await watcher.add(aggregate, after)
     return Subscription(aggregate, actor, after, view.version)
 
 

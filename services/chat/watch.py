@@ -12,7 +12,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain
 from services.chat.access import actor_of
 from services.chat.config import ChatSettings
-from services.chat.subscriptions import arrived_in_order, subscribe
+from services.chat.subscriptions import allowed, arrived_in_order
 from services.ledger.cursor import Watcher
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
@@ -26,7 +26,8 @@ async def watch(
     aggregate = commands.aggregate_of(actor, request.conversation_id)
     watcher = ledger.watcher()
     async with told_of_drain(call, watcher):
-        place = await subscribe(ledger, watcher, aggregate, actor, request.after_version)
+        place = await allowed(ledger, aggregate, actor, request.after_version)
+        await watcher.add(aggregate, request.after_version)
         while not call.draining.is_set():
             for frame in await watcher.ready():
                 if not await arrived_in_order(place, frame, watcher):
@@ -39,9 +40,9 @@ async def watch(
                 if last == frame.last:
                     yield frame.data
                     continue
-                allowed = [event for event in parsed.events if event.version <= last]
-                if allowed:
-                    yield pb.WatchResponse(events=allowed)
+                until_then = [event for event in parsed.events if event.version <= last]
+                if until_then:
+                    yield pb.WatchResponse(events=until_then)
                 raise domain.not_a_member()
     yield pb.WatchResponse(going_away=going_away(settings))
 
