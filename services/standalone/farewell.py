@@ -1,0 +1,38 @@
+"""What the screen says when the journey is over and everything serves: where things are, and what to try next."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from services.standalone.home import Home
+from services.standalone.journey.play import Journey
+from services.standalone.keys import endpoints
+from services.standalone.ports import Ports
+from services.standalone.screen import Screen
+
+
+def show(screen: Screen, home: Home, ports: Ports, journey: Journey) -> None:
+    """Print endpoints and five commands."""
+    screen.say("\nServing until Ctrl-C", style="bold")
+    screen.say(_two_columns([*endpoints(ports).items(), ("state", str(home.root))]))
+    screen.say("\nTo try next, in another terminal", style="bold")
+    screen.say(_two_columns(_commands(journey)))
+
+
+def _commands(journey: Journey) -> list[tuple[str, str]]:
+    tradewind = ".venv/bin/tradewind"
+    return [
+        (f"{tradewind} order list", "the orders of this tenant"),
+        (f"{tradewind} order show {journey.order_id}", "the one that travelled"),
+        (f"{tradewind} chat read order-{journey.order_id}", "what was said about it"),
+        (f"{tradewind} mail stats", "what was written, delivered, opened"),
+        (f"{tradewind} trace show {journey.trace_id}", "the way through all of it"),
+    ]
+
+
+def _two_columns(rows: list[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for left, right in rows:
+        table.add_row(Text(f"  {left}", style="cyan", no_wrap=True), Text(right, style="dim"))
+    return table

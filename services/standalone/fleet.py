@@ -1,0 +1,59 @@
+"""All child processes together: started at once, ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from services.standalone.child import Child, ChildFailed, Program
+from services.standalone.home import Home
+
+_GRACE_SECONDS = 12.0
+
+
+class Fleet:
+    """The children of a standalone: those of a higher stage stand on those of a lower one."""
+
+    def __init__(self, programs: Sequence[Program], home: Home, tell: Callable[[str], None]) -> None:
+        """Make a child of each program; ``tell`` gets lines for people."""
+        self._children = [Child(program, home, tell) for program in programs]
+        self._watches: list[asyncio.Task[None]] = []
+
+    @property
+    def pids(self) -> dict[str, int | None]:
+        """Process ids by name; None for one that does not run just now."""
+        return {child.name: child.pid for child in self._children}
+
+    async def start(self, ready: Callable[[str], None]) -> None:
+        """Start all, and return when all serve; ``ready`` is told of each. Raises ChildFailed.
+
+        They start at once: each waits by itself for those it needs.
+        """
+        for child in self._children:
+            await child.start()
+        try:
+            async with asyncio.TaskGroup() as waits:
+                for child in self._children:
+                    waits.create_task(_until_ready(child, ready))
+        except* ChildFailed as failures:
+            raise failures.exceptions[0] from None
+        self._watches = [asyncio.create_task(child.watch(), name=child.name) for child in self._children]
+
+    async def failure(self) -> None:
+        """Wait until a child is given up, and raise ChildFailed."""
+        done, _ = await asyncio.wait(self._watches, return_when=asyncio.FIRST_EXCEPTION)
+        for watch in done:
+            watch.result()
+
+    async def end(self) -> None:
+        """End all, bounded in time: those of the highest stage first, what they stand on after them."""
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        for stage in sorted({child.stage for child in self._children}, reverse=True):
+            await asyncio.gather(*(child.end(_GRACE_SECONDS) for child in self._children if child.stage == stage))
+
+
+async def _until_ready(child: Child, ready: Callable[[str], None]) -> None:
+    await child.wait_ready()
+    ready(child.name)

@@ -1,0 +1,110 @@
+"""The life of a standalone: start everything, play the journey, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+from services.runtime import logs
+from services.runtime.signals import told_to_end
+from services.runtime.telemetry import Telemetry
+from services.standalone import farewell
+from services.standalone.config import StandaloneSettings
+from services.standalone.fleet import Fleet
+from services.standalone.home import Home
+from services.standalone.journey.play import Journey
+from services.standalone.keys import Keys, write_credentials
+from services.standalone.ports import Ports
+from services.standalone.programs import programs
+from services.standalone.screen import Screen
+
+_LOG_BYTES = 8 * 1024 * 1024
+
+
+class _Told(Exception):
+    """Somebody asked this process to end."""
+
+
+async def supervise(settings: StandaloneSettings, home: Home, screen: Screen, *, once: bool) -> int:
+    """Run everything until told to end, or with ``once`` until the journey is played; returns the exit code.
+
+    The folder must be ours already. Raises PortTaken, NoBroker, HomeUnusable, ChildFailed, OSError, ValueError.
+    """
+    ports = Ports(settings.port)
+    secrets = Keys(home.keys)
+    with told_to_end() as told:
+        await asyncio.to_thread(_prepare, home, secrets, ports)
+        fleet = Fleet(await asyncio.to_thread(programs, settings, home, secrets, ports), home, screen.warn)
+        telemetry = await asyncio.to_thread(_telemetry, settings, home)
+        journey = Journey(home, telemetry, screen)
+        try:
+            async with _running(fleet, screen, told) as failure:
+                code: int = await _first(_serve(journey, home, ports, screen, once=once), failure, told)
+                return code
+        except _Told:
+            return 0
+        finally:
+            await telemetry.close()
+
+
+def _prepare(home: Home, secrets: Keys, ports: Ports) -> None:
+    home.end_stale_children()
+    ports.require_free()
+    home.prune_traces()
+    secrets.ensure()
+    write_credentials(home.credentials, secrets, ports)
+
+
+def _telemetry(settings: StandaloneSettings, home: Home) -> Telemetry:
+    """Start the journey's tracing; what this process logs goes to a file, as the screen is for people."""
+    telemetry = Telemetry.start("journey", settings.model_copy(update={"trace_dir": home.traces, "trace_ratio": 1.0}))
+    path = home.logs / "standalone.jsonl"
+    if path.exists() and path.stat().st_size > _LOG_BYTES:
+        path.replace(path.with_name("standalone.1.jsonl"))
+    logs.configure("standalone", settings.log_level, path.open("a", encoding="utf-8", buffering=1))
+    return telemetry
+
+
+@asynccontextmanager
+async def _running(fleet: Fleet, screen: Screen, told: asyncio.Event) -> AsyncIterator[Coroutine[Any, Any, None]]:
+    """Start all children, give what waits for their failure, and end them in order, however this is left."""
+    try:
+        with screen.step("Starting the log server, the services and their partners") as step:
+            start = time.monotonic()
+            await _first(fleet.start(lambda name: step.saw(f"{name} {time.monotonic() - start:.1f} s")), None, told)
+        yield fleet.failure()
+    finally:
+        screen.say("Draining …", style="dim")
+        await fleet.end()
+        structlog.get_logger().info("drained")
+        screen.say("Drained. All state is kept; start again to go on.", style="dim")
+
+
+async def _first(main: Coroutine[Any, Any, Any], failure: Coroutine[Any, Any, None] | None, told: asyncio.Event) -> Any:
+    """Give what ``main`` returns, unless a child fails for good first (its exception) or this process is told to end (_Told)."""
+    tasks = [asyncio.create_task(main), asyncio.create_task(told.wait())]
+    if failure is not None:
+        tasks.append(asyncio.create_task(failure))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task is tasks[1]:
+                raise _Told
+            return task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _serve(journey: Journey, home: Home, ports: Ports, screen: Screen, *, once: bool) -> int:
+    code = 0 if await journey.play() else 1
+    if not once:
+        farewell.show(screen, home, ports, journey)
+        await asyncio.Event().wait()
+    return code
