@@ -48,7 +48,7 @@ def configure(service: str, level: str = "info", stream: TextIO | None = None) -
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        logger_factory=lambda *_: _Lines(stream),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -89,6 +89,25 @@ def describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, BaseExceptionGroup):
         facts["members"] = [describe(member) for member in error.exceptions[:8]]
     return facts
+
+
+class _Lines:
+    """Writes lines to a stream, or to what standard error is at that moment."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        stream = self._stream or sys.stderr
+        try:
+            stream.write(f"{line}\n")
+            stream.flush()
+        except BrokenPipeError:
+            # Who read the log is gone; the process must still drain.
+            return
+
+    debug = info = warning = error = critical = msg
 
 
 class _LibraryHandler(logging.Handler):

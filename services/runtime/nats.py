@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import random
 import ssl
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import nats.errors
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
 
 from services.runtime.config import RuntimeSettings
+from services.runtime.nkeys import credentials
 
 _PENDING_BYTES: Final = 8 * 1024 * 1024
 _RECONNECT_WAIT_S: Final = (0.1, 0.4)
@@ -33,9 +30,7 @@ async def connect(settings: RuntimeSettings, name: str) -> Client:
     if settings.nats_ca_file is not None:
         options["tls"] = await asyncio.to_thread(_tls, settings)
     if settings.nats_creds_file is not None:
-        options["user_jwt_cb"], options["signature_cb"] = await asyncio.to_thread(
-            _credentials, settings.nats_creds_file
-        )
+        options["user_jwt_cb"], options["signature_cb"] = await asyncio.to_thread(credentials, settings.nats_creds_file)
     await client.connect(
         [url.get_secret_value() for url in settings.nats_urls],
         name=name,
@@ -93,28 +88,3 @@ def _tls(settings: RuntimeSettings) -> ssl.SSLContext:
     if settings.nats_cert_file is not None and settings.nats_key_file is not None:
         context.load_cert_chain(settings.nats_cert_file, settings.nats_key_file)
     return context
-
-
-def _credentials(path: Path) -> tuple[Callable[[], bytes], Callable[[str], bytes]]:
-    """Read a creds file: a user JWT and an nkey seed, each between its own markers. Raises ValueError."""
-    blocks = [
-        block.partition("------")[2].strip().partition("------")[0].strip("- \r\n")
-        for block in path.read_text().split("-----BEGIN ")[1:]
-    ]
-    if len(blocks) != 2:
-        raise ValueError("the file holds no NATS credentials")
-    jwt, seed = blocks
-    key = seed_key(seed)
-
-    def sign(nonce: str) -> bytes:
-        return base64.b64encode(key.sign(nonce.encode()))
-
-    return jwt.encode, sign
-
-
-def seed_key(seed: str) -> Ed25519PrivateKey:
-    """Read an nkey seed: base32 of two bytes of prefix, 32 of key, two of checksum. Raises ValueError."""
-    data = base64.b32decode(seed + "=" * (-len(seed) % 8))
-    if len(data) != 36 or data[0] >> 3 != 18:
-        raise ValueError("not an nkey seed")
-    return Ed25519PrivateKey.from_private_bytes(data[2:34])

@@ -6,6 +6,7 @@ from typing import Any
 from buf.validate import validate_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 _FILE = """
@@ -42,11 +43,12 @@ def trial_service() -> ServiceDescriptor:
     return pool.FindServiceByName("trial.v1.TrialService")
 
 
-def parcel(label: str = "", weights: tuple[int, ...] = ()) -> Any:
+def parcel(label: str = "", weights: tuple[int, ...] = ()) -> Message:
     """A message; its label has at most 16 characters, its parts weigh more than 0."""
     file = trial_service().file
     make, part = (GetMessageClass(file.message_types_by_name[name]) for name in ("Parcel", "Part"))
-    return make(label=label, parts=[part(weight=weight) for weight in weights])
+    made: Message = make(label=label, parts=[part(weight=weight) for weight in weights])
+    return made
 
 
 def parse(data: bytes) -> Any:

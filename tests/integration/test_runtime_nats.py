@@ -1,0 +1,125 @@
+"""The connection to a real NATS survives its server's end, and keeps quiet about it."""
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nats.errors import OutboundBufferLimitError
+from pydantic import SecretStr
+
+from services.runtime.config import RuntimeSettings
+from services.runtime.logs import configure
+from services.runtime.nats import connect
+from services.runtime.nkeys import credentials, seed_key
+from tests.servers import NatsServer
+
+MakeServer = Callable[..., NatsServer]
+
+
+def settings(server: NatsServer, **changes: Any) -> RuntimeSettings:
+    return RuntimeSettings(nats_urls=(SecretStr(server.url),), **changes)
+
+
+async def test_it_reconnects_and_sends_what_waited(
+    own_nats_server: NatsServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configure("trial")
+    client = await connect(settings(own_nats_server), "trial")
+    received = await client.subscribe("greetings")
+    await client.flush()
+    await asyncio.to_thread(own_nats_server.kill)
+    async with asyncio.timeout(10):
+        while client.is_connected:
+            await asyncio.sleep(0.01)
+    await client.publish("greetings", b"waited")
+    with pytest.raises(OutboundBufferLimitError):
+        for _ in range(20):
+            await client.publish("greetings", b"x" * 1_000_000)
+    await asyncio.to_thread(own_nats_server.start)
+    assert (await received.next_msg(timeout=20)).data == b"waited"
+    await client.close()
+    events = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
+    assert {"nats_disconnected", "nats_reconnected", "nats_closed"} <= set(events)
+    assert events.count("nats_error") <= 5
+
+
+async def test_it_waits_for_a_server_that_is_not_there_yet(make_nats_server: MakeServer) -> None:
+    server = make_nats_server()
+    await asyncio.to_thread(server.start)
+    await asyncio.to_thread(server.kill)
+    connecting = asyncio.ensure_future(connect(settings(server), "trial"))
+    done, _ = await asyncio.wait([connecting], timeout=0.3)
+    assert not done
+    await asyncio.to_thread(server.start)
+    client = await asyncio.wait_for(connecting, 20)
+    assert client.is_connected
+    await client.close()
+
+
+async def test_credentials_open_a_server_that_asks_for_them(make_nats_server: MakeServer, tmp_path: Path) -> None:
+    operator, account, user = NKey("O"), NKey("A"), NKey("U")
+    limits = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1) | {"wildcards": True}
+    server = make_nats_server(
+        [
+            f"operator: {operator.jwt(operator, type='operator')}",
+            f"system_account: {account.name}",
+            "resolver: MEMORY",
+            f"resolver_preload: {{ {account.name}: {operator.jwt(account, type='account', limits=limits)} }}",
+        ]
+    )
+    await asyncio.to_thread(server.start)
+    file = tmp_path / "user.creds"
+    file.write_text(
+        f"-----BEGIN NATS USER JWT-----\n{account.jwt(user, type='user', subs=-1, data=-1, payload=-1)}\n"
+        "------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
+    )
+    client = await asyncio.wait_for(connect(settings(server, nats_creds_file=file), "trial"), 10)
+    await client.flush()
+    await client.close()
+
+
+class NKey:
+    """A key of NATS: an operator's (O), an account's (A) or a user's (U)."""
+
+    def __init__(self, kind: str) -> None:
+        self._private = Ed25519PrivateKey.generate()
+        prefix = {"O": 14, "A": 0, "U": 20}[kind] << 3
+        self.name = _checked(bytes([prefix]) + self._private.public_key().public_bytes_raw())
+        self.seed = _checked(bytes([18 << 3 | prefix >> 5, (prefix & 31) << 3]) + self._private.private_bytes_raw())
+
+    def jwt(self, subject: "NKey", **claims: object) -> str:
+        """A token about a key, signed by this one."""
+        head = {"typ": "JWT", "alg": "ed25519-nkey"}
+        body = {"iss": self.name, "sub": subject.name, "iat": 1, "jti": subject.name, "nats": {"version": 2, **claims}}
+        signed = b".".join(_base64url(json.dumps(part).encode()) for part in (head, body))
+        return b".".join([signed, _base64url(self._private.sign(signed))]).decode()
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def _checked(data: bytes) -> str:
+    """Base32 with the checksum of nkeys: CRC-16/XMODEM, low byte first."""
+    return base64.b32encode(data + binascii.crc_hqx(data, 0).to_bytes(2, "little")).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("content", ["", "junk", "-----BEGIN A-----\nx\n------END A------\n"])
+def test_what_are_no_credentials_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "user.creds"
+    file.write_text(content)
+    with pytest.raises(ValueError, match="NATS credentials"):
+        credentials(file)
+
+
+@pytest.mark.parametrize("seed", ["", "SUAA", "not base32!", "A" * 58])
+def test_what_is_no_seed_is_refused(seed: str) -> None:
+    with pytest.raises(ValueError, match="nkey seed"):
+        seed_key(seed)
