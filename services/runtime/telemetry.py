@@ -147,12 +147,11 @@ class Telemetry:
 
     async def close(self) -> None:
         """Send what waits and stop the exporters, within 8 seconds."""
-        for provider in self._providers:
-            try:
-                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                    await asyncio.to_thread(provider.shutdown)
-            except TimeoutError:
-                structlog.get_logger().warning("telemetry_lost", provider=type(provider).__name__)
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await asyncio.gather(*[asyncio.to_thread(provider.shutdown) for provider in self._providers])
+        except TimeoutError:
+            structlog.get_logger().warning("telemetry_lost")
 
     def _record(
         self,
