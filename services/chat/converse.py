@@ -189,8 +189,8 @@ class Converse:
         if place.passes(frame):
             return frame.data
         (delivery,) = pb.ConverseResponse.FromString(frame.data).deliveries
-        last = await place.last_allowed(frame, delivery.events, self._ledger)
-        if last == frame.last:
+        last = await place.cut_after(frame, delivery.events, self._ledger)
+        if last is None:
             return frame.data
         if self._subscriptions.get(frame.aggregate) is place:
             self._drop(frame.aggregate)

@@ -38,15 +38,15 @@ class Subscription:
         self._watched = version
 
     def passes(self, frame: Frame) -> bool:
-        """Tell whether a frame can be handed on as it is, at a glance; False asks for ``last_allowed``."""
+        """Tell whether a frame can be handed on as it is, at a glance; False asks for ``cut_after``."""
         if self._mark is not None and frame.last > self._watched:
             if frame.first > self._watched + 1 or self._mark in frame.data:
                 return False
             self._watched = frame.last
         return True
 
-    async def last_allowed(self, frame: Frame, events: Sequence[chat_pb2.ConversationEvent], ledger: Ledger) -> int:
-        """Give the last version of a frame that the reader may have; less than its last one where the reader was removed."""
+    async def cut_after(self, frame: Frame, events: Sequence[chat_pb2.ConversationEvent], ledger: Ledger) -> int | None:
+        """Give the last version of a frame that the reader may have, where it was removed; None where it may read on."""
         unseen = frame.first > self._watched + 1
         removed_at = _removed_at(self._user_id, events)
         if unseen or removed_at is not None:
@@ -55,7 +55,7 @@ class Subscription:
                 # In what was not looked at lies a removal: then nothing of what follows is the reader's.
                 return removed_at if removed_at is not None and not unseen else frame.first - 1
         self._watched = frame.last
-        return frame.last
+        return None
 
 
 def _removed_at(user_id: str, events: Sequence[chat_pb2.ConversationEvent]) -> int | None:

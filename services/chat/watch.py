@@ -36,8 +36,8 @@ async def watch(
                     yield frame.data
                     continue
                 parsed = pb.WatchResponse.FromString(frame.data)
-                last = await place.last_allowed(frame, parsed.events, ledger)
-                if last == frame.last:
+                last = await place.cut_after(frame, parsed.events, ledger)
+                if last is None:
                     yield frame.data
                     continue
                 until_then = [event for event in parsed.events if event.version <= last]

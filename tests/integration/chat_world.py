@@ -13,9 +13,9 @@ from typing import Any
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from nats.aio.client import Client
+from pydantic import SecretStr
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
@@ -53,7 +53,7 @@ def reason_in(status: status_pb2.Status) -> str:
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
         if detail.Unpack(info):
-            return info.reason
+            return str(info.reason)
     return ""
 
 
@@ -82,7 +82,8 @@ class User:
         request = pb.CreateConversationRequest(
             request_id=request_id(), kind=chat_pb2.CONVERSATION_KIND_GROUP, member_ids=member_ids, title=title
         )
-        return (await self.call("CreateConversation", request)).conversation
+        made: chat_pb2.Conversation = (await self.call("CreateConversation", request)).conversation
+        return made
 
     async def send(self, conversation_id: str, text: str) -> int:
         return int((await self.call("SendMessage", self.message(conversation_id, text))).version)
@@ -181,7 +182,12 @@ class ChatWorld:
 async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterator[ChatWorld]:
     """Run Chat on a nats-server and a folder; started again on both it goes on where it was."""
     settings = ChatSettings(
-        listen="127.0.0.1:0", nats_urls=(nats_url,), rate_limit=0, drain_grace=5.0, reflection=False, **options
+        listen="127.0.0.1:0",
+        nats_urls=(SecretStr(nats_url),),
+        rate_limit=0,
+        drain_grace=5.0,
+        reflection=False,
+        **options,
     )
     telemetry = Telemetry.start("chat", settings)
     signer = Signer(Ed25519PrivateKey.generate())
@@ -208,6 +214,6 @@ async def watched(call: Any, count: int, seconds: float = 30.0) -> list[chat_pb2
     async with asyncio.timeout(seconds):
         while len(events) < count:
             frame = await call.read()
-            assert isinstance(frame, Message), "the stream ended"
+            assert isinstance(frame, pb.WatchResponse), "the stream ended"
             events.extend(frame.events)
     return events
