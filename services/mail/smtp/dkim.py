@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 SIGNED = (b"from", b"to", b"subject", b"date", b"message-id", b"mime-version", b"content-type", b"auto-submitted")
 """Headers that are signed where they are there. From is signed once more than it occurs, so that none can be added (RFC 6376, 8.15)."""
 FEWEST_RSA_BITS = 1024
-_WSP = re.compile(rb"[ \t]+")
-_WSP_BEFORE_END = re.compile(rb"[ \t]+\r\n")
+# Single spaces, nearly all there are, need no replacing and are not even matched.
+_WSP = re.compile(rb"[ \t]{2,}|\t")
 _BASE64_LINE = 70
 _PREHASHED = Prehashed(hashes.SHA256())
 
@@ -122,7 +122,7 @@ def relaxed_body(body: bytes) -> bytes:
         return b""
     if not body.endswith(b"\r\n"):
         body += b"\r\n"
-    body = _WSP_BEFORE_END.sub(b"\r\n", _WSP.sub(b" ", body))
+    body = _WSP.sub(b" ", body).replace(b" \r\n", b"\r\n")
     end = len(body)
     while body.endswith(b"\r\n", 0, end):
         end -= 2

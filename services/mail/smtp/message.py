@@ -52,14 +52,7 @@ def build(letter: Letter) -> bytes:
     message["From"] = _address(letter.sender)
     message["To"] = _address(letter.recipient)
     message["Subject"] = one_line(letter.subject)
-    message["Date"] = format_datetime(datetime.fromtimestamp(letter.at_us // 1_000_000, UTC))
-    message["Message-ID"] = message_id(letter.mail_id, letter.sender.address)
-    # RFC 3834: nobody's holiday notice need answer a machine.
-    message["Auto-Submitted"] = "auto-generated"
-    if letter.bulk:
-        message["Precedence"] = "bulk"
-    message["MIME-Version"] = "1.0"
-    head = message.as_bytes().rstrip(CRLF) + CRLF
+    head = message.as_bytes().removesuffix(CRLF) + _plain_headers(letter)
     parts = [part("text/plain", letter.text)] if letter.text or not letter.html else []
     if letter.html:
         parts.append(part("text/html", letter.html))
@@ -70,6 +63,20 @@ def build(letter: Letter) -> bytes:
     for each in parts:
         lines += [b"--", boundary, CRLF, each]
     return b"".join([*lines, b"--", boundary, b"--", CRLF])
+
+
+def _plain_headers(letter: Letter) -> bytes:
+    """Write the headers that need neither folding nor encoding."""
+    lines = [
+        f"Date: {format_datetime(datetime.fromtimestamp(letter.at_us // 1_000_000, UTC))}",
+        f"Message-ID: {message_id(letter.mail_id, letter.sender.address)}",
+        # RFC 3834: nobody's holiday notice need answer a machine.
+        "Auto-Submitted: auto-generated",
+        *(["Precedence: bulk"] if letter.bulk else []),
+        "MIME-Version: 1.0",
+        "",
+    ]
+    return "\r\n".join(lines).encode("ascii")
 
 
 def message_id(mail_id: str, sender: str) -> str:
@@ -101,6 +108,9 @@ def part(content_type: str, text: str) -> bytes:
 
 
 def _address(mailbox: Mailbox) -> Address:
+    if not mailbox.address.isascii():
+        # RFC 6531 is not spoken here; better said when the mail is taken than by some server later.
+        raise BadAddress("addresses beyond ASCII (SMTPUTF8) cannot be written to")
     try:
         return Address(display_name=one_line(mailbox.name), addr_spec=mailbox.address)
     except (ValueError, IndexError):
