@@ -1,0 +1,42 @@
+"""Page tokens of listings: where to go on, bound to the listing they were made for by a digest of its partition.
+
+A token grants nothing: whoever turns a page is checked like whoever opens the listing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Final
+
+from services.order.domain.refusal import Refused
+
+_ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MARK: Final = 9
+
+
+def token_after(order_id: str, partition: str) -> str:
+    """Make the token of the page after this order."""
+    return base64.urlsafe_b64encode(_mark(partition) + order_id.encode()).decode().rstrip("=")
+
+
+def order_id_in(token: str, partition: str) -> str:
+    """Read the order after which a page begins. Raises Refused (INVALID_PAGE_TOKEN)."""
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        order_id = raw[_MARK:].decode("ascii")
+    except (binascii.Error, UnicodeDecodeError):
+        raise _refused() from None
+    if raw[:_MARK] != _mark(partition) or _ORDER_ID.fullmatch(order_id) is None:
+        raise _refused()
+    return order_id
+
+
+def _mark(partition: str) -> bytes:
+    return hashlib.blake2b(partition.encode(), digest_size=_MARK, person=b"orders-page").digest()
+
+
+def _refused() -> Refused:
+    return Refused("INVALID_PAGE_TOKEN", "the page token is not of this listing", field="page_token")
