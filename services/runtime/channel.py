@@ -19,7 +19,7 @@ import grpc
 from services.runtime import call as calls
 from services.runtime import trace
 from services.runtime.config import RuntimeSettings
-from services.runtime.tokens import Signer
+from services.runtime.tokens import BadKey, Signer
 
 _TOKEN_TTL_S: Final = 300.0
 _RENEW_AFTER_S: Final = 200.0
@@ -101,16 +101,21 @@ class Credentials:
         return ("authorization", self.authorization(*acted)), (trace.KEY, trace.current.get() or trace.unsampled())
 
 
-def service_channel(settings: RuntimeSettings, target: str, service_name: str) -> grpc.aio.Channel:
+def service_channel(
+    settings: RuntimeSettings, target: str, service_name: str, *, retries: bool = True
+) -> grpc.aio.Channel:
     """Open a channel to ``target`` (host:port) for the calls of service ``service_name``.
 
-    Needs ``service_key_file``; uses TLS when ``channel_ca_file`` is set. Raises ValueError where the key is missing or no key.
+    Without ``retries`` a call is sent once, for callers that must look first at what became of it.
+
+    Needs ``service_key_file``; uses TLS when ``channel_ca_file`` is set. Raises BadKey.
     """
     if settings.service_key_file is None:
-        raise ValueError("TRADEWIND_SERVICE_KEY_FILE is not set")
+        raise BadKey("TRADEWIND_SERVICE_KEY_FILE: not set, but needed for calls to other services")
     signer = Signer.from_file(settings.service_key_file, issuer=settings.auth_issuer, audience=settings.auth_audience)
     options = [
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        ("grpc.enable_retries", int(retries)),
         ("grpc.keepalive_time_ms", int(settings.keepalive * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.max_receive_message_length", settings.max_message_bytes * 4),

@@ -50,6 +50,10 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A duration in seconds."""
 
 
+class Unstartable(Exception):
+    """What the deployment must change before this process can start; ``run`` prints its one line and exits with code 2."""
+
+
 class RuntimeSettings(BaseSettings):
     """What every service can be told. Durations are seconds, sizes bytes."""
 

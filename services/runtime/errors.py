@@ -20,6 +20,8 @@ from services.runtime.logs import describe
 
 DOMAIN: Final = "tradewind"
 DETAILS_KEY: Final = "grpc-status-details-bin"
+# Clients take 8 KB of trailers unless told otherwise.
+_MOST_TEXT: Final = 512
 _PREFIX: Final = "ERROR_REASON_"
 _Code = grpc.StatusCode
 
@@ -133,7 +135,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
         retry_after = RETRY_AFTER.get(reason)
     if retry_after is not None:
         details.append(_retry_info(retry_after))
-    message = str(getattr(error, "message", "") or error)
+    message = str(getattr(error, "message", "") or error)[:_MOST_TEXT]
     bad_request = _bad_request(error, message)
     if bad_request is not None:
         details.append(bad_request)

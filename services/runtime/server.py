@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 
 from services.runtime import health, policy
-from services.runtime.config import RuntimeSettings
+from services.runtime.config import RuntimeSettings, Unstartable
 from services.runtime.gate import Gate
 from services.runtime.logs import describe
 from services.runtime.policy import Policy
@@ -21,6 +22,10 @@ from services.runtime.telemetry import Telemetry
 from services.runtime.tokens import Authenticator
 
 Hook = Callable[[], Awaitable[Any]]
+
+
+class CannotListen(Unstartable):
+    """The address is taken, or the certificate does not fit its key."""
 
 
 class Server:
@@ -38,7 +43,8 @@ class Server:
         self._health = health.Health()
         self._services: list[str] = []
         self._log = structlog.get_logger()
-        self._grpc = grpc.aio.server(options=_options(settings))
+        self._handlers: list[grpc.GenericRpcHandler] = []
+        self._grpc: grpc.aio.Server | None = None
         self._drained = False
 
     @property
@@ -55,16 +61,23 @@ class Server:
             handlers[method.name] = Rpc(
                 method, getattr(handler, method.name), self._policy[path], self._gate
             ).grpc_handler()
-        self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+        self._handlers.append(grpc.method_handlers_generic_handler(service.full_name, handlers))
         self._services.append(service.full_name)
 
     async def start(self) -> int:
-        """Listen, and give the port. Raises OSError when the address is taken."""
+        """Listen, and give the port. Raises CannotListen."""
         self.add(health.HEALTH, self._health)
         if self._settings.reflection:
             self.add(health.REFLECTION, health.Reflection([*self._services, health.REFLECTION.full_name]))
-        self.port = self._bind()
-        await self._grpc.start()
+        server = grpc.aio.server(options=_options(self._settings))
+        server.add_generic_rpc_handlers(self._handlers)
+        try:
+            self.port = self._bind(server)
+        except CannotListen:
+            await server.stop(None)
+            raise
+        self._grpc = server
+        await server.start()
         self._health.serve(self._services)
         self._log.info("server_listening", listen=self._settings.listen, port=self.port, services=self._services)
         return self.port
@@ -92,7 +105,8 @@ class Server:
         until = loop.time() + self._settings.drain_grace
         for hook in on_drain:
             await self._run_hook(hook, until - loop.time())
-        await self._grpc.stop(max(0.0, until - loop.time()))
+        if self._grpc is not None:
+            await self._grpc.stop(max(0.0, until - loop.time()))
         self._log.info("drain_done", cut_off=self._gate.inside())
         await self._telemetry.close()
 
@@ -106,17 +120,32 @@ class Server:
         except Exception as error:  # noqa: BLE001 (one failed hook must not keep the others from running)
             self._log.error("drain_hook_failed", hook=name, **describe(error))
 
-    def _bind(self) -> int:
+    def _bind(self, server: grpc.aio.Server) -> int:
         settings = self._settings
+        _try(settings.listen)
         try:
             if settings.tls_cert_file is None or settings.tls_key_file is None:
-                return self._grpc.add_insecure_port(settings.listen)
+                return server.add_insecure_port(settings.listen)
             roots = settings.tls_client_ca_file.read_bytes() if settings.tls_client_ca_file else None
             pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
             credentials = grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
-            return self._grpc.add_secure_port(settings.listen, credentials)
+            return server.add_secure_port(settings.listen, credentials)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {settings.listen}: the address is taken or not ours") from error
+            raise CannotListen(f"cannot listen on {settings.listen}: the address is taken or not ours") from error
+
+
+def _try(listen: str) -> None:
+    """Bind the address for a moment: grpc would say that it is taken in many lines of its own."""
+    host, _, port = listen.rpartition(":")
+    if port == "0":
+        return
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {listen}: {(error.strerror or "it is not ours").lower()}") from error
 
 
 def _options(settings: RuntimeSettings) -> list[tuple[str, int]]:

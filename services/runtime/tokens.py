@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from services.runtime.call import Caller
-from services.runtime.config import RuntimeSettings
+from services.runtime.config import RuntimeSettings, Unstartable
 from services.runtime.errors import Refused
 
 ALGORITHM: Final = "EdDSA"
@@ -29,6 +30,10 @@ _MAX_TOKEN_BYTES: Final = 8192
 _MAX_NAME: Final = 128
 # Tenants are parts of subjects and keys, so they are words.
 _TENANT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class BadKey(Unstartable):
+    """A key file that cannot be read, or holds another kind of key."""
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -70,10 +75,13 @@ class Signer:
 
     @classmethod
     def from_file(cls, path: Path, *, issuer: str = "tradewind", audience: str = "tradewind") -> Signer:
-        """Read a PEM private key. Raises ValueError when the file holds no Ed25519 private key, OSError when it cannot be read."""
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        """Read a PEM private key. Raises BadKey."""
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise BadKey(f"{path}: no private key can be read there") from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError("the file holds no Ed25519 private key")
+            raise BadKey(f"{path}: not an Ed25519 private key")
         return cls(key, issuer=issuer, audience=audience)
 
     @property
@@ -132,18 +140,21 @@ class Authenticator:
     def from_files(
         cls, paths: Iterable[Path], *, issuer: str = "tradewind", audience: str = "tradewind", leeway: float = 5.0
     ) -> Authenticator:
-        """Read PEM public keys. Raises ValueError when a file holds no Ed25519 public key, OSError when one cannot be read."""
+        """Read PEM public keys. Raises BadKey."""
         keys = []
         for path in paths:
-            key = serialization.load_pem_public_key(path.read_bytes())
+            try:
+                key = serialization.load_pem_public_key(path.read_bytes())
+            except (OSError, ValueError, UnsupportedAlgorithm) as error:
+                raise BadKey(f"{path}: no public key can be read there") from error
             if not isinstance(key, Ed25519PublicKey):
-                raise ValueError("the file holds no Ed25519 public key")
+                raise BadKey(f"{path}: not an Ed25519 public key")
             keys.append(key)
         return cls(keys, issuer=issuer, audience=audience, leeway=leeway)
 
     @classmethod
     def from_settings(cls, settings: RuntimeSettings) -> Authenticator:
-        """Accept what the settings name. Raises ValueError or OSError as ``from_files`` does."""
+        """Accept what the settings name. Raises BadKey."""
         return cls.from_files(
             settings.auth_public_key_files,
             issuer=settings.auth_issuer,

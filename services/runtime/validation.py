@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from services.runtime.errors import Refused, Violation
 
 _MOST = 20
+_MOST_TEXT = 160
 
 
 def validate(message: Message) -> None:
@@ -30,7 +31,9 @@ def _validator() -> protovalidate.Validator:
 
 
 def _violation(proto: Any) -> Violation:
-    return Violation(field_path(proto.field), proto.rule_id, proto.message or f"breaks {proto.rule_id}")
+    # A path holds the keys of maps, which nothing has checked yet; a rule's text may list all that is allowed.
+    text = proto.message or f"breaks {proto.rule_id}"
+    return Violation(field_path(proto.field)[:_MOST_TEXT], proto.rule_id[:_MOST_TEXT], text[:_MOST_TEXT])
 
 
 def field_path(path: Any) -> str:

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.runtime.errors import CODES, Refused
 from services.runtime.policy import PolicyGap
-from services.runtime.server import Server
+from services.runtime.server import CannotListen, Server
 from services.runtime.telemetry import Telemetry
 from services.runtime.tokens import Authenticator
 from tests.integration.runtime_world import POLICY, Handlers, World, detail, refusal, serve, settings_in
@@ -163,7 +163,7 @@ async def test_a_handler_that_is_missing_is_noticed_at_the_start(tmp_path: Path)
 
 
 async def test_a_taken_port_is_said_in_one_line(world: World, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="cannot listen on"):
+    with pytest.raises(CannotListen, match="cannot listen on"):
         await serve(settings_in(tmp_path, listen=f"127.0.0.1:{world.server.port}"))
 
 

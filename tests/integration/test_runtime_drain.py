@@ -38,16 +38,15 @@ class Running:
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running]]]:
-    private, public = tmp_path / "key.pem", tmp_path / "key.pub"
-    make_key_pair(private, public)
+async def spawn(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Process]]]:
+    make_key_pair(tmp_path / "key.pem", tmp_path / "key.pub")
     async with AsyncExitStack() as stack:
 
-        async def launch(**extra: str) -> Running:
+        async def launch(**extra: str) -> Process:
             environment = {
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients/python")]),
-                "TRADEWIND_AUTH_PUBLIC_KEY_FILES": str(public),
+                "TRADEWIND_AUTH_PUBLIC_KEY_FILES": str(tmp_path / "key.pub"),
                 "TRADEWIND_TRACE_DIR": str(tmp_path / "traces"),
                 "TRADEWIND_TRACE_RATIO": "1",
                 **extra,
@@ -57,10 +56,24 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running
                 *command, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE
             )
             stack.push_async_callback(_reap, process)
+            return process
+
+        yield launch
+
+
+@pytest.fixture
+async def start(
+    spawn: Callable[..., Awaitable[Process]], tmp_path: Path
+) -> AsyncIterator[Callable[..., Awaitable[Running]]]:
+    async with AsyncExitStack() as stack:
+
+        async def launch(**extra: str) -> Running:
+            process = await spawn(**extra)
             assert process.stdout is not None
             port, loop_module = (await process.stdout.readline()).decode().split()
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
-            world = World(Any, Any, Signer.from_file(private), Any, channel)  # type: ignore[arg-type]
+            signer = Signer.from_file(tmp_path / "key.pem")
+            world = World(Any, Any, signer, Any, channel)  # type: ignore[arg-type]
             return Running(process, world, loop_module)
 
         yield launch
@@ -156,3 +169,23 @@ async def test_a_call_that_comes_while_hooks_run_is_told_to_connect_again(tmp_pa
     release.set()
     await drain
     await world.channel.close()
+
+
+@pytest.mark.parametrize("what", ["address", "key"])
+async def test_what_the_deployment_must_change_is_said_in_one_line(
+    spawn: Callable[..., Awaitable[Process]], tmp_path: Path, what: str
+) -> None:
+    world = await serve(settings_in(tmp_path))
+    changes = {
+        "address": {"TRADEWIND_LISTEN": f"127.0.0.1:{world.server.port}"},
+        "key": {"TRADEWIND_AUTH_PUBLIC_KEY_FILES": str(tmp_path / "key.pem")},
+    }
+    process = await spawn(**changes[what])
+    async with asyncio.timeout(20):
+        _, log = await process.communicate()
+    said = [line for line in log.decode().splitlines() if not line.startswith("{")]
+    assert process.returncode == 2
+    assert len(said) == 1
+    assert ("cannot listen on" if what == "address" else "key.pem: no public key") in said[0]
+    await world.channel.close()
+    await world.server.drain()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.runtime.call import Caller
 from services.runtime.errors import Refused
-from services.runtime.tokens import Authenticator, Signer, make_key_pair
+from services.runtime.tokens import Authenticator, BadKey, Signer, make_key_pair
 
 
 class Clock:
@@ -152,5 +154,17 @@ def test_keys_are_files_and_several_may_be_trusted(tmp_path: Path) -> None:
     assert (tmp_path / "old").stat().st_mode & 0o077 == 0
     with pytest.raises(FileExistsError):
         make_key_pair(tmp_path / "old", tmp_path / "old.pub")
-    with pytest.raises(ValueError, match="PEM"):
-        Authenticator.from_files([tmp_path / "old"])
+
+
+def test_a_file_that_holds_no_fitting_key_is_said_in_one_line(tmp_path: Path) -> None:
+    make_key_pair(tmp_path / "key", tmp_path / "key.pub")
+    other = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "other.pub").write_bytes(
+        other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    for name in ("key", "other.pub", "missing"):
+        with pytest.raises(BadKey, match=name):
+            Authenticator.from_files([tmp_path / name])
+    for name in ("key.pub", "missing"):
+        with pytest.raises(BadKey, match=name):
+            Signer.from_file(tmp_path / name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.runtime.errors import Refused
+from services.runtime.errors import Refused, status_of
 from services.runtime.validation import validate
 from tests.unit.runtime.trial import parcel
 
@@ -28,3 +28,13 @@ def test_a_thousand_breaches_are_told_in_twenty() -> None:
     with pytest.raises(Refused) as caught:
         validate(parcel("", (0,) * 1000))
     assert len(caught.value.violations) == 20
+
+
+def test_a_refusal_fits_into_trailers_whatever_was_sent() -> None:
+    request = parcel()
+    for number in range(30):
+        request.notes["k" * 100_000 + str(number)] = ""  # type: ignore[attr-defined]
+    with pytest.raises(Refused) as caught:
+        validate(request)
+    assert all(violation.field.startswith('notes["kkk') for violation in caught.value.violations)
+    assert len(status_of(caught.value).SerializeToString()) < 8000

@@ -21,6 +21,13 @@ message_type {
   field { name: "label" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL
           options { [buf.validate.field] { string { max_len: 16 } } } }
   field { name: "parts" number: 2 type: TYPE_MESSAGE type_name: ".trial.v1.Part" label: LABEL_REPEATED }
+  field { name: "notes" number: 3 type: TYPE_MESSAGE type_name: ".trial.v1.Parcel.NotesEntry" label: LABEL_REPEATED
+          options { [buf.validate.field] { map { values { string { min_len: 1 } } } } } }
+  nested_type {
+    name: "NotesEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+    field { name: "value" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+  }
 }
 service {
   name: "TrialService"
