@@ -104,6 +104,11 @@ class Session:
         """Wait until all that was posted is answered or given up."""
         await self._pipeline.flush()
 
+    @property
+    def error(self) -> TradewindError | None:
+        """Why the session ended by itself, or None while it goes on."""
+        return self._pipeline.error
+
     def subscribe(self, conversation_id: str, after: int = 0) -> None:
         """Hear a conversation from the event after version `after` on; again for one that is heard moves its place."""
         moved = conversation_id in self._heard_here

@@ -1,0 +1,220 @@
+"""Commands for conversations."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from tradewind.chat.v1 import chat_pb2
+from tradewind.cli.output import Output, plain
+from tradewind.cli.running import run
+from tradewind.sdk import Client
+
+app = typer.Typer(no_args_is_help=True, help="Conversations.")
+
+_Attributes = Annotated[
+    list[str] | None, typer.Option("--attribute", metavar="KEY=VALUE", help="A free word; repeatable.")
+]
+
+
+def pairs(texts: list[str] | None) -> dict[str, str]:
+    """Read KEY=VALUE options. Raises typer.BadParameter."""
+    found = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{text} is not KEY=VALUE", param_hint="--attribute")
+        found[key] = value
+    return found
+
+
+def told(event: chat_pb2.ConversationEvent) -> str:
+    """Write an event as a line for people."""
+    which = event.WhichOneof("event")
+    if which == "message":
+        return f"{event.version:>6}  <{event.actor_id}> {event.message.text}"
+    if which == "system_message":
+        return f"{event.version:>6}  * {event.system_message.text}"
+    if which == "members_added":
+        return f"{event.version:>6}  + {', '.join(member.user_id for member in event.members_added.members)}"
+    if which == "members_removed":
+        return f"{event.version:>6}  - {', '.join(event.members_removed.user_ids)}"
+    return f"{event.version:>6}  {which or 'unknown'}"
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    members: Annotated[list[str], typer.Argument(help="Who is in it besides you.")],
+    title: str = "",
+    direct: Annotated[bool, typer.Option(help="The conversation with one other.")] = False,
+    attribute: _Attributes = None,
+) -> None:
+    """Start a group, or with --direct the conversation with one other."""
+    attributes = pairs(attribute)
+    if direct and len(members) != 1:
+        raise typer.BadParameter("a direct conversation is with exactly one other", param_hint="MEMBERS")
+
+    async def work(client: Client, output: Output) -> None:
+        if direct:
+            conversation = await client.chat.create_direct(members[0])
+        else:
+            conversation = await client.chat.create_group(members, title=title, attributes=attributes)
+        output.message(conversation, conversation.conversation_id)
+
+    run(ctx, work)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    user: Annotated[str, typer.Option(help="Whose; admins only.")] = "",
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+) -> None:
+    """List conversations, newest first."""
+
+    async def work(client: Client, output: Output) -> None:
+        rows = []
+        async for each in client.chat.list_conversations(user_id=user, page_size=min(limit, 200)):
+            cells = (each.conversation_id, each.title, str(len(each.members)), str(each.version))
+            rows.append((plain(each), cells))
+            if len(rows) == limit:
+                break
+        output.table(("conversation", "title", "members", "version"), rows)
+
+    run(ctx, work)
+
+
+@app.command()
+def show(ctx: typer.Context, conversation: str) -> None:
+    """Show a conversation as it stands."""
+
+    async def work(client: Client, output: Output) -> None:
+        found = await client.chat.get_conversation(conversation)
+        members = ", ".join(member.user_id for member in found.members[:50])
+        more = f" and {len(found.members) - 50} more" if len(found.members) > 50 else ""
+        output.message(
+            found, f"{found.title or found.conversation_id}\nversion {found.version}\nmembers {members}{more}"
+        )
+
+    run(ctx, work)
+
+
+@app.command()
+def send(
+    ctx: typer.Context,
+    conversation: str,
+    text: str,
+    sender: Annotated[str, typer.Option(help="Who speaks; role service only.")] = "",
+    reply_to: Annotated[list[int] | None, typer.Option(help="Version of a message it answers; repeatable.")] = None,
+    attribute: _Attributes = None,
+    request_id: Annotated[
+        str | None, typer.Option(help="UUIDv7 of this intent; the same again says nothing twice.")
+    ] = None,
+) -> None:
+    """Say something."""
+    attributes = pairs(attribute)
+
+    async def work(client: Client, output: Output) -> None:
+        answer = await client.chat.send_message(
+            conversation, text, reply_to=reply_to or (), attributes=attributes, sender_id=sender, request_id=request_id
+        )
+        output.message(answer, f"version {answer.version}")
+
+    run(ctx, work)
+
+
+@app.command()
+def history(
+    ctx: typer.Context,
+    conversation: str,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    oldest_first: Annotated[bool, typer.Option(help="From the beginning on, instead of from the end back.")] = False,
+    beyond: Annotated[int, typer.Option(min=0, help="Begin beyond this version.")] = 0,
+) -> None:
+    """List messages."""
+
+    async def work(client: Client, output: Output) -> None:
+        left = limit
+        messages = client.chat.list_messages(
+            conversation, oldest_first=oldest_first, from_version=beyond, page_size=min(limit, 500)
+        )
+        async for message in messages:
+            output.message(message, f"{message.version:>6}  <{message.sender_id or '*'}> {message.content.text}")
+            left -= 1
+            if not left:
+                return
+
+    run(ctx, work)
+
+
+@app.command()
+def watch(
+    ctx: typer.Context,
+    conversation: str,
+    after: Annotated[int, typer.Option(min=0, help="Begin after this version.")] = 0,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+) -> None:
+    """Watch what happens in a conversation, from any version on, until Ctrl-C."""
+
+    async def work(client: Client, output: Output) -> None:
+        left = count
+        async for event in client.chat.watch(conversation, after):
+            output.message(event, told(event))
+            if left is not None:
+                left -= 1
+                if not left:
+                    return
+
+    run(ctx, work)
+
+
+@app.command()
+def talk(ctx: typer.Context, conversation: str) -> None:
+    """Talk: every line of the standard input is sent, and what others say is shown, until the input ends."""
+
+    async def work(client: Client, output: Output) -> None:
+        now = await client.chat.get_conversation(conversation)
+        async with client.chat.converse() as session:
+            session.subscribe(conversation, after=now.version)
+
+            async def listen() -> None:
+                async for _, event in session:
+                    output.message(event, told(event))
+
+            listener = asyncio.create_task(listen())
+            try:
+                async for line in typed_lines():
+                    if line and not listener.done():
+                        await session.send(conversation, line)
+            finally:
+                listener.cancel()
+                with suppress(asyncio.CancelledError):
+                    await listener
+
+    run(ctx, work)
+
+
+async def typed_lines() -> AsyncIterator[str]:
+    """Iterate over the lines of the standard input.
+
+    Read on a thread that may be left behind, since nothing else ends a program that waits for a terminal; at most 64 lines ahead.
+    """
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str | None] = asyncio.Queue(maxsize=64)
+
+    def read() -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            for line in sys.stdin:
+                asyncio.run_coroutine_threadsafe(lines.put(line.rstrip("\n")), loop).result()
+            asyncio.run_coroutine_threadsafe(lines.put(None), loop).result()
+
+    threading.Thread(target=read, daemon=True).start()
+    while (line := await lines.get()) is not None:
+        yield line

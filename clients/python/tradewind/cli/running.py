@@ -1,0 +1,65 @@
+"""Runs a command's work: settings, a client, the loop, and whatever goes wrong as an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import typer
+
+from tradewind.cli.exits import Exit, code_of
+from tradewind.cli.output import Output
+from tradewind.cli.settings import Flags, Misconfigured, load
+from tradewind.cli.source import BrokenFile
+from tradewind.sdk import Client, TradewindError
+
+Work = Callable[[Client, Output], Awaitable[Exit | None]]
+
+
+def flags_of(ctx: typer.Context) -> Flags:
+    """The flags that every command has."""
+    found = ctx.find_object(Flags)
+    return found if found is not None else Flags()
+
+
+def output_of(ctx: typer.Context) -> Output:
+    """Where a command writes."""
+    return Output(as_json=flags_of(ctx).json)
+
+
+def run(ctx: typer.Context, work: Work) -> None:
+    """Do the work with a client, and end with the exit code that it gives or that its error leads to."""
+    output = output_of(ctx)
+    try:
+        code = asyncio.run(_with_client(flags_of(ctx), output, work))
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has seen enough; nothing more may be written, also not at the interpreter's end.
+        with suppress(OSError):
+            sys.stdout.close()
+        code = Exit.OK
+    raise typer.Exit(int(code))
+
+
+async def _with_client(flags: Flags, output: Output, work: Work) -> Exit:
+    try:
+        settings = load(flags)
+        async with settings.client() as client:
+            return (await work(client, output)) or Exit.OK
+    except TradewindError as error:
+        output.error(type(error).__name__, error.reason, error.message or str(error))
+        return code_of(error)
+    except BrokenFile as error:
+        output.error("broken file", "BROKEN_FILE", str(error))
+        return Exit.REFUSED
+    except (Misconfigured, ValueError) as error:
+        output.error("usage", type(error).__name__, str(error))
+        return Exit.USAGE
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        output.error("usage", type(error).__name__, f"{error.filename or 'a file'}: {error.strerror or error}")
+        return Exit.USAGE
