@@ -145,7 +145,7 @@ def _try(listen: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise CannotListen(f"cannot listen on {listen}: {(error.strerror or "it is not ours").lower()}") from error
+        raise CannotListen(f"cannot listen on {listen}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _options(settings: RuntimeSettings) -> list[tuple[str, int]]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -22,7 +22,7 @@ def told_to_end() -> Iterator[asyncio.Event]:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    watching = os.environ.get(PARENT_PIPE) == "1" and _watch_parent(loop, told)
+    watching = watch_parent(told.set)
     try:
         yield told
     finally:
@@ -32,13 +32,20 @@ def told_to_end() -> Iterator[asyncio.Event]:
             loop.remove_reader(sys.stdin.fileno())
 
 
-def _watch_parent(loop: asyncio.AbstractEventLoop, told: asyncio.Event) -> bool:
+def watch_parent(died: Callable[[], object]) -> bool:
+    """Call ``died`` once when the supervisor that holds our standard input is gone, in place of what was to be called before.
+
+    Gives False, and does nothing, where no supervisor promised to hold it.
+    """
+    if os.environ.get(PARENT_PIPE) != "1":
+        return False
+    loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
 
     def readable() -> None:
         if not os.read(descriptor, 4096):
             loop.remove_reader(descriptor)
-            told.set()
+            died()
 
     try:
         loop.add_reader(descriptor, readable)

@@ -126,6 +126,16 @@ async def test_without_a_parent_to_watch_the_end_of_input_means_nothing(
     assert (await running.world.say("hello")).label == "hello"
 
 
+async def test_a_process_that_still_starts_ends_with_its_parent(spawn: Callable[..., Awaitable[Process]]) -> None:
+    process = await spawn(TRADEWIND_PARENT_PIPE="1", TRIAL_STARTS_FOR_EVER="1")
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert (await process.stdout.readline()).decode() == "0 starting\n"
+    process.stdin.close()
+    async with asyncio.timeout(20):
+        assert await process.wait() == 1
+
+
 async def test_grace_is_bounded_for_hooks_and_streams(start: Callable[..., Awaitable[Running]]) -> None:
     running = await start(TRADEWIND_DRAIN_GRACE="0.5", TRIAL_HANGING_HOOK="1")
     stream = running.world.count("hang")
