@@ -20,7 +20,7 @@ from services.ledger.archive import Archive, Row
 from services.ledger.consumer import Consumer, Handler
 from services.ledger.cursor import Watcher
 from services.ledger.deadletters import DeadLetters
-from services.ledger.decider import Delivered, Kind, Receipt, Recorded, Request, View
+from services.ledger.decider import Kind, Receipt, Recorded, Request, View
 from services.ledger.desk import Desk, LocalDesk, RemoteDesk
 from services.ledger.engine import Counters, Engine, Limits, Tracer
 from services.ledger.epoch import LogSettings, create_timers, newest_life, open_epoch
@@ -29,12 +29,13 @@ from services.ledger.ids import AggregateId
 from services.ledger.loading import Loader
 from services.ledger.log import Log
 from services.ledger.publisher import Publisher
+from services.ledger.repair import Repair
 from services.ledger.ring import Wrap
 from services.ledger.stored import Announcer, StoredEntries
+from services.ledger.tail import Tail
 from services.ledger.timers import TimerHandler, Timers
 
 _log = structlog.get_logger(__name__)
-_REPAIR = "repair"
 _LONGEST_WAIT = 3600.0
 
 
@@ -54,7 +55,7 @@ class Ledger:
         self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits)
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
         self._residents: dict[AggregateId, Aggregate] = {}
-        self._desk = LocalDesk(archive, self.read, settings.partitions)
+        self._desk = LocalDesk(archive, self.refresh, settings.partitions)
         self._letters = DeadLetters(nats, publisher, settings.service, settings.replicas)
         self._timers = Timers(nats, publisher, tracer, settings.service, epoch, settings.partitions)
         self._consumers: list[Consumer] = []
@@ -82,7 +83,9 @@ class Ledger:
         await ledger._letters.open()
         await ledger._stored.listen(nats, settings.service, epoch)
         await ledger._desk.serve(nats, settings.service)
-        ledger.consume(_REPAIR, _nothing)
+        for partition in range(settings.partitions):
+            repair = Repair(nats, settings.service, epoch, partition, ledger._stored, ledger.refresh)
+            ledger._start(repair.run(), f"repair-{partition}")
         return ledger
 
     @property
@@ -132,10 +135,18 @@ class Ledger:
         if not fresh and resident.current and resident.standing is not None:
             return View(resident.standing.state, resident.standing.version)
         try:
-            return await resident.refresh()
+            return await self.refresh(aggregate)
         except LogUnavailable:
             standing = await self._kinds[aggregate.kind][1].read_stored(aggregate)
             return View(standing.state, standing.version)
+
+    async def refresh(self, aggregate: AggregateId) -> View[Any]:
+        """The aggregate as log and store have it now; what the store lacks is stored. Repair is nothing else.
+
+        Raises:
+            LogUnavailable, StoreUnavailable, HistoryGap: it cannot be loaded.
+        """
+        return await self._resident(aggregate).refresh()
 
     async def read_at(self, aggregate: AggregateId, version: int) -> View[Any]:
         """The aggregate as it was after a version.
@@ -185,6 +196,13 @@ class Ledger:
     def consume(self, role: str, handle: Handler, source: str | None = None) -> None:
         """Starts a durable consumer of a service's log (default: its own), in every partition; see `consumer.Consumer`."""
         self._start(self._consume(role, source or self.settings.service, handle), f"consume-{role}")
+
+    def tail(self, role: str, partition: int) -> Tail:
+        """A reader of one partition of the own log, strictly in order; see `tail.Tail`."""
+        return Tail(
+            self._nats, self._archive, self._desk, self._stored,
+            role=role, source=self.settings.service, epoch=self.epoch, partition=partition,
+        )  # fmt: skip
 
     async def arm(self, aggregate: AggregateId) -> None:
         """Schedules what the aggregate's state waits for (`Kind.timers`).
@@ -333,10 +351,6 @@ async def _catch_up(resident: Aggregate) -> None:
         await resident.refresh()
     except LedgerError as error:
         _log.warning("catch_up_failed", kind=resident.id.kind, reason=error.reason)
-
-
-async def _nothing(_delivered: Delivered) -> None:
-    """Repair is a consumer without a handler: that an entry is handed over means that it is stored."""
 
 
 def _ordered(data: bytes, *, newest_first: bool) -> Sequence[Recorded]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -94,10 +95,15 @@ class StoredEntries:
         known = self._known
         known[seq] = None
         if len(known) > _MOST_KNOWN:
-            del known[next(iter(known))]
+            for oldest in list(islice(known, _MOST_KNOWN // 4)):  # many at once: see `RequestMemory`
+                del known[oldest]
         waiting = self._waiting.get(seq)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
+
+    def knows(self, seq: int) -> bool:
+        """True: the entry is known to be stored."""
+        return seq in self._known
 
     async def wait(self, seq: int, timeout: float) -> bool:
         """True as soon as the entry is known to be stored; False where that is not heard within `timeout` seconds."""

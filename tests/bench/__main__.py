@@ -1,0 +1,38 @@
+"""`python -m tests.bench [NAME …]`: measures, prints a table, writes build/bench.json. Names: see MEASUREMENTS; default all."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from services.runtime.run import run
+from tests.bench import chat, ledger
+from tests.bench.report import Result, show
+from tests.bench.stack import Stack
+
+MEASUREMENTS: dict[str, Callable[[Stack], Awaitable[list[Result]]]] = {"chat": chat.measure, "ledger": ledger.measure}
+
+
+async def main(names: list[str]) -> int:
+    """Measures what is named, each on a fresh stack."""
+    results: list[Result] = []
+    for name in names or MEASUREMENTS:
+        with tempfile.TemporaryDirectory(prefix=f"tradewind-bench-{name}-") as folder:
+            stack = Stack(Path(folder))
+            stack.start()
+            try:
+                async with asyncio.timeout(600):
+                    results += await MEASUREMENTS[name](stack)
+            finally:
+                await asyncio.to_thread(stack.stop)
+    show(results, Path("build/bench.json"))
+    return 0
+
+
+if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(MEASUREMENTS)
+    if unknown:
+        sys.stderr.write(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}\n")
+        raise SystemExit(2)
+    raise SystemExit(run(main(sys.argv[1:])))
