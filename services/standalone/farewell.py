@@ -25,7 +25,7 @@ def _commands(journey: Journey) -> list[tuple[str, str]]:
     return [
         (f"{tradewind} order list", "the orders of this tenant"),
         (f"{tradewind} order show {journey.order_id}", "the one that travelled"),
-        (f"{tradewind} chat read order-{journey.order_id}", "what was said about it"),
+        (f"{tradewind} chat history order-{journey.order_id}", "what was said about it"),
         (f"{tradewind} mail stats", "what was written, delivered, opened"),
         (f"{tradewind} trace show {journey.trace_id}", "the way through all of it"),
     ]

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 _MAX_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
 _TAIL_BYTES = 4096
 
 
@@ -46,7 +47,7 @@ class Output:
 
     def _copy(self, reading: int) -> None:
         with os.fdopen(reading, "rb", buffering=0) as pipe:
-            while data := pipe.read(65_536):
+            while data := pipe.read(_CHUNK_BYTES):
                 try:
                     self._append(data)
                 except OSError:

@@ -26,7 +26,14 @@ def programs(settings: StandaloneSettings, home: Home, secrets: Keys, ports: Por
             _LOG,
             log_suffix=".log",
         ),
-        _service("payments", "services.payments_simulator", ports.payments, _PARTNERS, shared, {}),
+        _service(
+            "payments",
+            "services.payments_simulator",
+            ports.payments,
+            _PARTNERS,
+            shared,
+            {"STORE_FILE": str(home.archive / "payments.db")},
+        ),
         Program(
             "inbox",
             python("services.standalone.inbox"),
@@ -60,6 +67,7 @@ def _shared(settings: StandaloneSettings, home: Home, secrets: Keys, ports: Port
         "TRADEWIND_TRACE_DIR": str(home.traces),
         "TRADEWIND_TRACE_RATIO": str(settings.trace_ratio),
         "TRADEWIND_DRAIN_GRACE": _DRAIN_SECONDS,
+        "TRADEWIND_LOG_EXCLUSIVE": "true",
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -67,7 +75,7 @@ def _shared(settings: StandaloneSettings, home: Home, secrets: Keys, ports: Port
 def _order(home: Home, ports: Ports) -> dict[str, str]:
     return {
         "STORE_FILE": str(home.archive / "order.db"),
-        "PAYMENTS": f"{HOST}:{ports.payments}",
+        "PAYMENT_GATEWAY": f"{HOST}:{ports.payments}",
     }
 
 
@@ -79,4 +87,7 @@ def _mail(home: Home, secrets: Keys, ports: Ports) -> dict[str, str]:
         "TRACKING_LISTEN": f"{HOST}:{ports.tracking}",
         "TRACKING_URL": keys.endpoints(ports)["tracking"],
         "SMARTHOST": f"{HOST}:{ports.inbox}",
+        # The inbox is on this machine and comes back within a second.
+        "RETRY_FIRST": "1",
+        "RETRY_MOST": "30",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+from tradewind.cli.traces import drawing
 from tradewind.sdk import TradewindError, new_request_id
 
 from services.runtime.spans import Span
@@ -95,6 +96,6 @@ class Journey:
 
     async def _show_trail(self) -> None:
         with self._screen.step(_LAST) as step:
-            tree = await trail.find(self._home.traces, self.trace_id)
-            step.saw(trail.summary(tree))
-        self._screen.say(trail.drawn(tree))
+            found = await trail.find(self._home.traces, self.trace_id)
+            step.saw(trail.summary(found))
+        self._screen.say(drawing(self.trace_id, found))

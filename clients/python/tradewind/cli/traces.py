@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ class Span:
     parent_id: str | None
     name: str
     service: str
+    kind: str
     start_ns: int
     end_ns: int
     failed: str | None
@@ -51,13 +53,17 @@ class Known:
     journey: bool = False
 
 
-def spans(folder: Path) -> Iterator[Span]:
-    """Yield all spans in a folder's `*.jsonl`; a line that is being written just now, or is no span, is passed over. Raises OSError."""
+def spans(folder: Path, trace_id: str = "") -> Iterator[Span]:
+    """Yield the spans in a folder's `*.jsonl`, all or those of one trace; a line that is being written just now, or is no span, is
+    passed over. Raises OSError.
+    """
+    wanted = trace_id.encode()
     for path in sorted(folder.glob("*.jsonl")):
         with path.open("rb") as file:
             for raw in file:
-                span = _span(raw)
-                if span is not None:
+                # Most lines are of other traces, and looking is cheaper than reading.
+                span = _span(raw) if wanted in raw else None
+                if span is not None and (not wanted or span.trace_id == trace_id):
                     yield span
 
 
@@ -71,6 +77,7 @@ def _span(raw: bytes) -> Span | None:
             parent_id=found.get("parent_id"),
             name=str(found["name"]),
             service=str(found.get("service", "")),
+            kind=str(found.get("kind", "")),
             start_ns=int(found["start_ns"]),
             end_ns=int(found["end_ns"]),
             failed=failed,
@@ -123,35 +130,43 @@ def show(
     if trace is None:
         output.error("not found", "NOT_FOUND", f"no such trace in {folder}")
         raise typer.Exit(int(Exit.REFUSED))
-    found = [span for span in spans(folder) if span.trace_id == trace][:_MOST_SPANS]
+    found = list(islice(spans(folder, trace), _MOST_SPANS))
     _draw(output, trace, found)
 
 
-def _draw(output: Output, trace: str, found: list[Span]) -> None:
+def drawing(trace_id: str, found: list[Span]) -> Tree:
+    """Draw the spans of a trace as a tree."""
     began = min(span.start_ns for span in found)
     whole = (max(span.end_ns for span in found) - began) / 1e6
     services = sorted({span.service for span in found})
-    tree = Tree(f"trace {trace}: {len(found)} spans, {whole:.1f} ms, {escape(', '.join(services))}")
+    tree = Tree(
+        f"trace {trace_id}: {len(found)} spans, {whole:.1f} ms, {escape(', '.join(services))}", guide_style="dim"
+    )
     path = [tree]
     for depth, span in ordered(found):
         begins = (span.start_ns - began) / 1e6
-        if output.as_json:
-            fields = {
-                "trace_id": trace,
-                "span_id": span.span_id,
-                "parent_id": span.parent_id,
-                "depth": depth,
-                "service": span.service,
-                "name": span.name,
-                "begins_ms": round(begins, 3),
-                "milliseconds": round(span.milliseconds, 3),
-                "failed": span.failed,
-            }
-            output.line(fields, "")
-            continue
         failed = f"  [red]{escape(span.failed)}[/]" if span.failed else ""
         text = f"[cyan]{escape(span.service)}[/] {escape(span.name)}  [dim]+{begins:.1f} ms[/]  {span.milliseconds:.1f} ms{failed}"
         del path[depth + 1 :]
         path.append(path[depth].add(text))
+    return tree
+
+
+def _draw(output: Output, trace: str, found: list[Span]) -> None:
     if not output.as_json:
-        output.out.print(tree)
+        output.out.print(drawing(trace, found))
+        return
+    began = min(span.start_ns for span in found)
+    for depth, span in ordered(found):
+        fields = {
+            "trace_id": trace,
+            "span_id": span.span_id,
+            "parent_id": span.parent_id,
+            "depth": depth,
+            "service": span.service,
+            "name": span.name,
+            "begins_ms": round((span.start_ns - began) / 1e6, 3),
+            "milliseconds": round(span.milliseconds, 3),
+            "failed": span.failed,
+        }
+        output.line(fields, "")
