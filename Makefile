@@ -45,7 +45,7 @@ lint-types: $(ENV) ## mypy --strict
 
 .PHONY: lint-imports
 lint-imports: $(ENV) ## import-linter: who may import whom
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: lint-proto
 lint-proto: $(ENV) ## buf: form, rules and comments of the contracts, and what would break their users
