@@ -111,8 +111,7 @@ class Aggregate:
             if batch:
                 await self._commit(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is every waiting caller's answer
-            if isinstance(error, LedgerError):
-                self.current = False
+            self.current = False
             futures = [p.future for p in batch] + [r.future for r in refreshes]
             for future in futures:
                 if not future.done():
@@ -156,12 +155,12 @@ class Aggregate:
     async def _decide(self, batch: list[Pending]) -> Draft:
         standing = self.standing
         assert standing is not None
-        old = [p.request_id for p in batch if not self._memory.surely_new(p.request_id)]
+        old = [p.request_id for p in batch if not self._memory.surely_new(p.request_id, p.made_ms)]
         known = {rid: found for rid in old if (found := self._memory.find(rid)) is not None}
         for rid in dict.fromkeys(old):
             if rid not in known and (stored := await self._look_up(rid)) is not None:
                 known[rid] = stored
-        draft = Draft(self.kind, standing, self._engine.limits.entry_bytes)
+        draft = Draft(self.kind, standing, self._engine.limits)
         draft.decide(batch, known)
         return draft
 
@@ -176,6 +175,7 @@ class Aggregate:
         assert standing is not None
         if standing.fence == 0 and time.monotonic() - standing.read_at > engine.limits.fence_zero_within:
             raise FenceLost  # 0 may by now mean "aged out": read the log again
+        rows = self._loader.rows(self.id, standing.state, draft.state, draft.decided)
         entry = draft.entry(engine.writer)
         data = entry.SerializeToString()
         parent = draft.traceparent
@@ -190,7 +190,7 @@ class Aggregate:
                 seq = await engine.log.append(self._subject, data, standing.fence)
         await engine.reached("appended")
         newest = max(standing.newest_request_ms, draft.newest_request_ms)
-        write = self._loader.write(self.id, seq, entry, data, standing.state, draft.state, draft.decided, newest)
+        write = self._loader.write(self.id, seq, entry, data, rows, newest)
         if parent is None:
             await engine.archive.store(write)
         else:
@@ -216,7 +216,7 @@ class Aggregate:
         self._show(draft.events)
         if draft.version - self._snapshot_version >= self._engine.limits.snapshot_every:
             self._snapshot_version = draft.version
-            asyncio.get_running_loop().create_task(self._keep_snapshot(draft.version, seq, draft.state))
+            self._engine.start(self._keep_snapshot(draft.version, seq, draft.state))
 
     async def _keep_snapshot(self, version: int, seq: int, state: Any) -> None:
         try:
@@ -263,7 +263,7 @@ class Aggregate:
         found = await self._loader.load(self.id, known)
         if known is None:
             self._memory = RequestMemory(found.newest_request_ms)
-            self._snapshot_version = found.version
+            self._snapshot_version = found.snapshot_version
         elif found.last_seq != known.last_seq:
             self._memory.horizon_ms = found.newest_request_ms  # another writer's ids are not in this memory
         self.standing = found

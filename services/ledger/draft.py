@@ -10,7 +10,8 @@ from typing import Any
 from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger.decider import Kind, Receipt, Request
-from services.ledger.errors import DeadlineExceeded, InvalidRequestId, RequestIdReused
+from services.ledger.engine import Limits
+from services.ledger.errors import DeadlineExceeded, InvalidRequestId, RequestIdReused, TooLarge
 from services.ledger.ids import milliseconds_of, request_bytes
 from services.ledger.loading import Standing
 from services.ledger.requests import Answered
@@ -25,14 +26,15 @@ class Pending:
         InvalidRequestId: the request id is no UUIDv7, or dated more than a day ahead (it would make later ids look old).
     """
 
-    __slots__ = ("command", "fingerprint", "future", "request_id", "traceparent", "until")
+    __slots__ = ("command", "fingerprint", "future", "made_ms", "request_id", "traceparent", "until")
 
     def __init__(self, command: Any, request: Request, until: float) -> None:
         try:
             self.request_id = request_bytes(request.id)
         except ValueError as error:
             raise InvalidRequestId("request_id must be a UUIDv7") from error
-        if milliseconds_of(self.request_id) > time.time() * 1000 + _AHEAD_MS:
+        self.made_ms = milliseconds_of(self.request_id)
+        if self.made_ms > time.time() * 1000 + _AHEAD_MS:
             raise InvalidRequestId("request_id is dated more than a day ahead")
         self.command = command
         self.fingerprint = request.fingerprint
@@ -68,10 +70,10 @@ class Draft:
         newest_request_ms: time of the newest request id among them.
     """
 
-    def __init__(self, kind: Kind[Any, Any, Any], standing: Standing, most_bytes: int) -> None:
+    def __init__(self, kind: Kind[Any, Any, Any], standing: Standing, limits: Limits) -> None:
         self._kind = kind
         self._standing = standing
-        self._most_bytes = most_bytes
+        self._limits = limits
         self.state = standing.state
         self.version = standing.version
         self.events: list[bytes] = []
@@ -89,12 +91,12 @@ class Draft:
         now = time.monotonic()
         here: dict[bytes, tuple[bytes, Receipt]] = {}
         for index, pending in enumerate(batch):
-            if self._bytes >= self._most_bytes:
-                self.left_over = list(batch[index:])
-                return
             if pending.future.done():
                 continue
             outcome = self._outcome(pending, known, here, now)
+            if outcome is None:
+                self.left_over = list(batch[index:])
+                return
             self.outcomes.append((pending, outcome))
 
     def entry(self, writer: str) -> entry_pb2.Entry:
@@ -107,7 +109,8 @@ class Draft:
 
     def _outcome(
         self, pending: Pending, known: Mapping[bytes, Answered], here: dict[bytes, tuple[bytes, Receipt]], now: float
-    ) -> Outcome:
+    ) -> Outcome | None:
+        """A command's answer; None where its events do not fit beside the others."""
         request_id = pending.request_id
         before = here.get(request_id)
         if before is not None:
@@ -127,7 +130,7 @@ class Draft:
         except Exception as refusal:  # noqa: BLE001 - the domain's word, or a defect in it: this command's answer alone
             return refusal
 
-    def _apply(self, pending: Pending, here: dict[bytes, tuple[bytes, Receipt]]) -> Receipt:
+    def _apply(self, pending: Pending, here: dict[bytes, tuple[bytes, Receipt]]) -> Receipt | None:
         kind = self._kind
         events = kind.decide(self.state, pending.command)
         if not events:
@@ -138,11 +141,15 @@ class Draft:
             payloads.append(kind.encode(event, version))
             state = kind.evolve(state, event)
             decided.append((version, event))
-        first = self.version + 1
+        first, size = self.version + 1, sum(map(len, payloads))
+        if size > self._limits.command_bytes:
+            raise TooLarge("what one command writes is larger than the log takes in one message")
+        if self._bytes and self._bytes + size > self._limits.entry_bytes:
+            return None
         self.state, self.version = state, version
         self.events += payloads
         self.decided += decided
-        self._bytes += sum(map(len, payloads))
+        self._bytes += size
         receipt = Receipt(first, version, tuple(payloads))
         here[pending.request_id] = (pending.fingerprint, receipt)
         self._note(pending, first, len(payloads))
@@ -159,8 +166,7 @@ class Draft:
             )
         )
         self.answered.append((request_id, Answered(first, events, pending.fingerprint)))
-        made = milliseconds_of(request_id)
-        if made > self.newest_request_ms:
-            self.newest_request_ms = made
+        if pending.made_ms > self.newest_request_ms:
+            self.newest_request_ms = pending.made_ms
         if self.traceparent is None and pending.traceparent:
             self.traceparent = pending.traceparent

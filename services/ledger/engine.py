@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol
@@ -76,6 +77,7 @@ class Limits:
         queue: most commands that may wait on one aggregate.
         batch: most commands in one entry.
         entry_bytes: size at which an entry takes no further command.
+        command_bytes: most that the events of one command may be; below the log's largest message.
         residents: most aggregates kept in memory without a watcher.
         snapshot_every: events between two snapshots.
         attempts: tries of one batch against other writers.
@@ -86,6 +88,7 @@ class Limits:
     queue: int = 20_000
     batch: int = 1024
     entry_bytes: int = 400_000
+    command_bytes: int = 900_000
     residents: int = 20_000
     snapshot_every: int = 1000
     attempts: int = 12
@@ -109,6 +112,7 @@ class Engine:
 
     Attributes:
         stored: called with (aggregate, seq, version) after each entry this process stored.
+        aside: tasks that nobody waits for while they run.
         pause: named points between the steps of a write, awaited where a test set one; None in production.
     """
 
@@ -120,6 +124,13 @@ class Engine:
     limits: Limits = field(default_factory=Limits)
     counters: Counters = field(default_factory=Counters)
     pause: Callable[[str], Awaitable[None]] | None = None
+    aside: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Starts what nobody waits for but `Ledger.close`."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.aside.add(task)
+        task.add_done_callback(self.aside.discard)
 
     async def reached(self, point: str) -> None:
         """Marks a step between two effects; tests stop or kill the process here."""

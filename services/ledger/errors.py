@@ -65,6 +65,12 @@ class Overloaded(LedgerError):
     retry_after = 0.5
 
 
+class TooLarge(LedgerError):
+    """What one command writes does not fit one message of the log; nothing was written."""
+
+    reason = "INVALID_FIELD"
+
+
 class DeadlineExceeded(LedgerError):
     """The caller's time was up. The outcome may be unknown: the same request id settles it."""
 

@@ -24,6 +24,7 @@ from services.ledger.ids import AggregateId, milliseconds_of, partition_of
 from services.ledger.log import LogMessage
 
 _TRIES = 4
+_PAGE = 4096
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Standing:
         read_at: monotonic time before the log was read.
         newest_request_ms: see `archive.Head`.
         fresh: payloads of events this load found beyond what it started from.
+        snapshot_version: of the snapshot it was loaded from; 0 where there was none.
     """
 
     state: Any
@@ -46,6 +48,7 @@ class Standing:
     read_at: float = 0.0
     newest_request_ms: int = 0
     fresh: list[bytes] = field(default_factory=list)
+    snapshot_version: int = 0
 
 
 class Loader:
@@ -76,13 +79,14 @@ class Loader:
             except (_Gap, FenceLost):
                 known = None
                 continue
+            except _TooLate:
+                refusal = StoreUnavailable("the store answers too slowly to be believed")
+                continue
             except _Behind:
                 refusal = LogUnavailable("the log is behind the store: an operator must recover it")
                 continue
-            if time.monotonic() - read_at <= self._engine.limits.acknowledge_within:
-                self._engine.counters.loads += 1
-                return found
-            refusal = StoreUnavailable("the store answers too slowly to be believed")
+            self._engine.counters.loads += 1
+            return found
         raise refusal
 
     async def read_stored(self, aggregate: AggregateId) -> Standing:
@@ -117,13 +121,10 @@ class Loader:
         return Snapshot(version, seq, self._states.dump_json(state))
 
     def write(
-        self, aggregate: AggregateId, seq: int, entry: entry_pb2.Entry, data: bytes, before: Any, after: Any,
-        decided: Sequence[tuple[int, Any]], newest_request_ms: int,
+        self, aggregate: AggregateId, seq: int, entry: entry_pb2.Entry, data: bytes, rows: Sequence[Row],
+        newest_request_ms: int,
     ) -> Write:  # fmt: skip
-        """All that an entry writes into the store, from what was decided (or decoded) of it."""
-        rows = list(self._kind.rows(aggregate, after, decided)) if decided else []
-        if self._kind.timers is not no_timers:
-            rows += self._timer_rows(aggregate, before, after)
+        """All that an entry writes into the store."""
         return Write(
             key=aggregate.key,
             entry=StoredEntry(entry.first_version, seq, data),
@@ -131,6 +132,13 @@ class Loader:
             request_ids=[command.request_id for command in entry.commands],
             rows=rows,
         )
+
+    def rows(self, aggregate: AggregateId, before: Any, after: Any, decided: Sequence[tuple[int, Any]]) -> list[Row]:
+        """The read-model rows of an entry, from what was decided (or decoded) of it."""
+        rows = list(self._kind.rows(aggregate, after, decided)) if decided else []
+        if self._kind.timers is not no_timers:
+            rows += self._timer_rows(aggregate, before, after)
+        return rows
 
     def _timer_rows(self, aggregate: AggregateId, before: Any, after: Any) -> list[Row]:
         old, new = self._kind.timers(before), self._kind.timers(after)
@@ -140,61 +148,74 @@ class Loader:
         return [Row("timers", str(partition), aggregate.key, b"1" if new else None)]
 
     async def _attempt(self, aggregate: AggregateId, known: Standing | None, read_at: float) -> Standing:
-        subject = self._engine.log.subject(aggregate)
-        last = await self._engine.log.last(subject)
-        found = await self._base(aggregate, known, last)
+        log = self._engine.log
+        subject = log.subject(aggregate)
+        last = await log.last(subject)
+        found, head_seq = await self._base(aggregate, known)
         found.read_at = read_at
+        if head_seq > (last.seq if last else 0) and (last is not None or head_seq > found.last_seq):
+            # Another writer was here between the two reads. Its entry is at the head, so what the log now has from there on, and
+            # nothing older, is what is missing: entries age out oldest first, and a hole shows in `base_seq`.
+            last = await log.last(subject)
+            if last is None:
+                raise _Gap
+            if last.seq < head_seq:
+                raise _Behind
         found.fence = last.seq if last else 0
         if last is not None and last.seq > found.last_seq:
-            await self._follow(
-                aggregate, found, await self._engine.log.tail(subject, found.last_seq, last.seq), last.seq
-            )
-        elif last is not None and last.seq < found.last_seq:
-            raise _Behind  # written between the two reads; or, if it stays so, the log lost its end
-        if 0 < found.last_seq < self._engine.log.epoch:
+            tail = await log.tail(subject, found.last_seq, last.seq)
+            await self._follow(aggregate, found, tail, last.seq)
+        self._in_time(found)
+        if 0 < found.last_seq < log.epoch:
             await self._open_in_new_life(aggregate, subject, found)
         return found
 
-    async def _base(self, aggregate: AggregateId, known: Standing | None, last: LogMessage | None) -> Standing:
-        """Where to go on from: memory if the store's head has not passed what the log can still tell, else the store."""
+    def _in_time(self, found: Standing) -> None:
+        """Rule 5: the store's answers count only soon after an answer of this life of the log."""
+        if time.monotonic() - found.read_at > self._engine.limits.acknowledge_within:
+            raise _TooLate
+
+    async def _base(self, aggregate: AggregateId, known: Standing | None) -> tuple[Standing, int]:
+        """Where to go on from, memory or else the store; and the store's head."""
         if known is None:
-            return await self._from_store(aggregate)
+            stored = await self._from_store(aggregate)
+            return stored, stored.last_seq
         head = await self._engine.archive.head(aggregate.key)
         head_seq = head.seq if head else 0
         if head_seq < known.last_seq:
             raise StoreUnavailable("the store is behind what it answered: an operator must restore it")
-        if head_seq > known.last_seq and (last is None or last.seq < head_seq):
-            raise _Gap
-        return Standing(
-            known.state, known.version, known.last_seq,
-            newest_request_ms=max(known.newest_request_ms, head.newest_request_ms if head else 0),
-        )  # fmt: skip
+        newest = max(known.newest_request_ms, head.newest_request_ms if head else 0)
+        return Standing(known.state, known.version, known.last_seq, newest_request_ms=newest), head_seq
 
     async def _from_store(self, aggregate: AggregateId) -> Standing:
         loaded = await self._engine.archive.load(aggregate.key)
         if loaded.head is None:
             return Standing(self._kind.initial())
-        state, version = self._kind.initial(), 0
+        state, version, snapshot_version = self._kind.initial(), 0, 0
         if loaded.snapshot is not None:
             state, version = self._states.validate_json(loaded.snapshot.data), loaded.snapshot.version
+            snapshot_version = version
         state, version = await self._fold(aggregate, loaded, state, version)
         if version != loaded.head.version:
             raise HistoryGap("the store holds this aggregate only in part", kind=aggregate.kind)
-        return Standing(state, version, loaded.head.seq, newest_request_ms=loaded.head.newest_request_ms)
+        return Standing(
+            state, version, loaded.head.seq,
+            newest_request_ms=loaded.head.newest_request_ms, snapshot_version=snapshot_version,
+        )  # fmt: skip
 
     async def _fold(self, aggregate: AggregateId, loaded: Loaded, state: Any, version: int) -> tuple[Any, int]:
         page: Sequence[StoredEntry] = loaded.entries
         complete = loaded.complete
         while True:
+            start = version
             for stored in page:
                 for event in entries.recorded(entries.parse(stored.data)):
                     if event.version == version + 1:
                         state = self._kind.evolve(state, self._kind.decode(event.payload))
                         version = event.version
-            if complete:
+            if complete or version == start:
                 return state, version
-            page = await self._engine.archive.entries(aggregate.key, after=version, limit=4096)
-            complete = len(page) < 4096
+            page = await self._engine.archive.entries(aggregate.key, after=version, limit=_PAGE)
 
     async def _follow(self, aggregate: AggregateId, found: Standing, tail: Sequence[LogMessage], until: int) -> None:
         """Checks, stores and applies what the log has above the store's head."""
@@ -219,8 +240,10 @@ class Loader:
             decided.append((event.version, decoded))
         newest = max([found.newest_request_ms, *(milliseconds_of(c.request_id) for c in entry.commands)])
         if missing:
-            write = self.write(aggregate, message.seq, entry, message.data, before, state, decided, newest)
+            rows = self.rows(aggregate, before, state, decided)
+            write = self.write(aggregate, message.seq, entry, message.data, rows, newest)
             await self._engine.archive.store(write)
+            self._in_time(found)  # before anybody is told
             self._engine.counters.repaired += 1
             self._engine.stored(aggregate, message.seq, write.head.version)
         found.state, found.version = state, entries.last_version(entry)
@@ -234,16 +257,23 @@ class Loader:
             writer=self._engine.writer,
         )  # fmt: skip
         data = entry.SerializeToString()
+        if found.fence == 0 and time.monotonic() - found.read_at > self._engine.limits.fence_zero_within:
+            raise FenceLost  # 0 may by now mean "aged out": read the log again
+        sent_at = time.monotonic()
         seq = await self._engine.log.append(subject, data, found.fence)
-        await self._engine.archive.store(
-            self.write(aggregate, seq, entry, data, found.state, found.state, (), found.newest_request_ms)
-        )
+        await self._engine.archive.store(self.write(aggregate, seq, entry, data, (), found.newest_request_ms))
+        found.read_at = sent_at
+        self._in_time(found)
         self._engine.stored(aggregate, seq, found.version)
         found.last_seq = found.fence = seq
 
 
 class _Behind(Exception):
     """The store knows of a later entry than the log's last one."""
+
+
+class _TooLate(Exception):
+    """The store answered so late that this life of the log may be over by now."""
 
 
 class _Gap(Exception):

@@ -15,9 +15,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from services.ledger.errors import FenceLost, LogUnavailable
+from services.ledger.errors import FenceLost, LogUnavailable, TooLarge
 
 _SWEEP = 0.25
+_HEADERS = 512
 _WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 
 
@@ -58,10 +59,13 @@ class Publisher:
 
         Raises:
             FenceLost: the expected last sequence is not the subject's last one.
+            TooLarge: the log's server takes no message of this size.
             LogUnavailable: not sent, refused, or not acknowledged in time; in the last case it may still land.
         """
         if not self._nats.is_connected:
             raise LogUnavailable("no connection to the log")
+        if len(payload) > self._nats.max_payload - _HEADERS:
+            raise TooLarge("what one command writes is larger than the log takes in one message")
         async with self._window:
             self._next += 1
             token = str(self._next)
