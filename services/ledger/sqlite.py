@@ -8,7 +8,7 @@ may share the file.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,12 @@ _PUT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?, ?) ON CONFLICT DO UPDA
 _PUT_POSITION = """INSERT INTO positions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
     SET epoch = excluded.epoch, seq = excluded.seq WHERE (excluded.epoch, excluded.seq) >= (epoch, seq)"""
 
-_ROWS_UP = """SELECT key, value, seq FROM rows WHERE name = ? AND partition = ? AND key > coalesce(?, '')
-    AND value IS NOT NULL ORDER BY key LIMIT ?"""
-_ROWS_DOWN = """SELECT key, value, seq FROM rows WHERE name = ? AND partition = ? AND key < coalesce(?, char(1114111))
-    AND value IS NOT NULL ORDER BY key DESC LIMIT ?"""
+_ROWS = "SELECT key, value, seq FROM rows WHERE name = ? AND partition = ? AND value IS NOT NULL "
+_ROWS_UP = "AND key > ? ORDER BY key LIMIT ?", "ORDER BY key LIMIT ?"
+_ROWS_DOWN = "AND key < ? ORDER BY key DESC LIMIT ?", "ORDER BY key DESC LIMIT ?"
 
 _LOAD_PAGE = 4096
+_PAGE_BYTES = 1 << 20
 
 _Job = Callable[[sqlite3.Connection], Any]
 
@@ -136,7 +136,7 @@ class SqliteArchive:
             if head is None:
                 return Loaded(None, None, ())
             snapshot = _snapshot(c, key, head)
-            found = _entries_after(c, key, snapshot.version if snapshot else 0, head, _LOAD_PAGE)
+            found = list(map(_entry, _entries_after(c, key, snapshot.version if snapshot else 0, head, _LOAD_PAGE)))
             return Loaded(head, snapshot, found, complete=len(found) < _LOAD_PAGE)
 
         loaded: Loaded = await self._reader.submit(read)
@@ -157,13 +157,13 @@ class SqliteArchive:
             if head is None:
                 return ()
             if before is None:
-                return _entries_after(c, key, after, head, limit)
+                return _page(_entries_after(c, key, after, head, limit))
             found = c.execute(
                 "SELECT first_version, seq, data FROM entries WHERE key = ? AND first_version < ? AND seq <= ?"
                 " ORDER BY first_version DESC LIMIT ?",
                 (key, min(before, head.version + 1), head.seq, limit),
             )
-            return [StoredEntry(*line) for line in found]
+            return _page(found)
 
         answer: Sequence[StoredEntry] = await self._reader.submit(read)
         return answer
@@ -202,8 +202,9 @@ class SqliteArchive:
         self, table: str, partition: str, *, after: str | None = None, limit: int, descending: bool = False
     ) -> Sequence[Row]:
         """See `Archive.rows`."""
-        query = _ROWS_DOWN if descending else _ROWS_UP
-        values = (table, partition, after, limit)
+        beyond, whole = _ROWS_DOWN if descending else _ROWS_UP
+        query = _ROWS + (whole if after is None else beyond)
+        values = (table, partition, limit) if after is None else (table, partition, after, limit)
         found = await self._reader.submit(lambda c: c.execute(query, values).fetchall())
         return [Row(table, partition, *line) for line in found]
 
@@ -249,16 +250,25 @@ class SqliteArchive:
         return scanned
 
     def _write_all(self, jobs: Sequence[Write | _Job]) -> Sequence[Any]:
+        try:
+            return self._write_together(jobs)
+        except sqlite3.OperationalError as error:  # the file: it is full, locked, read-only or gone
+            return [StoreUnavailable(f"the archive did not take a write: {error}")] * len(jobs)
+        except Exception as error:  # noqa: BLE001 - one job's values: it must not fail the others
+            if len(jobs) == 1:
+                return [StoreUnavailable(f"the archive cannot hold a write: {type(error).__name__}")]
+            return [self._write_all([job])[0] for job in jobs]
+
+    def _write_together(self, jobs: Sequence[Write | _Job]) -> Sequence[Any]:
         c = self._writer_connection
         try:
             c.execute("BEGIN IMMEDIATE")
             _put_writes(c, [job for job in jobs if isinstance(job, Write)])
             results = [None if isinstance(job, Write) else job(c) for job in jobs]
             c.execute("COMMIT")
-        except sqlite3.Error as error:
+        finally:
             if c.in_transaction:
                 c.execute("ROLLBACK")
-            return [StoreUnavailable(f"the archive did not take a write: {error}")] * len(jobs)
         return results
 
     def _read_all(self, jobs: Sequence[_Job]) -> Sequence[Any]:
@@ -308,13 +318,28 @@ def _snapshot(c: sqlite3.Connection, key: str, head: Head) -> Snapshot | None:
     return Snapshot(*found) if ends and ends[0] == found[1] else None
 
 
-def _entries_after(c: sqlite3.Connection, key: str, after: int, head: Head, limit: int) -> list[StoredEntry]:
+def _entries_after(c: sqlite3.Connection, key: str, after: int, head: Head, limit: int) -> Iterable[Any]:
     if after >= head.version:
-        return []
-    found = c.execute(
+        return ()
+    return c.execute(
         "SELECT first_version, seq, data FROM entries WHERE key = ? AND seq <= ? AND first_version >= coalesce("
         " (SELECT max(first_version) FROM entries WHERE key = ? AND first_version <= ? AND seq <= ?), 0)"
         " ORDER BY first_version LIMIT ?",
         (key, head.seq, key, after + 1, head.seq, limit),
     )
-    return [StoredEntry(*line) for line in found]
+
+
+def _entry(line: tuple[int, int, bytes]) -> StoredEntry:
+    return StoredEntry(*line)
+
+
+def _page(found: Iterable[Any]) -> list[StoredEntry]:
+    """The first entries up to some bytes: one entry may hold a thousand events, and a page of them is one answer."""
+    page: list[StoredEntry] = []
+    size = 0
+    for line in found:
+        page.append(_entry(line))
+        size += len(page[-1].data)
+        if size >= _PAGE_BYTES:
+            break
+    return page
