@@ -102,6 +102,8 @@ class Watcher:
         self._wrap = wrap
         self._frame_bytes = frame_bytes
         self._cursors: dict[AggregateId, Cursor] = {}
+        self._frames: list[Frame] = []  # collected, and kept where a failure or a cancellation came between
+        self._size = 0
         self.dirty: dict[Cursor, None] = {}
         self.flag = asyncio.Event()
 
@@ -163,15 +165,16 @@ class Watcher:
         Raises:
             StoreUnavailable: pages behind the ring cannot be read now.
         """
-        frames: list[Frame] = []
-        size = 0
         for cursor in list(self.dirty):
-            if size >= self._frame_bytes:
+            if self._size >= self._frame_bytes:
                 break
             frame = await cursor.take(self._archive, self._wrap)
+            if cursor not in self.dirty:
+                continue  # removed meanwhile
             if frame is not None:
-                frames.append(frame)
-                size += len(frame.data)
+                self._frames.append(frame)
+                self._size += len(frame.data)
             if frame is None or cursor.next > cursor.aggregate.version:
                 self.dirty.pop(cursor, None)
+        frames, self._frames, self._size = self._frames, [], 0
         return frames
