@@ -8,6 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ from services.ledger.decider import Kind, Receipt, Recorded, Request, View
 from services.ledger.desk import Desk, LocalDesk, RemoteDesk
 from services.ledger.engine import Counters, Engine, Limits, Tracer
 from services.ledger.epoch import LogSettings, create_timers, newest_life, open_epoch
-from services.ledger.errors import DeadlineExceeded, LedgerError, LogUnavailable
+from services.ledger.errors import DeadlineExceeded, HistoryGap, LedgerError, LogUnavailable
 from services.ledger.ids import AggregateId
 from services.ledger.loading import Loader
 from services.ledger.log import Log
@@ -37,6 +38,7 @@ from services.ledger.timers import TimerHandler, Timers
 
 _log = structlog.get_logger(__name__)
 _LONGEST_WAIT = 3600.0
+_LOOK_AT = 128
 
 
 class Ledger:
@@ -251,26 +253,25 @@ class Ledger:
         under_way = [resident.task for resident in self._residents.values() if resident.task is not None]
         if under_way:
             await asyncio.wait(under_way, timeout=5.0)
+        await asyncio.gather(*self.engine.aside)
         await self._announcer.close()
         await self._publisher.close()
 
     def _resident(self, aggregate: AggregateId) -> Aggregate:
         resident = self._residents.get(aggregate)
         if resident is None:
-            kind, loader = self._kinds[aggregate.kind]
-            resident = Aggregate(aggregate, kind, loader, self.engine)
-            self._residents[aggregate] = resident
-            if len(self._residents) > self.engine.limits.residents:
+            if len(self._residents) >= self.engine.limits.residents:
                 self._let_go()
+            kind, loader = self._kinds[aggregate.kind]
+            resident = self._residents[aggregate] = Aggregate(aggregate, kind, loader, self.engine)
         return resident
 
     def _let_go(self) -> None:
         """Lets go of the longest-held aggregates that nobody waits on or watches."""
-        idle = [key for key, resident in list(self._residents.items())[:512] if resident.idle]
-        for key in idle[: len(idle) // 2 + 1]:
-            del self._residents[key]
-        for key in list(self._residents)[:64]:  # those in use go to the end, so that the next look finds others
-            self._residents[key] = self._residents.pop(key)
+        for key in list(islice(self._residents, _LOOK_AT)):
+            resident = self._residents.pop(key)
+            if not resident.idle:  # it goes to the end, so that the next look finds others
+                self._residents[key] = resident
 
     def _was_stored(self, aggregate: AggregateId, seq: int, version: int) -> None:
         self._stored.add(seq)
@@ -326,13 +327,29 @@ class Ledger:
 
     async def _rearm(self) -> None:
         """After a lost log the scheduled messages are gone: what waits for a timer is found in the store."""
+        wait = 0.1
+        while True:
+            try:
+                return await self._rearm_all()
+            except LedgerError as error:
+                _log.warning("rearm_waits", reason=error.reason)
+                await asyncio.sleep(wait)
+                wait = min(2.0, wait * 2)
+
+    async def _rearm_all(self) -> None:
         for partition in range(self.settings.partitions):
             after: str | None = None
             while page := await self._archive.rows("timers", str(partition), after=after, limit=200):
                 for row in page:
                     if row.seq < self.epoch:
-                        await self.arm(AggregateId.from_key(row.key))
+                        await self._arm_again(AggregateId.from_key(row.key))
                 after = page[-1].key
+
+    async def _arm_again(self, aggregate: AggregateId) -> None:
+        try:
+            await self.arm(aggregate)
+        except HistoryGap:  # nobody can say what it waits for; the others' timers must not wait for an operator
+            _log.error("history_gap", kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id)
 
 
 async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings) -> int:

@@ -10,6 +10,7 @@ import asyncio
 import datetime
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 
 import structlog
 from nats.aio.client import Client
@@ -53,7 +54,8 @@ class Timers:
             self._armed.pop(place, None)
             self._armed[place] = due
             if len(self._armed) > _MOST_ARMED:
-                del self._armed[next(iter(self._armed))]
+                for oldest in list(islice(self._armed, _MOST_ARMED // 4)):
+                    del self._armed[oldest]
 
     def feeds(self, handle: TimerHandler) -> list[Feed]:
         """One feed of due timers per partition."""
@@ -75,7 +77,8 @@ class Timers:
             f"timers.{self._epoch}.{self._service}.at.{partition}"
             f".{token(aggregate.tenant)}.{aggregate.kind}.{token(aggregate.id)}.{token(name)}"
         )
-        at = datetime.datetime.fromtimestamp(due / 1e6, datetime.UTC).isoformat(timespec="milliseconds")
+        rounded_up = -(-due // 1000) / 1000  # never before it is due: the handler would find nothing to do
+        at = datetime.datetime.fromtimestamp(rounded_up, datetime.UTC).isoformat(timespec="milliseconds")
         headers = {"Nats-Schedule": f"@at {at.replace('+00:00', 'Z')}", "Nats-Schedule-Target": self._due(partition)}
         timer = entry_pb2.Timer(kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id, name=name, due_us=due)
         await self._publisher.publish(subject, timer.SerializeToString(), headers)
