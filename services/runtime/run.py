@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import sys
 from collections.abc import Callable, Coroutine
@@ -15,7 +16,14 @@ _T = TypeVar("_T")
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run ``main`` to its end, on uvloop where it is installed; where it is Unstartable, say so in one line and exit with code 2."""
+    """Run ``main`` to its end, on uvloop where it is installed; where it is Unstartable, say so in one line and exit with code 2.
+
+    The garbage collector looks for cycles far less often than by default, and never among what was imported: nearly all that a server
+    makes is freed by reference counts, and walking over what stays took a tenth of its time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(_with_parent(main))
