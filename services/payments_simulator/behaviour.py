@@ -85,10 +85,10 @@ TOKENS: Final = frozenset(_TOKENS)
 
 def behaviour_of(payment_method: str) -> Behaviour:
     """Read a token; one that is not known is declined."""
-    if _OK.fullmatch(payment_method):
-        return Behaviour()
     name, _, number = payment_method.partition(":")
     known = _TOKENS.get(name)
+    if known is None and _OK.fullmatch(payment_method):
+        return Behaviour()
     if known is None or (number and not (number.isdecimal() and len(number) < 9)):
         return Behaviour(decline_code="unknown_method")
     default, make = known

@@ -64,7 +64,7 @@ async def refused(call: Awaitable[Any]) -> str:
         await call
     except grpc.aio.AioRpcError as error:
         trailers = dict(error.trailing_metadata() or ())
-        return reason_in(status_pb2.Status.FromString(trailers["grpc-status-details-bin"]))  # type: ignore[arg-type]
+        return reason_in(status_pb2.Status.FromString(trailers["grpc-status-details-bin"]))
     raise AssertionError("the call was not refused")
 
 
