@@ -23,7 +23,7 @@ def show(screen: Screen, home: Home, ports: Ports, journey: Journey) -> None:
 def _commands(journey: Journey) -> list[tuple[str, str]]:
     tradewind = ".venv/bin/tradewind"
     return [
-        (f"{tradewind} order list", "the orders of this tenant"),
+        (f"{tradewind} order list --shop shop", "the orders of this tenant"),
         (f"{tradewind} order show {journey.order_id}", "the one that travelled"),
         (f"{tradewind} chat history order-{journey.order_id}", "what was said about it"),
         (f"{tradewind} mail stats", "what was written, delivered, opened"),

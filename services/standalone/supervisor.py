@@ -39,8 +39,8 @@ async def supervise(settings: StandaloneSettings, home: Home, screen: Screen, *,
     secrets = Keys(home.keys)
     with told_to_end() as told:
         await asyncio.to_thread(_prepare, home, secrets, ports)
-        fleet = Fleet(await asyncio.to_thread(programs, settings, home, secrets, ports), home, screen.warn)
         telemetry = await asyncio.to_thread(_telemetry, settings, home)
+        fleet = Fleet(await asyncio.to_thread(programs, settings, home, secrets, ports), home, screen.warn)
         journey = Journey(home, telemetry, screen)
         try:
             async with _running(fleet, screen, told) as failure:

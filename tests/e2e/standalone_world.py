@@ -1,0 +1,171 @@
+"""A whole standalone as somebody runs it: a process of its own, in a folder and on ports of its own."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from services.standalone.home import Home
+from services.standalone.lock import holder_of
+from services.standalone.ports import COUNT, HOST
+
+SECONDS = 60.0
+CHILDREN = ("nats", "payments", "inbox", "chat", "order", "mail")
+
+
+def free_ports() -> int:
+    """The first of a range of free ports, below those the system gives to clients."""
+    while True:
+        first = random.randrange(15_000, 32_000, COUNT)
+        if all(_free(first + offset) for offset in range(COUNT)):
+            return first
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+class Standalone:
+    """One `python -m services.standalone`, started as often as wanted on the same folder and ports."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = Home(root)
+        self.port = free_ports()
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: list[str] = []
+        self._reader: threading.Thread | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The supervisor."""
+        assert self._process is not None, "it was never started"
+        return self._process
+
+    @property
+    def screen(self) -> str:
+        """What the last start has shown so far."""
+        return "".join(self._lines)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What a command in this standalone's folder is told."""
+        return {**os.environ, "TRADEWIND_HOME": str(self.home.root), "TRADEWIND_PORT": str(self.port), **more}
+
+    def start(self, *arguments: str, **environment: str) -> None:
+        """Start, without waiting for anything."""
+        self._lines = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "services.standalone", *arguments],
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process, self._lines), daemon=True)
+        self._reader.start()
+
+    def shows(self, text: str, seconds: float = SECONDS) -> None:
+        """Wait until the screen shows a text."""
+        until = time.monotonic() + seconds
+        while text not in self.screen:
+            ended = self.process.poll() is not None
+            if (ended and text not in self.screen) or time.monotonic() > until:
+                raise AssertionError(
+                    f"{text!r} was not shown; exit code {self.process.poll()}:\n{self.screen}\n{self._logs()}"
+                )
+            time.sleep(0.005)
+
+    def ends(self, seconds: float = SECONDS) -> int:
+        """Wait for its end; returns the exit code."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end:\n{self.screen}\n{self._logs()}") from None
+        assert self._reader is not None
+        self._reader.join(5)
+        return code
+
+    def play(self) -> None:
+        """Start, play the journey to its end, and end; every step must hold."""
+        self.start("--once")
+        code = self.ends()
+        assert code == 0, f"exit code {code}:\n{self.screen}\n{self._logs()}"
+
+    def kill(self, child: str) -> int:
+        """Kill a child as the system would for want of memory; returns its process id."""
+        pid = holder_of(self.home.run / f"{child}.lock")
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def pids(self) -> dict[str, int]:
+        """The children's process ids."""
+        found = {child: holder_of(self.home.run / f"{child}.lock") for child in CHILDREN}
+        return {child: pid for child, pid in found.items() if pid is not None}
+
+    def interrupt(self) -> int:
+        """End it as Ctrl-C does; returns the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.ends(30)
+
+    def end(self) -> None:
+        """End it, however it is; nothing of it is left."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(40)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def nothing_is_left(self, pids: dict[str, int], seconds: float = 10.0) -> None:
+        """Wait until none of these processes runs."""
+        psutil.wait_procs([psutil.Process(pid) for pid in pids.values() if psutil.pid_exists(pid)], timeout=seconds)
+        assert [name for name, pid in pids.items() if psutil.pid_exists(pid)] == []
+
+    async def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the `tradewind` command line as it is logged in here."""
+        program = Path(sysconfig.get_path("scripts")) / "tradewind"
+        return await asyncio.to_thread(
+            subprocess.run,
+            [str(program), *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    async def json(self, *arguments: str) -> list[dict[str, Any]]:
+        """What a command says as JSON lines; it must succeed."""
+        done = await self.command("--json", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+
+    def _logs(self) -> str:
+        """The end of what every child said, for a failed test."""
+        ends = []
+        for path in sorted(self.home.logs.glob("*")):
+            ends.append(f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}")
+        return "\n".join(ends)
+
+    @staticmethod
+    def _read(process: subprocess.Popen[str], lines: list[str]) -> None:
+        assert process.stdout is not None
+        lines.extend(iter(process.stdout.readline, ""))

@@ -1,0 +1,54 @@
+"""Whatever is killed while the journey is under way, the journey comes to its end and every step holds."""
+
+import signal
+import sys
+
+import pytest
+
+from tests.e2e.standalone_world import CHILDREN, Standalone
+
+pytestmark = [
+    pytest.mark.xdist_group("standalone-own"),
+    pytest.mark.skipif(sys.platform == "win32", reason="these tests send POSIX signals"),
+]
+
+# When each is killed: while what follows needs it.
+_KILLED_AFTER = {
+    "nats": ("✓  1. ", "✓  3. "),
+    "payments": ("✓  1. ", "✓  5. "),
+    "inbox": ("✓  3. ", "✓  5. "),
+    "chat": ("✓  2. ", "✓  5. "),
+    "order": ("✓  1. ", "✓  3. "),
+    "mail": ("✓  3. ", "✓  4. "),
+}
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_a_killed_child_comes_back_and_the_journey_completes(own_standalone: Standalone, child: str) -> None:
+    own_standalone.start("--once")
+    killed = []
+    for moment in _KILLED_AFTER[child]:
+        own_standalone.shows(moment)
+        killed.append(own_standalone.kill(child))
+    code = own_standalone.ends(100)
+    assert code == 0, own_standalone.screen
+    assert "✓  7. " in own_standalone.screen
+    assert own_standalone.screen.count(f"{child} ended (signal 9); starting it again") == len(set(killed))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
+def test_a_killed_supervisor_is_started_again_and_completes_the_same_journey(
+    own_standalone: Standalone, step: int
+) -> None:
+    own_standalone.start("--once")
+    own_standalone.shows(f"✓  {step}. ")
+    own_standalone.process.send_signal(signal.SIGKILL)
+    own_standalone.ends()
+    before = own_standalone.screen
+
+    own_standalone.play()
+    assert "An earlier journey is not complete; going on with it." in own_standalone.screen
+    order = next(line for line in before.splitlines() if line.strip().startswith("order "))
+    assert order.split()[:2] == next(
+        line.split()[:2] for line in own_standalone.screen.splitlines() if line.strip().startswith("order ")
+    )

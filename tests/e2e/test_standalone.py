@@ -1,0 +1,122 @@
+"""One command starts everything, and nothing of it is lost or left behind."""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.standalone.ports import HOST
+from tests.e2e.standalone_world import CHILDREN, Standalone
+
+pytestmark = [
+    pytest.mark.xdist_group("standalone-own"),
+    pytest.mark.skipif(sys.platform == "win32", reason="these tests send POSIX signals"),
+]
+
+
+def test_once_plays_every_step_and_leaves_nothing_running(own_standalone: Standalone) -> None:
+    own_standalone.play()
+    for step in range(1, 8):
+        assert f"✓  {step}. " in own_standalone.screen
+    assert "✗" not in own_standalone.screen
+    assert not own_standalone.home.journey.exists()
+    own_standalone.nothing_is_left(own_standalone.pids())
+
+
+def test_a_terminating_signal_drains_and_the_next_start_goes_on(own_standalone: Standalone) -> None:
+    own_standalone.start()
+    own_standalone.shows("Serving until Ctrl-C")
+    pids = own_standalone.pids()
+    assert set(pids) == set(CHILDREN)
+    assert own_standalone.interrupt() == 0
+    assert "Drained" in own_standalone.screen
+    assert "was killed" not in own_standalone.screen
+    own_standalone.nothing_is_left(pids)
+
+
+async def test_a_second_start_still_has_what_the_first_was_told(own_standalone: Standalone) -> None:
+    own_standalone.play()
+    own_standalone.start()
+    own_standalone.shows("Serving until Ctrl-C")
+    orders = await own_standalone.json("order", "list", "--shop", "shop")
+    # Four of each journey; the second one has played its own.
+    assert len(orders) == 8
+    assert len({order["order_id"] for order in orders}) == 8
+
+
+def test_a_folder_in_use_is_refused_in_one_line(own_standalone: Standalone, tmp_path: Path) -> None:
+    held = own_standalone.home.open()
+    try:
+        own_standalone.start("--once")
+        assert own_standalone.ends() == 2
+    finally:
+        held.release()
+    line = own_standalone.screen.strip()
+    assert "\n" not in line
+    assert f"in use by process {os.getpid()}" in line
+    assert "TRADEWIND_HOME" in line
+
+
+@pytest.mark.parametrize("offset", [0, 2, 6])
+def test_a_taken_port_is_one_line(own_standalone: Standalone, offset: int) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, own_standalone.port + offset))
+        taken.listen()
+        own_standalone.start("--once")
+        assert own_standalone.ends() == 2
+    line = own_standalone.screen.strip()
+    assert "\n" not in line
+    assert f"port {own_standalone.port + offset} " in line
+    assert "TRADEWIND_PORT" in line
+
+
+@pytest.mark.parametrize(("name", "value"), [("TRADEWIND_PORT", "high"), ("TRADEWIND_LOG_LEVEL", "loud")])
+def test_a_bad_setting_is_one_line(own_standalone: Standalone, name: str, value: str) -> None:
+    own_standalone.start("--once", **{name: value})
+    assert own_standalone.ends() == 2
+    assert own_standalone.screen.strip().startswith(f"{name}: ")
+    assert own_standalone.screen.count("\n") == 1
+
+
+def test_secrets_are_readable_by_their_owner_only(standalone: Standalone) -> None:
+    home = standalone.home
+    for path in [home.credentials, home.run / "nats.conf", *home.keys.iterdir()]:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
+
+
+def test_no_secret_or_address_is_in_logs_or_traces(standalone: Standalone) -> None:
+    home = standalone.home
+    secrets = [path.read_bytes().strip() for path in (home.keys / "nats.token", home.keys / "tracking.key")]
+    secrets += [b"ann@", b"Bearer ", b"eyJ", b"before six", b"bicycle", b"pm_visa", b"PRIVATE KEY"]
+    for path in [*home.logs.iterdir(), *home.traces.iterdir()]:
+        said = path.read_bytes()
+        assert [secret for secret in secrets if secret in said] == [], path.name
+
+
+async def test_a_lost_log_loses_nothing_that_was_acknowledged(own_standalone: Standalone) -> None:
+    own_standalone.play()
+    shutil.rmtree(own_standalone.home.log)
+    own_standalone.start()
+    own_standalone.shows("Serving until Ctrl-C")
+    orders = await own_standalone.json("order", "list", "--shop", "shop")
+    assert len(orders) == 8
+    for order in orders:
+        said = await own_standalone.json("chat", "history", f"order-{order['order_id']}")
+        assert said
+    # And the new life of the log takes what comes.
+    [item] = await own_standalone.json("--as", "shop", "stock", "adjust", "after-the-flood", "3")
+    assert item["available"] in (3, "3")
+
+
+def test_a_killed_supervisor_takes_its_children_along(own_standalone: Standalone) -> None:
+    own_standalone.start()
+    own_standalone.shows("Serving until Ctrl-C")
+    pids = own_standalone.pids()
+    own_standalone.process.send_signal(signal.SIGKILL)
+    own_standalone.ends()
+    own_standalone.nothing_is_left(pids)
