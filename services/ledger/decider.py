@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
@@ -54,8 +54,7 @@ class Kind(Generic[S, C, E]):
     timers: Callable[[S], Mapping[str, int]] = no_timers
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Names a command.
 
     Attributes:
@@ -69,8 +68,7 @@ class Request:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What a command wrote: versions first to last (last < first where it wrote nothing) and the public event bytes."""
 
     first_version: int
@@ -87,8 +85,7 @@ class View(Generic[S]):
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """One event out of log or store, with the command that wrote it."""
 
     version: int

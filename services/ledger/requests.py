@@ -5,14 +5,13 @@ An id newer than every id that is not in memory is surely new. The bound for tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from services.ledger.ids import milliseconds_of
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A command that was applied: its events and the digest of its content."""
 
     first_version: int
@@ -26,29 +25,25 @@ class RequestMemory:
     Only ids of stored entries are put in, so none that the store lacks is ever forgotten.
     """
 
-    __slots__ = ("_capacity", "_known", "horizon_ms", "newest_ms")
+    __slots__ = ("_capacity", "_known", "horizon_ms")
 
     def __init__(self, horizon_ms: int, capacity: int = 16_384) -> None:
         self._known: dict[bytes, Answered] = {}
         self._capacity = capacity
         self.horizon_ms = horizon_ms
-        self.newest_ms = horizon_ms
 
     def find(self, request_id: bytes) -> Answered | None:
         """What is remembered of an id."""
         return self._known.get(request_id)
 
-    def surely_new(self, request_id: bytes) -> bool:
-        """True: neither memory nor store holds this id. False: ask memory, then the store."""
-        return request_id not in self._known and milliseconds_of(request_id) > self.horizon_ms
+    def surely_new(self, request_id: bytes, made_ms: int) -> bool:
+        """True: neither memory nor store holds this id. False: ask memory, then the store. `made_ms`: the id's own time."""
+        return made_ms > self.horizon_ms and request_id not in self._known
 
     def add(self, request_id: bytes, answered: Answered) -> None:
         """Remembers an id whose entry is stored."""
         known = self._known
         known[request_id] = answered
-        made = milliseconds_of(request_id)
-        if made > self.newest_ms:
-            self.newest_ms = made
         if len(known) > self._capacity:
             self._forget()
 
