@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.chat.v1 import chat_service_pb2_grpc as rpc
 
-from tests.bench.load import Done, converse_streams, echo_streams, request_id, send, unary
+from tests.bench.load import Done, Stream, converse_streams, echo_streams, frame, request_id, unary
 from tests.bench.report import Result, Round, compared
 from tests.bench.stack import Stack
 
@@ -28,6 +29,13 @@ class Chat:
         self.echo = grpc.aio.insecure_channel(echo)
         self.metadata = (("authorization", f"Bearer {stack.token('ann', 'customer')}"),)
         self.stub = rpc.ChatServiceStub(self.channel)
+        self._open: Any = self.channel.stream_stream(
+            "/tradewind.chat.v1.ChatService/Converse", None, pb.ConverseResponse.FromString
+        )
+
+    def converse(self) -> Stream:
+        """Opens a stream; its frames are written as bytes."""
+        return self._open(metadata=self.metadata)
 
     async def conversation(self) -> str:
         """A new group."""
@@ -90,14 +98,10 @@ async def unary_sends(chat: Chat) -> Result:
 async def converse_sends(chat: Chat, conversations: int, streams: int, in_flight: int, at_least: float) -> Result:
     """Durable sends over Converse beside a bidi echo with one message a frame, the same streams and in flight."""
     targets = [await chat.conversation() for _ in range(conversations)]
-    open_echo = chat.echo.stream_stream(
-        "/bench.Echo/Bidi", pb.ConverseRequest.SerializeToString, pb.ConverseRequest.FromString
-    )
+    open_echo: Any = chat.echo.stream_stream("/bench.Echo/Bidi", None, pb.ConverseRequest.FromString)
 
     async def ours() -> Done:
-        return await converse_streams(
-            lambda: chat.stub.Converse(metadata=chat.metadata), targets, streams, in_flight, SECONDS
-        )
+        return await converse_streams(chat.converse, targets, streams, in_flight, SECONDS)
 
     async def theirs() -> Done:
         return await echo_streams(open_echo, streams, in_flight, SECONDS)
@@ -115,20 +119,16 @@ async def fan_out(chat: Chat) -> Result:
     watch = chat.channel.unary_stream(
         "/tradewind.chat.v1.ChatService/Watch", pb.WatchRequest.SerializeToString, response_deserializer=bytes
     )
-    tag = chat_pb2.ConversationEvent.DESCRIPTOR.fields_by_name[
-        "message"
-    ].number  # every send is one event of this field
 
     async def follow(index: int) -> None:
-        async for frame in watch(pb.WatchRequest(conversation_id=target), metadata=chat.metadata):
-            counts[index] += frame.count(TEXT_END) if isinstance(frame, bytes) else 0
+        async for events in watch(pb.WatchRequest(conversation_id=target), metadata=chat.metadata):
+            counts[index] += events.count(TEXT_END)
 
     watchers = [asyncio.create_task(follow(i)) for i in range(WATCHERS)]
     rounds: list[tuple[float, float]] = []
-    assert tag
     for turn in range(ROUNDS + 1):
         cpu, started, before = chat.stack.cpu("chat"), time.perf_counter(), sum(counts)
-        sent = await converse_streams(lambda: chat.stub.Converse(metadata=chat.metadata), [target], 4, 64, SECONDS)
+        sent = await converse_streams(chat.converse, [target], 4, 64, SECONDS)
         expected = before + sent.count * WATCHERS
         async with asyncio.timeout(60):
             while sum(counts) < expected:
@@ -154,11 +154,11 @@ TEXT_END = b"x" * 250
 async def latency(chat: Chat) -> Result:
     """One sender, one in flight: from write to answer."""
     target = await chat.conversation()
-    call = chat.stub.Converse(metadata=chat.metadata)
+    call = chat.converse()
     taken: list[float] = []
     for _ in range(2000):
         started = time.perf_counter()
-        await call.write(pb.ConverseRequest(sends=[send(target)]))
+        await call.write(frame(target, 1))
         await call.read()
         taken.append(time.perf_counter() - started)
     call.cancel()

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -26,7 +27,7 @@ async def bidi(requests: AsyncIterator[pb.ConverseRequest], _context: object) ->
 async def main() -> None:
     """Serves until ended."""
     server = grpc.aio.server()
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Unary": grpc.unary_unary_rpc_method_handler(
             unary, pb.SendMessageRequest.FromString, pb.SendMessageResponse.SerializeToString
         ),
