@@ -9,7 +9,9 @@ from services.ledger.decider import Kind
 from services.ledger.ids import AggregateId
 from services.order import projections
 from services.order.domain import deciding, evolving, item, saga, stock
-from services.order.domain.order import Order, OrderCommand, OrderEvent
+from services.order.domain.commands import OrderCommand
+from services.order.domain.events import OrderEvent
+from services.order.domain.order import Order
 from services.order.wire import catalogue, orders
 
 MAIN: Final = "main"

@@ -1,4 +1,4 @@
-"""Page tokens of listings: where to go on, bound to the listing they were made for by a digest of its partition.
+"""Page tokens of listings: where to go on, bound by a digest to the listing they were made for.
 
 A token grants nothing: whoever turns a page is checked like whoever opens the listing.
 """
@@ -19,7 +19,7 @@ _MARK: Final = 9
 
 def token_after(order_id: str, partition: str) -> str:
     """Make the token of the page after this order."""
-    return base64.urlsafe_b64encode(_mark(partition) + order_id.encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_mark(partition, order_id) + order_id.encode()).decode().rstrip("=")
 
 
 def order_id_in(token: str, partition: str) -> str:
@@ -29,13 +29,14 @@ def order_id_in(token: str, partition: str) -> str:
         order_id = raw[_MARK:].decode("ascii")
     except (binascii.Error, UnicodeDecodeError):
         raise _refused() from None
-    if raw[:_MARK] != _mark(partition) or _ORDER_ID.fullmatch(order_id) is None:
+    if _ORDER_ID.fullmatch(order_id) is None or raw[:_MARK] != _mark(partition, order_id):
         raise _refused()
     return order_id
 
 
-def _mark(partition: str) -> bytes:
-    return hashlib.blake2b(partition.encode(), digest_size=_MARK, person=b"orders-page").digest()
+def _mark(partition: str, order_id: str) -> bytes:
+    # An order's id holds no slash, so no two places of two listings are written the same.
+    return hashlib.blake2b(f"{partition}/{order_id}".encode(), digest_size=_MARK, person=b"orders-page").digest()
 
 
 def _refused() -> Refused:

@@ -15,9 +15,10 @@ from services.ledger.ledger import Ledger
 from services.order import kinds
 from services.order.access import Actor
 from services.order.domain import evolving
+from services.order.domain.commands import PlaceOrder
 from services.order.domain.item import Item
 from services.order.domain.money import Line
-from services.order.domain.order import Order, PlaceOrder
+from services.order.domain.order import Order
 from services.order.domain.refusal import Refused
 from services.order.wire import orders, values
 from services.runtime.call import Call

@@ -7,7 +7,8 @@ from typing import Final
 
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
-from services.order.domain.order import Order, OrderEvent
+from services.order.domain.events import OrderEvent
+from services.order.domain.order import Order
 from services.order.wire import orders
 
 TABLE: Final = "orders"

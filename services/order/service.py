@@ -15,7 +15,8 @@ from services.order import access, kinds, pages, projections
 from services.order.access import Actor, actor_of
 from services.order.config import OrderSettings
 from services.order.domain import item, stock
-from services.order.domain.order import AcceptOrder, CancelOrder, DeliverOrder, DispatchOrder, Order, OrderCommand
+from services.order.domain.commands import AcceptOrder, CancelOrder, DeliverOrder, DispatchOrder, OrderCommand
+from services.order.domain.order import Order
 from services.order.domain.refusal import Refused
 from services.order.placing import Placing, now_us
 from services.order.streams import place_many, watch

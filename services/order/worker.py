@@ -19,8 +19,9 @@ from services.ledger.ids import AggregateId, derive_request_id, fingerprint
 from services.ledger.ledger import Ledger
 from services.order import kinds
 from services.order.domain import performing, saga
+from services.order.domain.commands import OrderCommand
 from services.order.domain.deciding import AUTHORIZE_DEADLINE_US
-from services.order.domain.order import Order, OrderCommand
+from services.order.domain.order import Order
 from services.order.domain.performing import Answers, AskGateway, AskStock, Questions
 from services.order.domain.saga import Effect
 from services.order.gateway import Gateway

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from services.order.domain import order as o
+from services.order.domain import commands, events
+from services.order.domain.commands import OrderCommand
+from services.order.domain.events import Body, OrderEvent
 from services.order.domain.evolving import evolve
 from services.order.domain.money import total_of
-from services.order.domain.order import Body, Order, OrderCommand, OrderEvent, Payment, Status, Step, Stocking
+from services.order.domain.order import Order, Payment, Status, Step, Stocking
 from services.order.domain.refusal import Refused
 from services.order.domain.saga import PAYMENT_UNKNOWN, SECOND, next_effect
 
@@ -28,7 +30,7 @@ _CANCELLABLE = (Status.PLACED, Status.STOCK_RESERVED, Status.CONFIRMED, Status.A
 
 def decide(state: Order, command: OrderCommand) -> Sequence[OrderEvent]:
     """Say what happens. Raises Refused: WRONG_ORDER_STATE, ALREADY_EXISTS, CURRENCY_MISMATCH, INVALID_FIELD, NOT_FOUND."""
-    if not state.exists and not isinstance(command, o.PlaceOrder):
+    if not state.exists and not isinstance(command, commands.PlaceOrder):
         raise Refused("NOT_FOUND", "there is no such order")
     return _DECIDERS[type(command)](state, command)
 
@@ -59,21 +61,21 @@ class _Story:
         """Reject or cancel; ask for a void where there is or may be an authorisation; settle where nothing is left to do."""
         self.tell_with_order(make, status)
         if self.state.payment in (Payment.AUTHORIZING, Payment.AUTHORIZED):
-            self.tell(o.VoidRequested())
+            self.tell(events.VoidRequested())
         return self.settle()
 
     def settle(self) -> list[OrderEvent]:
         """End the story; with Settled where nothing is left to do."""
         if self.state.closed and next_effect(self.state) is None:
-            self.tell(o.Settled())
+            self.tell(events.Settled())
         return self.events
 
 
-def _place(state: Order, command: o.PlaceOrder) -> list[OrderEvent]:
+def _place(state: Order, command: commands.PlaceOrder) -> list[OrderEvent]:
     if state.exists:
         # The ledger answers a repeated request id itself; this id is a name for another content.
         raise Refused("ALREADY_EXISTS", "this order exists already", resource=("order", state.order_id))
-    placed = o.Placed(
+    placed = events.Placed(
         order_id=command.order_id,
         customer_id=command.customer_id,
         shop_id=command.shop_id,
@@ -85,89 +87,91 @@ def _place(state: Order, command: o.PlaceOrder) -> list[OrderEvent]:
         attributes=command.attributes,
     )
     story = _Story(state, command.at_us, command.actor_id).tell(placed, Status.PLACED)
-    return story.tell(o.StockReservationRequested(1, ())).events
+    return story.tell(events.StockReservationRequested(1, ())).events
 
 
-def _cancel(state: Order, command: o.CancelOrder) -> list[OrderEvent]:
+def _cancel(state: Order, command: commands.CancelOrder) -> list[OrderEvent]:
     if state.status is Status.CANCELLED:
         return []
     _require(state, *_CANCELLABLE)
     story = _Story(state, command.at_us, command.actor_id)
-    return story.close(lambda order: o.Cancelled(command.reason, order), Status.CANCELLED)
+    return story.close(lambda order: events.Cancelled(command.reason, order), Status.CANCELLED)
 
 
-def _accept(state: Order, command: o.AcceptOrder) -> list[OrderEvent]:
+def _accept(state: Order, command: commands.AcceptOrder) -> list[OrderEvent]:
     _require(state, Status.CONFIRMED)
-    return _Story(state, command.at_us, command.actor_id).tell(o.Accepted(command.courier_id), Status.ACCEPTED).events
+    return (
+        _Story(state, command.at_us, command.actor_id).tell(events.Accepted(command.courier_id), Status.ACCEPTED).events
+    )
 
 
-def _dispatch(state: Order, command: o.DispatchOrder) -> list[OrderEvent]:
+def _dispatch(state: Order, command: commands.DispatchOrder) -> list[OrderEvent]:
     _require(state, Status.ACCEPTED)
     courier = command.courier_id or state.courier_id
     if not courier:
         raise Refused("INVALID_FIELD", "no courier was named yet", field="courier_id")
     story = _Story(state, command.at_us, command.actor_id)
-    return story.tell(o.Dispatched(courier), Status.OUT_FOR_DELIVERY).events
+    return story.tell(events.Dispatched(courier), Status.OUT_FOR_DELIVERY).events
 
 
-def _deliver(state: Order, command: o.DeliverOrder) -> list[OrderEvent]:
+def _deliver(state: Order, command: commands.DeliverOrder) -> list[OrderEvent]:
     _require(state, Status.OUT_FOR_DELIVERY)
-    story = _Story(state, command.at_us, command.actor_id).tell(o.Delivered(), Status.DELIVERED)
-    return story.tell(o.CaptureRequested(state.total)).events
+    story = _Story(state, command.at_us, command.actor_id).tell(events.Delivered(), Status.DELIVERED)
+    return story.tell(events.CaptureRequested(state.total)).events
 
 
-def _reserved(state: Order, command: o.RecordReserved) -> list[OrderEvent]:
+def _reserved(state: Order, command: commands.RecordReserved) -> list[OrderEvent]:
     if not _reserving(state, command.attempt):
         return []
-    story = _Story(state, command.at_us).tell(o.StockReserved(), Status.STOCK_RESERVED)
+    story = _Story(state, command.at_us).tell(events.StockReserved(), Status.STOCK_RESERVED)
     if state.payment is Payment.NONE:
         # The key is made of the order alone, so no step of this order is ever asked for under another one.
-        story.tell(o.AuthorizationRequested(f"order-{state.order_id}", state.total))
+        story.tell(events.AuthorizationRequested(f"order-{state.order_id}", state.total))
     return story.events
 
 
-def _out_of_stock(state: Order, command: o.RecordOutOfStock) -> list[OrderEvent]:
+def _out_of_stock(state: Order, command: commands.RecordOutOfStock) -> list[OrderEvent]:
     if not _reserving(state, command.attempt):
         return []
     story = _Story(state, command.at_us)
-    return story.close(lambda order: o.Rejected(command.reason, command.sku, order), Status.REJECTED)
+    return story.close(lambda order: events.Rejected(command.reason, command.sku, order), Status.REJECTED)
 
 
-def _confirmed(state: Order, command: o.RecordConfirmed) -> list[OrderEvent]:
+def _confirmed(state: Order, command: commands.RecordConfirmed) -> list[OrderEvent]:
     if not _paying(state):
         return []
     story = _authorized(state, command.at_us, command.gateway_reference)
-    return story.tell_with_order(o.Confirmed, Status.CONFIRMED).events
+    return story.tell_with_order(events.Confirmed, Status.CONFIRMED).events
 
 
-def _reservation_lost(state: Order, command: o.RecordReservationLost) -> list[OrderEvent]:
+def _reservation_lost(state: Order, command: commands.RecordReservationLost) -> list[OrderEvent]:
     if not _paying(state):
         return []
     story = _authorized(state, command.at_us, command.gateway_reference)
-    return story.tell(o.StockReservationRequested(state.attempt + 1, command.skus)).events
+    return story.tell(events.StockReservationRequested(state.attempt + 1, command.skus)).events
 
 
-def _declined(state: Order, command: o.RecordDeclined) -> list[OrderEvent]:
+def _declined(state: Order, command: commands.RecordDeclined) -> list[OrderEvent]:
     if not _paying(state) or state.payment is not Payment.AUTHORIZING:
         return []
     story = _Story(state, command.at_us)
-    return story.close(lambda order: o.Rejected("PAYMENT_DECLINED", "", order), Status.REJECTED)
+    return story.close(lambda order: events.Rejected("PAYMENT_DECLINED", "", order), Status.REJECTED)
 
 
-def _captured(state: Order, command: o.RecordCaptured) -> list[OrderEvent]:
+def _captured(state: Order, command: commands.RecordCaptured) -> list[OrderEvent]:
     if state.payment is not Payment.CAPTURING:
         return []
-    story = _Story(state, command.at_us).tell(o.Captured(state.total))
-    return story.tell_with_order(o.Completed, Status.COMPLETED).events
+    story = _Story(state, command.at_us).tell(events.Captured(state.total))
+    return story.tell_with_order(events.Completed, Status.COMPLETED).events
 
 
-def _released(state: Order, command: o.RecordReleased) -> list[OrderEvent]:
+def _released(state: Order, command: commands.RecordReleased) -> list[OrderEvent]:
     if not state.closed or state.stocking in (Stocking.NONE, Stocking.RELEASED):
         return []
-    return _Story(state, command.at_us).tell(o.StockReleased()).settle()
+    return _Story(state, command.at_us).tell(events.StockReleased()).settle()
 
 
-def _voided(state: Order, command: o.RecordVoided) -> list[OrderEvent]:
+def _voided(state: Order, command: commands.RecordVoided) -> list[OrderEvent]:
     if state.payment is not Payment.VOIDING:
         return []
     believed_us = state.closed_us + AUTHORIZE_DEADLINE_US + LATE_US
@@ -175,28 +179,28 @@ def _voided(state: Order, command: o.RecordVoided) -> list[OrderEvent]:
         # A worker may have asked for the authorisation just before the order was closed, and the gateway may be at it still:
         # its "never seen" counts only when nothing can be on its way any more.
         return _delay(state, command.at_us, Step.VOID_PAYMENT, believed_us)
-    return _Story(state, command.at_us).tell(o.Voided(command.existed)).settle()
+    return _Story(state, command.at_us).tell(events.Voided(command.existed)).settle()
 
 
-def _delayed(state: Order, command: o.RecordDelayed) -> list[OrderEvent]:
+def _delayed(state: Order, command: commands.RecordDelayed) -> list[OrderEvent]:
     effect = next_effect(state)
     if effect is None or effect.step is not command.step or state.retry_us > command.at_us:
         return []
     given_up = command.at_us - state.authorizing_since_us > PATIENCE_US
     if command.step is Step.AUTHORIZE_PAYMENT and given_up:
         story = _Story(state, command.at_us)
-        return story.close(lambda order: o.Cancelled(PAYMENT_UNKNOWN, order), Status.CANCELLED)
+        return story.close(lambda order: events.Cancelled(PAYMENT_UNKNOWN, order), Status.CANCELLED)
     return _delay(state, command.at_us, command.step, command.retry_us)
 
 
 def _delay(state: Order, at_us: int, step: Step, retry_us: int) -> list[OrderEvent]:
     tries = state.tries + 1 if state.delayed is step else 1
-    return _Story(state, at_us).tell(o.StepDelayed(step, tries, retry_us)).events
+    return _Story(state, at_us).tell(events.StepDelayed(step, tries, retry_us)).events
 
 
 def _authorized(state: Order, at_us: int, gateway_reference: str) -> _Story:
     story = _Story(state, at_us)
-    return story.tell(o.Authorized(gateway_reference)) if state.payment is Payment.AUTHORIZING else story
+    return story.tell(events.Authorized(gateway_reference)) if state.payment is Payment.AUTHORIZING else story
 
 
 def _reserving(state: Order, attempt: int) -> bool:
@@ -218,18 +222,18 @@ def _require(state: Order, *allowed: Status) -> None:
 
 
 _DECIDERS: Mapping[type[Any], Callable[[Order, Any], list[OrderEvent]]] = {
-    o.PlaceOrder: _place,
-    o.CancelOrder: _cancel,
-    o.AcceptOrder: _accept,
-    o.DispatchOrder: _dispatch,
-    o.DeliverOrder: _deliver,
-    o.RecordReserved: _reserved,
-    o.RecordOutOfStock: _out_of_stock,
-    o.RecordConfirmed: _confirmed,
-    o.RecordReservationLost: _reservation_lost,
-    o.RecordDeclined: _declined,
-    o.RecordCaptured: _captured,
-    o.RecordReleased: _released,
-    o.RecordVoided: _voided,
-    o.RecordDelayed: _delayed,
+    commands.PlaceOrder: _place,
+    commands.CancelOrder: _cancel,
+    commands.AcceptOrder: _accept,
+    commands.DispatchOrder: _dispatch,
+    commands.DeliverOrder: _deliver,
+    commands.RecordReserved: _reserved,
+    commands.RecordOutOfStock: _out_of_stock,
+    commands.RecordConfirmed: _confirmed,
+    commands.RecordReservationLost: _reservation_lost,
+    commands.RecordDeclined: _declined,
+    commands.RecordCaptured: _captured,
+    commands.RecordReleased: _released,
+    commands.RecordVoided: _voided,
+    commands.RecordDelayed: _delayed,
 }

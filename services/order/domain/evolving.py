@@ -6,21 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from services.order.domain import order as o
-from services.order.domain.order import Order, OrderEvent, Payment, Step, Stocking
+from services.order.domain import events
+from services.order.domain.events import OrderEvent
+from services.order.domain.order import Order, Payment, Step, Stocking
 
 
 def evolve(state: Order, event: OrderEvent) -> Order:
     """Apply an event."""
     body = event.body
     changes: dict[str, Any] = {"status": event.status_after, "updated_us": event.at_us}
-    if not isinstance(body, o.StepDelayed) and state.retry_us:
+    if not isinstance(body, events.StepDelayed) and state.retry_us:
         changes.update(delayed=Step.NONE, tries=0, retry_us=0)
     changes.update(_CHANGES[type(body)](state, event, body))
     return replace(state, **changes)
 
 
-def _placed(state: Order, event: OrderEvent, body: o.Placed) -> dict[str, Any]:
+def _placed(state: Order, event: OrderEvent, body: events.Placed) -> dict[str, Any]:
     del state
     return {
         "order_id": body.order_id,
@@ -36,13 +37,13 @@ def _placed(state: Order, event: OrderEvent, body: o.Placed) -> dict[str, Any]:
     }
 
 
-def _reserving(state: Order, event: OrderEvent, body: o.StockReservationRequested) -> dict[str, Any]:
+def _reserving(state: Order, event: OrderEvent, body: events.StockReservationRequested) -> dict[str, Any]:
     del event
     again = {**state.attempts, **dict.fromkeys(body.skus, body.attempt)} if body.skus else state.attempts
     return {"stocking": Stocking.RESERVING, "attempt": body.attempt, "reserving": body.skus, "attempts": again}
 
 
-def _authorizing(state: Order, event: OrderEvent, body: o.AuthorizationRequested) -> dict[str, Any]:
+def _authorizing(state: Order, event: OrderEvent, body: events.AuthorizationRequested) -> dict[str, Any]:
     del state
     # From now on a worker may hold an authorisation in its hand and be selling.
     return {
@@ -53,20 +54,20 @@ def _authorizing(state: Order, event: OrderEvent, body: o.AuthorizationRequested
     }
 
 
-def _accepted(state: Order, event: OrderEvent, body: o.Accepted) -> dict[str, Any]:
+def _accepted(state: Order, event: OrderEvent, body: events.Accepted) -> dict[str, Any]:
     del event
     return {"courier_id": body.courier_id or state.courier_id}
 
 
-def _closed(state: Order, event: OrderEvent, body: o.Rejected | o.Cancelled) -> dict[str, Any]:
+def _closed(state: Order, event: OrderEvent, body: events.Rejected | events.Cancelled) -> dict[str, Any]:
     changes: dict[str, Any] = {"reason": body.reason, "closed_us": event.at_us}
     # The canceller's word may be anything, also the name of a reason.
-    if isinstance(body, o.Rejected) and body.reason == "PAYMENT_DECLINED":
+    if isinstance(body, events.Rejected) and body.reason == "PAYMENT_DECLINED":
         changes["payment"] = Payment.DECLINED
     return changes
 
 
-def _delayed(state: Order, event: OrderEvent, body: o.StepDelayed) -> dict[str, Any]:
+def _delayed(state: Order, event: OrderEvent, body: events.StepDelayed) -> dict[str, Any]:
     del state, event
     return {"delayed": body.step, "tries": body.tries, "retry_us": body.retry_us}
 
@@ -79,23 +80,23 @@ def _fixed(**changes: object) -> _Change:
 
 
 _CHANGES: Mapping[type[Any], _Change] = {
-    o.Placed: _placed,
-    o.StockReservationRequested: _reserving,
-    o.StockReserved: _fixed(stocking=Stocking.RESERVED, reserving=()),
-    o.AuthorizationRequested: _authorizing,
-    o.Authorized: _fixed(payment=Payment.AUTHORIZED),
-    o.Confirmed: _fixed(stocking=Stocking.SOLD),
-    o.Accepted: _accepted,
-    o.Dispatched: lambda state, event, body: {"courier_id": body.courier_id},
-    o.Delivered: _fixed(),
-    o.CaptureRequested: _fixed(payment=Payment.CAPTURING),
-    o.Captured: _fixed(payment=Payment.CAPTURED),
-    o.Completed: _fixed(settled=True),
-    o.Rejected: _closed,
-    o.Cancelled: _closed,
-    o.VoidRequested: _fixed(payment=Payment.VOIDING),
-    o.Voided: _fixed(payment=Payment.VOIDED),
-    o.StockReleased: _fixed(stocking=Stocking.RELEASED),
-    o.Settled: _fixed(settled=True),
-    o.StepDelayed: _delayed,
+    events.Placed: _placed,
+    events.StockReservationRequested: _reserving,
+    events.StockReserved: _fixed(stocking=Stocking.RESERVED, reserving=()),
+    events.AuthorizationRequested: _authorizing,
+    events.Authorized: _fixed(payment=Payment.AUTHORIZED),
+    events.Confirmed: _fixed(stocking=Stocking.SOLD),
+    events.Accepted: _accepted,
+    events.Dispatched: lambda state, event, body: {"courier_id": body.courier_id},
+    events.Delivered: _fixed(),
+    events.CaptureRequested: _fixed(payment=Payment.CAPTURING),
+    events.Captured: _fixed(payment=Payment.CAPTURED),
+    events.Completed: _fixed(settled=True),
+    events.Rejected: _closed,
+    events.Cancelled: _closed,
+    events.VoidRequested: _fixed(payment=Payment.VOIDING),
+    events.Voided: _fixed(payment=Payment.VOIDED),
+    events.StockReleased: _fixed(stocking=Stocking.RELEASED),
+    events.Settled: _fixed(settled=True),
+    events.StepDelayed: _delayed,
 }

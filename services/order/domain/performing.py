@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from services.order.domain import order as o
-from services.order.domain import saga
-from services.order.domain.order import Order, OrderCommand, Step
+from services.order.domain import commands, saga
+from services.order.domain.commands import OrderCommand
+from services.order.domain.order import Order, Step
 from services.order.domain.saga import SECOND, Effect, Units
 
 FIRST_RETRY_US = 1 * SECOND
@@ -118,8 +118,8 @@ def _reserve(effect: saga.ReserveStock, clock: Clock) -> Conversation:
     answers = yield tuple(AskStock(Verb.RESERVE, units) for units in effect.units)
     for units, answer in zip(effect.units, answers, strict=True):
         if answer.said is Said.REFUSED:
-            return o.RecordOutOfStock(clock(), effect.attempt, answer.detail, units.sku)
-    return o.RecordReserved(clock(), effect.attempt)
+            return commands.RecordOutOfStock(clock(), effect.attempt, answer.detail, units.sku)
+    return commands.RecordReserved(clock(), effect.attempt)
 
 
 def _authorize(order: Order, effect: saga.AuthorizePayment, clock: Clock, look_first: bool) -> Conversation:
@@ -136,7 +136,7 @@ def _authorize(order: Order, effect: saga.AuthorizePayment, clock: Clock, look_f
         case Said.AUTHORIZED | Said.CAPTURED:
             return (yield from _sell(effect.units, clock, answer.detail))
         case Said.DECLINED | Said.VOIDED:
-            return o.RecordDeclined(clock())
+            return commands.RecordDeclined(clock())
         case _:
             return _delayed(order, effect.step, clock)
 
@@ -145,8 +145,8 @@ def _sell(units: tuple[Units, ...], clock: Clock, reference: str) -> Conversatio
     answers = yield tuple(AskStock(Verb.SELL, each) for each in units)
     lost = tuple(each.sku for each, answer in zip(units, answers, strict=True) if answer.said is Said.REFUSED)
     if lost:
-        return o.RecordReservationLost(clock(), reference, lost)
-    return o.RecordConfirmed(clock(), reference)
+        return commands.RecordReservationLost(clock(), reference, lost)
+    return commands.RecordConfirmed(clock(), reference)
 
 
 def _capture(order: Order, effect: saga.CapturePayment, clock: Clock, look_first: bool) -> Conversation:
@@ -159,14 +159,14 @@ def _capture(order: Order, effect: saga.CapturePayment, clock: Clock, look_first
         if answer.said is not Said.CAPTURED:
             (answer,) = yield (look_up,)
     if answer.said is Said.CAPTURED:
-        return o.RecordCaptured(clock())
+        return commands.RecordCaptured(clock())
     return _delayed(order, effect.step, clock)
 
 
 def _release(effect: saga.ReleaseStock, clock: Clock) -> Conversation:
     if effect.sold:
         yield tuple(AskStock(Verb.TAKE_BACK, units) for units in effect.units)
-        return o.RecordReleased(clock())
+        return commands.RecordReleased(clock())
     answers = yield tuple(AskStock(Verb.RELEASE, units) for units in effect.units)
     gone = tuple(units for units, answer in zip(effect.units, answers, strict=True) if answer.said is Said.NOTHING)
     if effect.sold is None and gone:
@@ -176,7 +176,7 @@ def _release(effect: saga.ReleaseStock, clock: Clock) -> Conversation:
         sold = tuple(units for units, answer in zip(gone, answers, strict=True) if answer.said is Said.DONE)
         if sold:
             yield tuple(AskStock(Verb.TAKE_BACK, units) for units in sold)
-    return o.RecordReleased(clock())
+    return commands.RecordReleased(clock())
 
 
 def _void(order: Order, effect: saga.VoidPayment, clock: Clock) -> Conversation:
@@ -185,16 +185,16 @@ def _void(order: Order, effect: saga.VoidPayment, clock: Clock) -> Conversation:
         (answer,) = yield (AskGateway(Verb.LOOK_UP, effect.payment_key),)
     match answer.said:
         case Said.VOIDED:
-            return o.RecordVoided(clock(), existed=True)
+            return commands.RecordVoided(clock(), existed=True)
         case Said.NOT_FOUND:
-            return o.RecordVoided(clock(), existed=False)
+            return commands.RecordVoided(clock(), existed=False)
         case Said.DECLINED:
             # What was declined stays declined: the gateway answers the same for this key for ever.
-            return o.RecordVoided(clock(), existed=False, final=True)
+            return commands.RecordVoided(clock(), existed=False, final=True)
         case _:
             return _delayed(order, effect.step, clock)
 
 
 def _delayed(order: Order, step: Step, clock: Clock) -> OrderCommand:
     now = clock()
-    return o.RecordDelayed(now, step, retry_at(order, step, now))
+    return commands.RecordDelayed(now, step, retry_at(order, step, now))

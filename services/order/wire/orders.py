@@ -7,8 +7,9 @@ from typing import Any
 
 from tradewind.order.v1 import order_pb2
 
-from services.order.domain import order as o
-from services.order.domain.order import Body, Order, OrderEvent, Status, Step
+from services.order.domain import events
+from services.order.domain.events import Body, OrderEvent
+from services.order.domain.order import Order, Status, Step
 from services.order.wire import values
 
 
@@ -64,7 +65,7 @@ def _told(of: Order | None, version: int) -> dict[str, Any]:
     return {} if of is None else {"order": order(of, version), "contact": values.contact(of.contact)}
 
 
-def _placed(body: o.Placed, version: int) -> order_pb2.OrderPlaced:
+def _placed(body: events.Placed, version: int) -> order_pb2.OrderPlaced:
     del version
     return order_pb2.OrderPlaced(
         order_id=body.order_id,
@@ -79,8 +80,8 @@ def _placed(body: o.Placed, version: int) -> order_pb2.OrderPlaced:
     )
 
 
-def _to_placed(message: order_pb2.OrderPlaced) -> o.Placed:
-    return o.Placed(
+def _to_placed(message: order_pb2.OrderPlaced) -> events.Placed:
+    return events.Placed(
         order_id=message.order_id,
         customer_id=message.customer_id,
         shop_id=message.shop_id,
@@ -93,94 +94,102 @@ def _to_placed(message: order_pb2.OrderPlaced) -> o.Placed:
     )
 
 
-def _rejected(body: o.Rejected, version: int) -> order_pb2.OrderRejected:
+def _rejected(body: events.Rejected, version: int) -> order_pb2.OrderRejected:
     return order_pb2.OrderRejected(reason=body.reason, sku=body.sku, **_told(body.order, version))
 
 
-def _delayed(body: o.StepDelayed, version: int) -> order_pb2.OrderStepDelayed:
+def _delayed(body: events.StepDelayed, version: int) -> order_pb2.OrderStepDelayed:
     del version
     return order_pb2.OrderStepDelayed(
         step=order_pb2.OrderStep.ValueType(body.step), tries=body.tries, retry_time=values.timestamp(body.retry_us)
     )
 
 
-def _to_delayed(message: order_pb2.OrderStepDelayed) -> o.StepDelayed:
-    return o.StepDelayed(Step(message.step), message.tries, values.micros(message.retry_time))
+def _to_delayed(message: order_pb2.OrderStepDelayed) -> events.StepDelayed:
+    return events.StepDelayed(Step(message.step), message.tries, values.micros(message.retry_time))
 
 
 _Writer = Callable[[Any, int], Any]
 _Reader = Callable[[Any], Body]
 
 _BODIES: Mapping[type[Any], tuple[str, _Writer, _Reader]] = {
-    o.Placed: ("placed", _placed, _to_placed),
-    o.StockReservationRequested: (
+    events.Placed: ("placed", _placed, _to_placed),
+    events.StockReservationRequested: (
         "stock_reservation_requested",
         lambda body, _: order_pb2.StockReservationRequested(attempt=body.attempt, skus=body.skus),
-        lambda message: o.StockReservationRequested(message.attempt, tuple(message.skus)),
+        lambda message: events.StockReservationRequested(message.attempt, tuple(message.skus)),
     ),
-    o.StockReserved: ("stock_reserved", lambda *_: order_pb2.OrderStockReserved(), lambda _: o.StockReserved()),
-    o.AuthorizationRequested: (
+    events.StockReserved: (
+        "stock_reserved",
+        lambda *_: order_pb2.OrderStockReserved(),
+        lambda _: events.StockReserved(),
+    ),
+    events.AuthorizationRequested: (
         "payment_authorization_requested",
         lambda body, _: order_pb2.PaymentAuthorizationRequested(
             payment_key=body.payment_key, amount=values.money(body.amount)
         ),
-        lambda message: o.AuthorizationRequested(message.payment_key, values.to_money(message.amount)),
+        lambda message: events.AuthorizationRequested(message.payment_key, values.to_money(message.amount)),
     ),
-    o.Authorized: (
+    events.Authorized: (
         "payment_authorized",
         lambda body, _: order_pb2.PaymentAuthorized(gateway_reference=body.gateway_reference),
-        lambda message: o.Authorized(message.gateway_reference),
+        lambda message: events.Authorized(message.gateway_reference),
     ),
-    o.Confirmed: (
+    events.Confirmed: (
         "confirmed",
         lambda body, version: order_pb2.OrderConfirmed(**_told(body.order, version)),
-        lambda _: o.Confirmed(),
+        lambda _: events.Confirmed(),
     ),
-    o.Accepted: (
+    events.Accepted: (
         "accepted",
         lambda body, _: order_pb2.OrderAccepted(courier_id=body.courier_id),
-        lambda message: o.Accepted(message.courier_id),
+        lambda message: events.Accepted(message.courier_id),
     ),
-    o.Dispatched: (
+    events.Dispatched: (
         "dispatched",
         lambda body, _: order_pb2.OrderDispatched(courier_id=body.courier_id),
-        lambda message: o.Dispatched(message.courier_id),
+        lambda message: events.Dispatched(message.courier_id),
     ),
-    o.Delivered: ("delivered", lambda *_: order_pb2.OrderDelivered(), lambda _: o.Delivered()),
-    o.CaptureRequested: (
+    events.Delivered: ("delivered", lambda *_: order_pb2.OrderDelivered(), lambda _: events.Delivered()),
+    events.CaptureRequested: (
         "payment_capture_requested",
         lambda body, _: order_pb2.PaymentCaptureRequested(amount=values.money(body.amount)),
-        lambda message: o.CaptureRequested(values.to_money(message.amount)),
+        lambda message: events.CaptureRequested(values.to_money(message.amount)),
     ),
-    o.Captured: (
+    events.Captured: (
         "payment_captured",
         lambda body, _: order_pb2.PaymentCaptured(amount=values.money(body.amount)),
-        lambda message: o.Captured(values.to_money(message.amount)),
+        lambda message: events.Captured(values.to_money(message.amount)),
     ),
-    o.Completed: (
+    events.Completed: (
         "completed",
         lambda body, version: order_pb2.OrderCompleted(**_told(body.order, version)),
-        lambda _: o.Completed(),
+        lambda _: events.Completed(),
     ),
-    o.Rejected: ("rejected", _rejected, lambda message: o.Rejected(message.reason, message.sku)),
-    o.Cancelled: (
+    events.Rejected: ("rejected", _rejected, lambda message: events.Rejected(message.reason, message.sku)),
+    events.Cancelled: (
         "cancelled",
         lambda body, version: order_pb2.OrderCancelled(reason=body.reason, **_told(body.order, version)),
-        lambda message: o.Cancelled(message.reason),
+        lambda message: events.Cancelled(message.reason),
     ),
-    o.VoidRequested: (
+    events.VoidRequested: (
         "payment_void_requested",
         lambda *_: order_pb2.PaymentVoidRequested(),
-        lambda _: o.VoidRequested(),
+        lambda _: events.VoidRequested(),
     ),
-    o.Voided: (
+    events.Voided: (
         "payment_voided",
         lambda body, _: order_pb2.PaymentVoided(existed=body.existed),
-        lambda message: o.Voided(message.existed),
+        lambda message: events.Voided(message.existed),
     ),
-    o.StockReleased: ("stock_released", lambda *_: order_pb2.OrderStockReleased(), lambda _: o.StockReleased()),
-    o.Settled: ("settled", lambda *_: order_pb2.OrderSettled(), lambda _: o.Settled()),
-    o.StepDelayed: ("step_delayed", _delayed, _to_delayed),
+    events.StockReleased: (
+        "stock_released",
+        lambda *_: order_pb2.OrderStockReleased(),
+        lambda _: events.StockReleased(),
+    ),
+    events.Settled: ("settled", lambda *_: order_pb2.OrderSettled(), lambda _: events.Settled()),
+    events.StepDelayed: ("step_delayed", _delayed, _to_delayed),
 }
 """Of each event: its name in the oneof, how it is written, how it is read. Events that carry the order are read without it: the state
 is made of the other events, and the snapshot is for those who have only this one."""

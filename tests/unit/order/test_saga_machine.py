@@ -9,8 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.order.domain import deciding, evolving, performing, saga
-from services.order.domain import order as o
+from services.order.domain import commands, deciding, evolving, performing, saga
 from services.order.domain import stock as s
 from services.order.domain.money import Line, Money
 from services.order.domain.order import Order, Payment, Status
@@ -57,7 +56,7 @@ class Worker:
     questions: performing.Questions
     began_us: int
     answers: list[Answer] = field(default_factory=list)
-    result: o.OrderCommand | None = None
+    result: commands.OrderCommand | None = None
 
     def hear(self, answer: Answer) -> None:
         self.answers.append(answer)
@@ -83,7 +82,7 @@ class SagaMachine(RuleBasedStateMachine):
         self.declines = False
         self.late_last = False
         self.workers: list[Worker] = []
-        self.execute(o.PlaceOrder(self.now, "c", "o1", "c", "shop", "main", LINES, "pm_ok", None, {}))
+        self.execute(commands.PlaceOrder(self.now, "c", "o1", "c", "shop", "main", LINES, "pm_ok", None, {}))
 
     # --- what can happen
 
@@ -139,17 +138,17 @@ class SagaMachine(RuleBasedStateMachine):
 
     @rule()
     def cancel(self) -> None:
-        self.people(o.CancelOrder(self.now, "c", "changed my mind"))
+        self.people(commands.CancelOrder(self.now, "c", "changed my mind"))
 
     @rule(step=st.sampled_from(["accept", "dispatch", "deliver"]))
     def shop_works(self, step: str) -> None:
         match step:
             case "accept":
-                self.people(o.AcceptOrder(self.now, "shop", "rider"))
+                self.people(commands.AcceptOrder(self.now, "shop", "rider"))
             case "dispatch":
-                self.people(o.DispatchOrder(self.now, "shop", ""))
+                self.people(commands.DispatchOrder(self.now, "shop", ""))
             case _:
-                self.people(o.DeliverOrder(self.now, "rider"))
+                self.people(commands.DeliverOrder(self.now, "rider"))
 
     @rule(seconds=st.sampled_from([1, 5, 30, 45, 4000]))
     def time_passes(self, seconds: int) -> None:
@@ -170,12 +169,12 @@ class SagaMachine(RuleBasedStateMachine):
 
     # --- the world's answers
 
-    def execute(self, command: o.OrderCommand) -> None:
+    def execute(self, command: commands.OrderCommand) -> None:
         before = self.order
         for event in deciding.decide(before, command):
             self.order = evolving.evolve(self.order, event)
 
-    def people(self, command: o.OrderCommand) -> None:
+    def people(self, command: commands.OrderCommand) -> None:
         try:
             self.execute(command)
         except Refused as refused:
