@@ -85,9 +85,8 @@ class Ledger:
         await ledger._letters.open()
         await ledger._stored.listen(nats, settings.service, epoch)
         await ledger._desk.serve(nats, settings.service)
-        for partition in range(settings.partitions):
-            repair = Repair(nats, settings.service, epoch, partition, ledger._stored, ledger.refresh)
-            ledger._start(repair.run(), f"repair-{partition}")
+        repair = Repair(nats, archive, ledger.engine.log, ledger._stored, ledger.refresh)
+        ledger._start(repair.run(), "repair")
         return ledger
 
     @property

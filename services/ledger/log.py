@@ -24,10 +24,11 @@ _TAIL_BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class LogMessage:
-    """One message of an aggregate's subject: its sequence and the Entry's bytes."""
+    """One message of the log: its sequence, the Entry's bytes, and the subject, which names the aggregate."""
 
     seq: int
     data: bytes
+    subject: str
 
 
 def stream_name(service: str, epoch: int) -> str:
@@ -112,14 +113,22 @@ class Log:
             after = page[-1].seq
         return found
 
-    async def _page(self, subject: str, start: int) -> list[LogMessage]:
+    async def page(self, start: int, limit: int) -> Sequence[LogMessage]:
+        """This life's messages from sequence `start` on, of all aggregates, in order, at most `limit`.
+
+        Raises:
+            LogUnavailable: this life of the log did not answer.
+        """
+        return await self._page(subject_filter(self.service, self.epoch), start, limit)
+
+    async def _page(self, subject: str, start: int, limit: int = _TAIL_BATCH) -> list[LogMessage]:
         inbox = self._nats.new_inbox()
         page: list[LogMessage] = []
         subscription = await self._nats.subscribe(inbox)
         try:
-            query = {"seq": start, "batch": _TAIL_BATCH, "next_by_subj": subject}
+            query = {"seq": start, "batch": limit, "next_by_subj": subject}
             await self._nats.publish(self._direct, json.dumps(query).encode(), reply=inbox)
-            while len(page) < _TAIL_BATCH:
+            while len(page) < limit:
                 answer = await subscription.next_msg(timeout=2.0)
                 message = _message(answer)
                 if message is None:
@@ -139,4 +148,4 @@ def _message(answer: Msg) -> LogMessage | None:
         return None
     if status is not None:
         raise LogUnavailable(f"the log answered with status {status}")
-    return LogMessage(int(headers["Nats-Sequence"]), answer.data)
+    return LogMessage(int(headers["Nats-Sequence"]), answer.data, headers["Nats-Subject"])

@@ -1,37 +1,35 @@
 """Repair: every entry of the log that nobody announced as stored is loaded, and a load stores what is missing.
 
-A writer that dies between append and store leaves entries in the log only; this consumer finds them. It needs no event itself, so it
-pulls headers alone, waits until entries are a second old, and acknowledges what is known to be stored by then.
+A writer that dies between append and store leaves entries in the log only. Sequences of a log are dense, so no consumer need look at every
+entry to find those: once a second the floor below which everything is stored moves up to where the log's end was a second ago, and
+only sequences on its way that were not announced are read. Every process does so for itself; loading twice changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig
 
-from services.ledger.errors import HistoryGap, LedgerError
+from services.ledger.archive import Archive, Position
+from services.ledger.errors import HistoryGap, LedgerError, LogUnavailable
 from services.ledger.ids import AggregateId
-from services.ledger.log import aggregate_of, stream_name, subject_filter
+from services.ledger.log import Log, aggregate_of
 from services.ledger.stored import StoredEntries
 
-_DURABLE = "repair"
-_BATCH = 2048
-_IDLE = 5.0
-_AGE = 1.0
-_ACK_WAIT = 30.0
+_ROLE = "repair"
+_EVERY = 1.0
+_KEEP_EVERY = 5
+_READ = 128
+_BREATH = 10_000
 _log = structlog.get_logger(__name__)
 
 
 class Repair:
-    """One partition's repair; processes of one service share the durable.
+    """One process's repair of its service's log.
 
     Args:
         refresh: loads an aggregate.
@@ -40,52 +38,81 @@ class Repair:
     def __init__(
         self,
         nats: Client,
-        service: str,
-        epoch: int,
-        partition: int,
+        archive: Archive,
+        log: Log,
         stored: StoredEntries,
         refresh: Callable[[AggregateId], Awaitable[object]],
     ) -> None:
-        self._js: JetStreamContext = nats.jetstream()
-        self._stream = stream_name(service, epoch)
-        self._subject = subject_filter(service, epoch, partition)
-        self._durable = f"{_DURABLE}-{partition}"
-        self._stored, self._refresh = stored, refresh
+        self._js = nats.jetstream()
+        self._archive, self._entries, self._stored, self._refresh = archive, log, stored, refresh
+        self._floor = log.epoch - 1
+        self._kept = 0
 
     async def run(self) -> None:
         """Repairs until cancelled; outages are waited out."""
-        subscription: JetStreamContext.PullSubscription | None = None
+        end = 0
+        turn = 0
         while True:
             try:
-                if subscription is None:
-                    subscription = await self._subscribe()
-                await self._settle(await subscription.fetch(_BATCH, timeout=_IDLE))
-            except TimeoutError:
-                continue  # nothing came
-            except (NatsError, LedgerError) as error:
-                _log.warning("repair_waits", stream=self._stream, error=type(error).__name__)
-                subscription = None
-                await asyncio.sleep(1.0)
+                if not turn:
+                    await self._resume()
+                first, last = await self._ends()
+                self._floor = max(self._floor, first - 1)
+                await self._settle(end)
+                end = last
+                turn += 1
+                if turn % _KEEP_EVERY == 0:
+                    await self._keep()
+            except LedgerError as error:
+                _log.warning("repair_waits", service=self._entries.service, reason=error.reason)
+            await asyncio.sleep(_EVERY)
 
-    async def _subscribe(self) -> JetStreamContext.PullSubscription:
-        config = ConsumerConfig(
-            durable_name=self._durable, filter_subject=self._subject, ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=_ACK_WAIT, max_ack_pending=_BATCH * 4, headers_only=True,
-        )  # fmt: skip
-        await self._js.add_consumer(self._stream, config)
-        return await self._js.pull_subscribe_bind(self._durable, self._stream)
+    async def _resume(self) -> None:
+        kept = await self._archive.position(_ROLE, self._entries.service, 0)
+        if kept is not None and kept.epoch == self._entries.epoch:
+            self._floor = self._kept = kept.seq
 
-    async def _settle(self, messages: Sequence[Msg]) -> None:
-        newest = messages[-1].metadata.timestamp.timestamp()
-        await asyncio.sleep(min(_AGE, max(0.0, newest + _AGE - time.time())))
-        gaps: set[AggregateId] = set()
-        unknown = [m for m in messages if not self._stored.knows(m.metadata.sequence.stream)]
-        for aggregate in dict.fromkeys(aggregate_of(message.subject) for message in unknown):
-            try:
-                await self._refresh(aggregate)
-            except HistoryGap:
-                _log.error("history_gap", kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id)
-                gaps.add(aggregate)
-        for message in messages:
-            if not gaps or aggregate_of(message.subject) not in gaps:
-                await message.ack()
+    async def _keep(self) -> None:
+        if self._floor > self._kept:
+            position = Position(self._entries.epoch, self._floor)
+            await self._archive.put_position(_ROLE, self._entries.service, 0, position)
+            self._kept = self._floor
+
+    async def _ends(self) -> tuple[int, int]:
+        try:
+            state = (await self._js.stream_info(self._entries.stream)).state
+        except (NatsError, TimeoutError) as error:
+            raise LogUnavailable(f"the log did not answer: {type(error).__name__}") from error
+        return int(state.first_seq), int(state.last_seq)
+
+    async def _settle(self, until: int) -> None:
+        """Moves the floor up to `until`, which was the log's end a second ago."""
+        while self._floor < until:
+            known = self._floor
+            for _ in range(_BREATH):
+                if known >= until or not self._stored.knows(known + 1):
+                    break
+                known += 1
+            else:
+                await asyncio.sleep(0)  # others want to run too
+            if known > self._floor:
+                self._floor = known
+            else:
+                self._floor = await self._read(known + 1, until)
+
+    async def _read(self, start: int, until: int) -> int:
+        """Loads the aggregates of the unannounced entries from `start` on; answers how far that settles."""
+        end = start
+        while end < until and end - start < _READ and not self._stored.knows(end + 1):
+            end += 1
+        for message in await self._entries.page(start, end - start + 1):
+            if message.seq <= end:
+                await self._load(aggregate_of(message.subject))
+        return end
+
+    async def _load(self, aggregate: AggregateId) -> None:
+        try:
+            await self._refresh(aggregate)
+        except HistoryGap:
+            # Whoever asks for it is refused until an operator restores; the others' repair must not wait for that.
+            _log.error("history_gap", kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id)
