@@ -23,6 +23,7 @@ PEOPLE: Mapping[str, tuple[str, ...]] = {
     "customer": ("customer",),
     "shop": ("shop",),
     "courier": ("courier",),
+    "service": ("service",),
 }
 """Who gets a token at every start, with which roles; the name is the subject."""
 TOKEN_SECONDS = 30 * 24 * 3600

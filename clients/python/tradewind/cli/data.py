@@ -34,7 +34,7 @@ def replay_chat(ctx: typer.Context, file: Annotated[Path, _FILE]) -> None:
     Needs role service. Running it again changes nothing, and goes on where an earlier run was interrupted. Lines that
     cannot be taken are told with their number in the file (from 1) and rule; the others go on.
     """
-    run(ctx, lambda client, output: _replay(client, output, file))
+    run(ctx, lambda client, output: _replay(client, output, file), name="service")
 
 
 async def _replay(client: Client, output: Output, file: Path) -> Exit:
@@ -77,7 +77,7 @@ def import_orders(
     ] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many invoices.")] = None,
     currency: Annotated[str, typer.Option(help="ISO 4217 code of all prices.")] = "GBP",
-    shop: Annotated[str, typer.Option(help="The shop that sold.")] = "shop",
+    shop: Annotated[str, typer.Option(envvar="TRADEWIND_SHOP", help="The shop that sold.")] = "shop",
     guest: Annotated[str, typer.Option(help="The customer of invoices that name none.")] = "guest",
     payment_method: Annotated[str, typer.Option(help="The gateway's token of the payer's method.")] = "pm_visa_ok",
     location: Annotated[str, typer.Option(help="Where the stock is; empty: main.")] = "",
@@ -90,7 +90,7 @@ def import_orders(
     if not re.fullmatch("[A-Z]{3}", currency):
         raise typer.BadParameter("a currency is a code of three capital letters", param_hint="--currency")
     terms = Terms(shop, currency, guest, payment_method, location)
-    run(ctx, lambda client, output: _import(client, output, Source(file), terms, stock, limit))
+    run(ctx, lambda client, output: _import(client, output, Source(file), terms, stock, limit), name="service")
 
 
 async def _import(client: Client, output: Output, source: Source, terms: Terms, stock: int, limit: int | None) -> Exit:

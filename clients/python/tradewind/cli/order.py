@@ -64,7 +64,7 @@ def _line(text: str) -> order_pb2.OrderLine:
 def place(
     ctx: typer.Context,
     lines: Annotated[list[str], typer.Argument(help="SKU=QUANTITY, or SKU=QUANTITY@PRICE as a shop or service.")],
-    shop: Annotated[str, typer.Option(help="The shop.")] = "shop",
+    shop: Annotated[str, typer.Option(envvar="TRADEWIND_SHOP", help="The shop.")] = "shop",
     customer: Annotated[str, typer.Option(help="The buyer; shops and services only.")] = "",
     payment_method: Annotated[str, typer.Option(help="The gateway's token of the payer's method.")] = "pm_visa_ok",
     name: Annotated[str, typer.Option(help="Whom to write to.")] = "",

@@ -29,11 +29,14 @@ def output_of(ctx: typer.Context) -> Output:
     return Output(as_json=flags_of(ctx).json)
 
 
-def run(ctx: typer.Context, work: Work) -> None:
-    """Do the work with a client, and end with the exit code that it gives or that its error leads to."""
+def run(ctx: typer.Context, work: Work, *, name: str | None = None) -> None:
+    """Do the work with a client, and end with the exit code that it gives or that its error leads to.
+
+    `name`: whose token of the credentials file the work needs, where the user names nobody.
+    """
     output = output_of(ctx)
     try:
-        code = asyncio.run(_with_client(flags_of(ctx), output, work))
+        code = asyncio.run(_with_client(flags_of(ctx), output, work, name))
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
     except BrokenPipeError:
@@ -44,9 +47,9 @@ def run(ctx: typer.Context, work: Work) -> None:
     raise typer.Exit(int(code))
 
 
-async def _with_client(flags: Flags, output: Output, work: Work) -> Exit:
+async def _with_client(flags: Flags, output: Output, work: Work, name: str | None) -> Exit:
     try:
-        settings = load(flags)
+        settings = load(flags, name)
         async with settings.client() as client:
             return (await work(client, output)) or Exit.OK
     except TradewindError as error:

@@ -48,8 +48,8 @@ def home_of(flags: Flags) -> Path:
     return Path(flags.home or os.environ.get("TRADEWIND_HOME") or ".tradewind")
 
 
-def load(flags: Flags) -> Settings:
-    """Put the settings together. Raises Misconfigured."""
+def load(flags: Flags, name: str | None = None) -> Settings:
+    """Put the settings together; of a credentials file `name` is taken where no flag names another. Raises Misconfigured."""
     home = home_of(flags)
     file = _credentials(home / "credentials.json")
     named = flags.endpoint or os.environ.get("TRADEWIND_ENDPOINTS") or os.environ.get("TRADEWIND_ENDPOINT")
@@ -63,7 +63,7 @@ def load(flags: Flags) -> Settings:
             "Start one with `make run`, or set TRADEWIND_ENDPOINT and TRADEWIND_TOKEN"
         )
     # A local token is for the local services; it goes elsewhere only when it is asked for by name.
-    token = _token(flags, file if flags.name or not named else None)
+    token = _token(flags, file if flags.name or not named else None, name)
     return Settings(home, endpoints, token, _tls(), flags.timeout)
 
 
@@ -79,7 +79,7 @@ def _credentials(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _token(flags: Flags, file: Mapping[str, Any] | None) -> str | None:
+def _token(flags: Flags, file: Mapping[str, Any] | None, usual: str | None) -> str | None:
     given = flags.token or os.environ.get("TRADEWIND_TOKEN")
     if given and not flags.name:
         return given
@@ -87,7 +87,8 @@ def _token(flags: Flags, file: Mapping[str, Any] | None) -> str | None:
         if flags.name:
             raise Misconfigured("--as picks a token of a credentials file, and there is none")
         return None
-    name = flags.name or str(file.get("default", "admin"))
+    default = str(file.get("default", "admin"))
+    name = flags.name or (usual if usual in file["tokens"] else default) or default
     token = file["tokens"].get(name)
     if not isinstance(token, str):
         raise Misconfigured(f"the credentials file has no token for {name}; it has {', '.join(sorted(file['tokens']))}")

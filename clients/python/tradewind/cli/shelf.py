@@ -15,12 +15,12 @@ from tradewind.sdk import Client
 item_app = typer.Typer(no_args_is_help=True, help="Items of a shop's catalogue.")
 stock_app = typer.Typer(no_args_is_help=True, help="Units of items.")
 
-_Shop = Annotated[str, typer.Option(help="The shop; empty: yourself.")]
+_Shop = Annotated[str, typer.Option(envvar="TRADEWIND_SHOP", help="The shop; empty: yourself.")]
 _Location = Annotated[str, typer.Option(help="Where; empty: main.")]
 
 
 @item_app.command("put")
-def put_item(ctx: typer.Context, sku: str, price: str, title: str = "", shop: _Shop = "") -> None:
+def put_item(ctx: typer.Context, sku: str, price: str, title: str = "", shop: _Shop = "shop") -> None:
     """Put an item at a PRICE such as 4.50 (pounds) or '4.50 EUR', or change it."""
     unit_price = money(price)
 
@@ -32,7 +32,7 @@ def put_item(ctx: typer.Context, sku: str, price: str, title: str = "", shop: _S
 
 
 @item_app.command("show")
-def show_item(ctx: typer.Context, sku: str, shop: _Shop = "") -> None:
+def show_item(ctx: typer.Context, sku: str, shop: _Shop = "shop") -> None:
     """Show an item."""
 
     async def work(client: Client, output: Output) -> None:
@@ -43,7 +43,7 @@ def show_item(ctx: typer.Context, sku: str, shop: _Shop = "") -> None:
 
 
 @stock_app.command("adjust", context_settings={"ignore_unknown_options": True})
-def adjust(ctx: typer.Context, sku: str, delta: int, shop: _Shop = "", location: _Location = "") -> None:
+def adjust(ctx: typer.Context, sku: str, delta: int, shop: _Shop = "shop", location: _Location = "") -> None:
     """Add DELTA units, or take some out where it is negative."""
 
     async def work(client: Client, output: Output) -> None:
@@ -54,7 +54,7 @@ def adjust(ctx: typer.Context, sku: str, delta: int, shop: _Shop = "", location:
 
 
 @stock_app.command("show")
-def show_stock(ctx: typer.Context, sku: str, shop: _Shop = "", location: _Location = "") -> None:
+def show_stock(ctx: typer.Context, sku: str, shop: _Shop = "shop", location: _Location = "") -> None:
     """Show a stock."""
 
     async def work(client: Client, output: Output) -> None:

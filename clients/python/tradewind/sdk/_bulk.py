@@ -52,7 +52,8 @@ class BulkWire(Generic[Request, Result]):
 
     def read(self, message: Any) -> tuple[list[Reply[Result]], int]:
         """Take a frame of results."""
-        return [Reply(r.request_id, r, r.error if r.HasField("error") else None) for r in message.results], 0
+        replies = [Reply(r.request_id, r, r.error if r.HasField("error") else None) for r in message.results]
+        return replies, getattr(message, "reconnect_after_ms", 0)
 
     def ended(self) -> None:
         """Nobody waits for anything but answers."""
