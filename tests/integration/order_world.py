@@ -76,6 +76,11 @@ def keys_in(folder: Path) -> dict[str, Any]:
     return {"auth_public_key_files": (public,), "service_key_file": private}
 
 
+def new_channel(port: int) -> grpc.aio.Channel:
+    """Open a connection that is shared with nobody."""
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
+
+
 class User:
     """Somebody with a token, on a connection of its own."""
 
@@ -185,7 +190,7 @@ async def gateway_world(folder: Path, port: int = 0) -> AsyncIterator[GatewayWor
     handlers = PaymentGatewayService(book)
     server.add(pay.DESCRIPTOR.services_by_name["PaymentGatewayService"], handlers)
     await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)])
+    channel = new_channel(server.port)
     try:
         yield GatewayWorld(server, channel, _signer(settings))
     finally:
@@ -207,9 +212,7 @@ class OrderWorld:
 
     def user(self, user_id: str, *roles: str, tenant: str = TENANT) -> User:
         """Let somebody in."""
-        channel = grpc.aio.insecure_channel(
-            f"127.0.0.1:{self.server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
-        )
+        channel = new_channel(self.server.port)
         self._channels.append(channel)
         return User(channel, self._signer.mint(user_id, tenant, roles or ("customer",)))
 
