@@ -37,7 +37,10 @@ class StartAttempt:
 
 @dataclass(frozen=True, slots=True)
 class RecordUnreachable:
-    """Attempt ``number`` began and ended without a connection: nothing can have been handed over."""
+    """Attempt ``number`` began and ended without a connection: nothing can have been handed over.
+
+    ``final`` where there never can be one: the recipient's domain takes no mail.
+    """
 
     now_us: int
     number: int
@@ -45,6 +48,7 @@ class RecordUnreachable:
     reply: Reply
     backoff: Backoff
     jitter: float
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

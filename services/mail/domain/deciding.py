@@ -91,6 +91,8 @@ def decide(mail: Mail, command: Command) -> Sequence[Event]:
         case RecordUnreachable(number=number, host=host):
             _may_start(mail, number)
             started = AttemptStarted(now, mail.labels, number, host, now)
+            if command.final:
+                return [started, Bounced(now, mail.labels, command.reply)]
             return [started, *_deferral(mail, now, number, command.reply, command.backoff, command.jitter)]
         case Expire():
             _must_wait(mail)

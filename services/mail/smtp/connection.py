@@ -33,9 +33,14 @@ class Timeouts:
     data: float = 120.0
 
     @property
+    def until_handed_over(self) -> float:
+        """The end of a mail's text is sent within this time, or never."""
+        return self.command + self.data
+
+    @property
     def transaction(self) -> float:
-        """No hand-over takes longer: two waits for commands, one for the text to leave, one for the last reply."""
-        return 2 * self.command + 2 * self.data
+        """No hand-over takes longer, with its answer."""
+        return self.until_handed_over + self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,8 @@ class Session:
         """Whether another mail may be sent over it: still open, and the server has said nothing since."""
         return not self._protocol.lost and not self._transport.is_closing() and self._protocol.silent
 
-    async def send(self, sender: str, recipient: str, message: bytes) -> Reply:
-        """Hand a mail over.
+    async def send(self, sender: str, recipient: str, message: bytes, before: float | None = None) -> Reply:
+        """Hand a mail over; not if its end could only be sent after ``before``, in the loop's time.
 
         Returns:
             The server's 2xx reply: it has the mail.
@@ -139,6 +144,10 @@ class Session:
         except BaseException:
             self.abort()
             raise
+        if before is not None and asyncio.get_running_loop().time() > before:
+            # This process slept, and its attempt may have been given up meanwhile.
+            self.abort()
+            raise ConnectionLost("too late")
         # From here on the server may have it, whatever happens.
         self._transport.write(b".\r\n")
         try:

@@ -79,6 +79,11 @@ def _plain_headers(letter: Letter) -> bytes:
     return "\r\n".join(lines).encode("ascii")
 
 
+def check_address(mailbox: Mailbox) -> None:
+    """Make sure that a message can be written to or from somebody. Raises BadAddress."""
+    _address(mailbox)
+
+
 def message_id(mail_id: str, sender: str) -> str:
     """Give the Message-ID of a mail: the same for every attempt."""
     return f"<{mail_id}@{sender.rpartition('@')[2]}>"

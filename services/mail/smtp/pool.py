@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from services.mail.domain import Reply
 from services.mail.smtp.connection import Endpoint, Rejected, Session, Timeouts, Tls, TlsFailed
 
 
@@ -21,6 +22,10 @@ class Limits:
     mails_per_session: int = 1000
     idle: float = 15.0
     age: float = 300.0
+
+
+class Busy(Exception):
+    """All sessions are in use."""
 
 
 @dataclass(slots=True)
@@ -58,10 +63,11 @@ class Pool:
         self._sweeper = asyncio.create_task(self._sweep())
 
     @asynccontextmanager
-    async def session(self, endpoint: Endpoint, *, fresh: bool = False) -> AsyncIterator[Session]:
-        """Lend a session: a kept one, or a new one; ``fresh`` never a kept one. Waits while the server has as many as it may.
+    async def session(self, endpoint: Endpoint, *, wait: float | None = None) -> AsyncIterator[Session]:
+        """Lend a session: a kept one, or a new one. Waits while the server has as many as it may.
 
         Raises:
+            Busy: none was free within ``wait`` seconds.
             ConnectionLost: none could be opened.
         """
         server = self._servers.get(endpoint)
@@ -69,8 +75,8 @@ class Pool:
             server = self._servers[endpoint] = _Server(asyncio.Semaphore(self._limits.per_server))
         server.users += 1
         try:
-            async with server.slots, self._total:
-                kept = await self._take(endpoint, server, fresh)
+            async with self._turn(server, wait):
+                kept = await self._take(endpoint, server)
                 clean = False
                 try:
                     yield kept.session
@@ -85,6 +91,14 @@ class Pool:
             if not server.users and not server.idle:
                 self._servers.pop(endpoint, None)
 
+    async def send_once(self, endpoint: Endpoint, sender: str, recipient: str, message: bytes, before: float) -> Reply:
+        """Send one mail over a new session, in the place of a kept one that turned out dead. Returns and raises as ``Session.send``."""
+        session = await self._open(endpoint)
+        try:
+            return await session.send(sender, recipient, message, before)
+        finally:
+            await session.close()
+
     async def close(self) -> None:
         """Leave every kept session politely."""
         self._sweeper.cancel()
@@ -92,21 +106,41 @@ class Pool:
         self._servers.clear()
         await asyncio.gather(self._sweeper, *(each.session.close() for each in kept), return_exceptions=True)
 
-    async def _take(self, endpoint: Endpoint, server: _Server, fresh: bool) -> _Kept:
-        while server.idle and not fresh:
+    @asynccontextmanager
+    async def _turn(self, server: _Server, wait: float | None) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(wait):
+                await server.slots.acquire()
+                try:
+                    await self._total.acquire()
+                except BaseException:
+                    server.slots.release()
+                    raise
+        except TimeoutError:
+            raise Busy("the server has as many sessions as it may") from None
+        try:
+            yield
+        finally:
+            self._total.release()
+            server.slots.release()
+
+    async def _take(self, endpoint: Endpoint, server: _Server) -> _Kept:
+        while server.idle:
             kept = server.idle.pop()
             if self._fit(kept):
                 return kept
             kept.session.abort()
         now = self._loop.time()
+        return _Kept(await self._open(endpoint), now, now)
+
+    async def _open(self, endpoint: Endpoint) -> Session:
         try:
-            session = await Session.open(endpoint, self._hello, self.timeouts, self._tls_context)
+            return await Session.open(endpoint, self._hello, self.timeouts, self._tls_context)
         except TlsFailed:
             if endpoint.tls is Tls.REQUIRED:
                 raise
             # RFC 7435: a broken handshake is no worse than none offered.
-            session = await Session.open(replace(endpoint, tls=Tls.NEVER), self._hello, self.timeouts)
-        return _Kept(session, now, now)
+            return await Session.open(replace(endpoint, tls=Tls.NEVER), self._hello, self.timeouts)
 
     def _fit(self, kept: _Kept) -> bool:
         now = self._loop.time()
@@ -135,5 +169,3 @@ class Pool:
                 if not server.users and not server.idle:
                     self._servers.pop(endpoint, None)
             await asyncio.gather(*(kept.session.close() for kept in stale), return_exceptions=True)
-
-

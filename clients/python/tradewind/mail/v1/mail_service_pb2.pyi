@@ -224,6 +224,9 @@ class SendMailsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    RECONNECT_AFTER_MS_FIELD_NUMBER: _builtins.int
+    reconnect_after_ms: _builtins.int
+    """More than zero, in the last frame of a draining server: connect again after so many milliseconds; what was not answered was not read."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SendMailResult]:
         """All that were ready."""
@@ -232,10 +235,11 @@ class SendMailsResponse(_message.Message):
         self,
         *,
         results: _abc.Iterable[Global___SendMailResult] | None = ...,
+        reconnect_after_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reconnect_after_ms", b"reconnect_after_ms", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

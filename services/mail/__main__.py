@@ -1,0 +1,26 @@
+"""Runs the Mail service: ``python -m services.mail``, configured by ``TRADEWIND_…`` (see ``config``)."""
+
+from __future__ import annotations
+
+from services.host import host
+from services.mail.config import MailSettings
+from services.mail.house import SERVICE, House
+from services.mail.kinds import MAIL
+from services.mail.policy import POLICY
+from services.runtime.config import load
+from services.runtime.run import run
+
+
+async def main(settings: MailSettings) -> None:
+    """Serve until told to end, then drain."""
+    async with host(SERVICE, settings, [MAIL], POLICY) as hosted:
+        house = House(hosted)
+        await house.open()
+        try:
+            await hosted.server.run_until_signal()
+        finally:
+            await house.close()
+
+
+if __name__ == "__main__":
+    run(main(load(MailSettings)))

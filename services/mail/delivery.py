@@ -1,0 +1,123 @@
+"""Delivery: looks at a mail, does what is to be done, and leaves it with a next step that outlives this process.
+
+An attempt is written down before the first command that could hand the mail over, and its outcome after it. Whoever's ``StartAttempt``
+is taken sends; everybody else who looks at the same mail is refused by its state. A process that dies in between leaves an attempt
+without outcome, which the next look after its time finds, and gives up as unknown: such a mail is never sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Final
+
+from services.ledger.errors import LogUnavailable
+from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
+from services.mail import domain, wire
+from services.mail.attempt import Attempt, Scribe
+from services.mail.clock import now_us
+from services.mail.config import SECOND_US, MailSettings
+from services.mail.domain import Lane, Mail, NextStep, Queued, next_step
+from services.mail.handover import HandOver, Unreachable
+from services.mail.lanes import Lanes
+from services.mail.smtp.pool import Busy
+from services.runtime.telemetry import Telemetry
+
+HANDED_BACK_AFTER: Final = 25.0
+"""A look that takes longer goes on, but a timer takes over from whoever waits for it."""
+TURN_WAIT: Final = 2.0
+PUT_OFF_SECONDS: Final = 10.0
+
+
+class Delivery:
+    """Delivers mails; one look at a mail at a time in this process."""
+
+    def __init__(
+        self, ledger: Ledger, hand_overs: Mapping[Lane, HandOver], settings: MailSettings, telemetry: Telemetry
+    ) -> None:
+        """Send each lane's mails by its own hand-over."""
+        self._ledger = ledger
+        self._hand_overs = hand_overs
+        self._telemetry = telemetry
+        self._scribe = Scribe(ledger)
+        self._settings = settings
+        self._lanes = Lanes(settings.smtp_mails_per_domain, settings.smtp_waiting_per_domain)
+        self._closing = False
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+
+    async def wake(self, aggregate: AggregateId, queued: Queued | None = None, parent: str | None = None) -> None:
+        """Look at a mail; returns once it is final, or its next step is armed.
+
+        Args:
+            aggregate: the mail.
+            queued: its first event, where it is at hand.
+            parent: the trace to go on with; else the one the mail was sent in.
+
+        Raises:
+            LedgerError: not now; call again.
+        """
+        if self._closing:
+            raise LogUnavailable("the process is ending")
+        task = self._under_way.get(aggregate.key)
+        if task is None:
+            task = asyncio.create_task(self._look(aggregate, queued, parent), name="deliver")
+            self._under_way[aggregate.key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(aggregate.key, None))
+        done, _ = await asyncio.wait({task}, timeout=HANDED_BACK_AFTER)
+        if done:
+            await task
+        else:
+            await self._ledger.arm(aggregate)
+
+    async def close(self, grace: float) -> None:
+        """Let what is under way end, at most so many seconds."""
+        self._closing = True
+        tasks = list(self._under_way.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self, aggregate: AggregateId, queued: Queued | None, parent: str | None) -> None:
+        mail: Mail = (await self._ledger.read(aggregate, fresh=queued is None)).state
+        step = next_step(mail, now_us())
+        if step is NextStep.NOTHING:
+            return
+        with self._telemetry.span("mail.deliver", parent or mail.traceparent or None) as span:
+            span.set("mail.step", step.value)
+            trace = span.traceparent
+            if step is NextStep.ATTEMPT:
+                await self._attempt(aggregate, mail, queued, trace)
+            elif step is NextStep.EXPIRE:
+                await self._scribe.write(aggregate, domain.Expire(now_us()), trace)
+            elif step is NextStep.GIVE_UP_ATTEMPT:
+                await self._scribe.write(aggregate, domain.RecordOutcomeUnknown(now_us(), len(mail.attempts)), trace)
+        await self._ledger.arm(aggregate)
+
+    async def _attempt(self, aggregate: AggregateId, mail: Mail, queued: Queued | None, trace: str | None) -> None:
+        labels = mail.labels
+        number = len(mail.attempts) + 1
+        attempt = Attempt(self._scribe, self._settings, aggregate, number, trace)
+        try:
+            async with self._lanes.turn(labels.domain, labels.lane, TURN_WAIT):
+                letter = queued or await self._first_event(aggregate)
+                outcome = await self._hand_overs[labels.lane].deliver(aggregate.id, letter, attempt.start, trace)
+        except Busy:
+            until = now_us() + round(PUT_OFF_SECONDS * random.uniform(0.75, 1.5) * SECOND_US)
+            await self._scribe.write(aggregate, domain.Postpone(now_us(), until), trace)
+            return
+        except Unreachable as error:
+            await attempt.unreachable(error)
+            return
+        if outcome is not None:
+            await attempt.end(outcome)
+
+    async def _first_event(self, aggregate: AggregateId) -> Queued:
+        recorded = await self._ledger.history(aggregate, after=0, limit=1)
+        event = wire.decode(recorded[0].payload)
+        if not isinstance(event, Queued):
+            raise wire.UnknownEvent("a mail does not begin with its text")
+        return event

@@ -1,0 +1,90 @@
+"""Which process keeps which partition's rows: a lease in a JetStream key-value bucket.
+
+Only for speed: two that keep the same rows do no harm (see ``rollup``). So a lease is short, and nothing waits for it to be surely lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import KeyValueConfig, StorageType
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+
+BUCKET: Final = "mail-stats"
+LASTS: Final = 4.0
+RENEWED: Final = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class Lease:
+    """One process's wish to hold a name."""
+
+    def __init__(self, nats: Client, name: str, *, lasts: float = LASTS, renewed: float = RENEWED) -> None:
+        """Hold ``name`` for ``lasts`` seconds at a time, renewed every ``renewed``."""
+        self._nats = nats
+        self._name = name
+        self._lasts, self._renewed = lasts, renewed
+        self._holder = uuid.uuid4().hex.encode()
+        self._bucket: KeyValue | None = None
+        self._revision = 0
+
+    async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` whenever and for as long as the name is held, until cancelled."""
+        task: asyncio.Task[None] | None = None
+        try:
+            while True:
+                held = await self._try()
+                if held and (task is None or task.done()):
+                    if task is not None and task.exception() is not None:
+                        _log.error("leased_work_failed", lease=self._name, exc_info=task.exception())
+                    task = asyncio.create_task(_run(work), name=f"leased-{self._name}")
+                elif not held and task is not None:
+                    await _end(task)
+                    task = None
+                await asyncio.sleep(self._renewed)
+        finally:
+            await _end(task)
+            await self._let_go()
+
+    async def _try(self) -> bool:
+        try:
+            if self._bucket is None:
+                config = KeyValueConfig(bucket=BUCKET, ttl=self._lasts, storage=StorageType.MEMORY, history=1)
+                self._bucket = await self._nats.jetstream().create_key_value(config)
+            if self._revision:
+                self._revision = await self._bucket.update(self._name, self._holder, last=self._revision)
+            else:
+                self._revision = await self._bucket.create(self._name, self._holder)
+            return True
+        except (KeyWrongLastSequenceError, APIError):
+            self._revision = 0
+            return False
+        except (TimeoutError, NatsError) as error:
+            _log.warning("lease_not_renewed", lease=self._name, error=type(error).__name__)
+            # Nobody else can take it either while the log cannot be reached.
+            return bool(self._revision)
+
+    async def _let_go(self) -> None:
+        if self._bucket is None or not self._revision:
+            return
+        try:
+            await self._bucket.delete(self._name, last=self._revision)
+        except (TimeoutError, NatsError, APIError, KeyNotFoundError) as error:
+            _log.info("lease_left_behind", lease=self._name, error=type(error).__name__)
+
+
+async def _run(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
+
+
+async def _end(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
