@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from functools import partial
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
@@ -22,13 +22,18 @@ from services.chat.config import ChatSettings
 from services.chat.subscriptions import Subscription, allowed, arrived_in_order
 from services.chat.watch import going_away, told_of_drain
 from services.ledger.cursor import Frame
-from services.ledger.decider import Receipt
+from services.ledger.decider import Receipt, Request
+from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
 from services.runtime.errors import status_of
 
 _KNOWN_AGGREGATES = 1024
+_MOST_SENDS = 256  # in a frame, as the contract says
+
+_Prepared = tuple[AggregateId, domain.SendMessage, Request] | tuple[str, domain.Refused]
+_UnderWay = tuple[str, int, asyncio.Future[Receipt]]
 
 
 class Converse:
@@ -46,7 +51,7 @@ class Converse:
         self._aggregates: dict[str, AggregateId] = {}
         self._answers: list[bytes] = []
         self._waiting: deque[Frame] = deque()
-        self._unanswered = 0
+        self._unanswered = self._answered = 0
         self._room = asyncio.Event()
 
     async def serve(self, requests: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[bytes]:
@@ -80,16 +85,47 @@ class Converse:
 
     async def _read(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
         async for request in requests:
-            await self._admitted(len(request.sends) or 1)
+            sends = self._prepared(request)
+            await self._admitted(len(sends) or 1)
             for unsubscribe in request.unsubscribe:
                 self._drop(self._aggregate(unsubscribe.conversation_id))
             for wanted in request.subscribe:
                 await self._subscribe(wanted)
-            if request.sends:
-                self._send(request.sends)
+            if sends:
+                self._send(sends)
             while self._unanswered >= self._settings.stream_unanswered:
                 self._room.clear()
                 await self._room.wait()
+
+    def _prepared(self, request: pb.ConverseRequest) -> list[_Prepared]:
+        """Check a frame's field rules, and turn its sends into commands. Raises Refused (INVALID_FIELD).
+
+        A frame of plain sends to known conversations, which is nearly every one, is checked on the way.
+        """
+        at_us = commands.now_us()
+        traceparent = self._call.traceparent
+        if not (request.subscribe or request.unsubscribe or len(request.sends) > _MOST_SENDS):
+            prepared: list[_Prepared] = []
+            for said in request.sends:
+                aggregate = self._aggregates.get(said.conversation_id)
+                if aggregate is None:
+                    break
+                plain = commands.plain_send(said, aggregate, self._actor, at_us, traceparent)
+                if plain is None:
+                    break
+                prepared.append(plain)
+            else:
+                return prepared
+        self._call.validate(request)
+        return [self._prepare(said, at_us, traceparent) for said in request.sends]
+
+    def _prepare(self, said: pb.SendMessageRequest, at_us: int, traceparent: str | None) -> _Prepared:
+        try:
+            sender = said.sender_id
+            actor = actor_of(self._call.caller, sender) if sender else self._actor
+            return self._aggregate(said.conversation_id), *commands.send(said, actor, at_us, traceparent)
+        except domain.Refused as refused:
+            return said.request_id, refused
 
     async def _admitted(self, count: int) -> None:
         """Wait until the caller's rate allows so much; a stream is slowed where a call would be refused."""
@@ -98,39 +134,41 @@ class Converse:
             await asyncio.sleep(wait)
             wait = self._call.admit(count)
 
-    def _send(self, sends: Iterable[pb.SendMessageRequest]) -> None:
-        at_us = commands.now_us()
-        traceparent = self._call.traceparent
+    def _send(self, sends: list[_Prepared]) -> None:
+        """Hand sends to the ledger. It answers those of one conversation in their order, so the last one's answer tells of all."""
         submit = self._ledger.submit
-        subject = self._actor.user_id
-        for said in sends:
-            self._unanswered += 1
-            request_id = said.request_id
+        under_way: dict[AggregateId, list[_UnderWay]] = {}
+        self._unanswered += len(sends)
+        for send in sends:
+            if len(send) == 2:
+                self._answer(frames.refusal(send[0], status_of(send[1])))
+                continue
+            aggregate, command, named = send
             try:
-                sender = said.sender_id
-                actor = actor_of(self._call.caller, sender) if sender and sender != subject else self._actor
-                command, named = commands.send(said, actor, at_us, traceparent)
-                future = submit(self._aggregate(said.conversation_id), command, named)
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is this send's answer)
-                self._answer(frames.refusal(request_id, status_of(error)))
+                future = submit(aggregate, command, named)
+            except LedgerError as error:
+                self._answer(frames.refusal(named.id, status_of(error)))
+                continue
+            group = under_way.get(aggregate)
+            if group is None:
+                under_way[aggregate] = group = []
+            group.append((named.id, command.at_us, future))
+        for group in under_way.values():
+            group[-1][2].add_done_callback(partial(self._settled, group))
+
+    def _settled(self, group: list[_UnderWay], _last: asyncio.Future[Receipt]) -> None:
+        answers: list[bytes] = []
+        for send in group:
+            if send[2].done():
+                answers.append(_encoded(*send))
             else:
-                future.add_done_callback(partial(self._settled, request_id, at_us))
+                # It was left for a later entry than the last one; it then answers for itself.
+                send[2].add_done_callback(partial(self._settled, [send]))
+        self._answer(b"".join(answers), len(answers))
 
-    def _settled(self, request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> None:
-        if future.cancelled():
-            # Only a ledger that closes under us does that; the client sends again elsewhere.
-            error = domain.Refused("DRAINING", "the server is draining; connect again")
-            self._answer(frames.refusal(request_id, status_of(error)))
-        elif (failure := future.exception()) is not None:
-            self._answer(frames.refusal(request_id, status_of(failure)))
-        else:
-            receipt = future.result()
-            if receipt.replayed:
-                at_us = wire.time_of(receipt.payloads[0])
-            self._answer(frames.send_result(request_id, receipt.first_version, at_us))
-
-    def _answer(self, encoded: bytes) -> None:
+    def _answer(self, encoded: bytes, count: int = 1) -> None:
         self._answers.append(encoded)
+        self._answered += count
         self._flag.set()
 
     async def _subscribe(self, wanted: pb.Subscribe) -> None:
@@ -178,7 +216,8 @@ class Converse:
     def _take_answers(self) -> list[bytes]:
         answers, self._answers = self._answers, []
         if answers:
-            self._unanswered -= len(answers)
+            self._unanswered -= self._answered
+            self._answered = 0
             self._room.set()
         return answers
 
@@ -203,8 +242,24 @@ class Converse:
         """Give the last frame of a draining server: the answers that come soon, and when to come back."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_answers):
-                while len(self._answers) < self._unanswered:
+                while self._answered < self._unanswered:
                     self._flag.clear()
                     await self._flag.wait()
         goodbye = pb.ConverseResponse(going_away=going_away(self._settings))
         return b"".join((*self._take_answers(), goodbye.SerializeToString()))
+
+
+def _encoded(request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> bytes:
+    """Encode a send's answer."""
+    if future.cancelled():
+        # Only a ledger that closes under us does that; the client sends again elsewhere.
+        return frames.refusal(
+            request_id, status_of(domain.Refused("DRAINING", "the server is draining; connect again"))
+        )
+    failure = future.exception()
+    if failure is not None:
+        return frames.refusal(request_id, status_of(failure))
+    receipt = future.result()
+    if receipt.replayed:
+        at_us = wire.time_of(receipt.payloads[0])
+    return frames.send_result(request_id, receipt.first_version, at_us)

@@ -14,7 +14,7 @@ from services.chat.watch import watch
 from services.ledger.decider import Receipt
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
-from services.runtime.call import Call
+from services.runtime.call import Call, unvalidated
 
 
 class ChatService:
@@ -82,6 +82,7 @@ class ChatService:
         """Stream a conversation's events."""
         return watch(self._ledger, request, call, self._settings)
 
+    @unvalidated
     def Converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> AsyncIterator[bytes]:
         """Carry sends and subscriptions to many conversations over one stream."""
         return Converse(self._ledger, call, self._settings).serve(requests)

@@ -19,7 +19,11 @@ _SMALL: Final = tuple(_write(number) for number in range(1 << 14))
 
 def varint(number: int) -> bytes:
     """Encode an unsigned number."""
-    return _SMALL[number] if number < 16_384 else _write(number)
+    if number < 16_384:
+        return _SMALL[number]
+    if number < 2_097_152:  # versions of a conversation that is much talked in
+        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
+    return _write(number)
 
 
 def field(number: int, data: bytes) -> bytes:
