@@ -466,7 +466,7 @@ class WatchRequest(_message.Message):
     conversation_id: _builtins.str
     """Of which conversation."""
     after_version: _builtins.int
-    """The last version the client has; events after it follow. 0: from the beginning."""
+    """The last version the client has; events after it follow. 0: from the beginning. INVALID_ARGUMENT for one far above the conversation's."""
     def __init__(
         self,
         *,
@@ -571,7 +571,7 @@ Global___ConverseRequest: _TypeAlias = ConverseRequest  # noqa: Y015
 
 @_typing.final
 class Subscribe(_message.Message):
-    """Hear a conversation."""
+    """Hear a conversation. At most 1,000 a stream; one more ends with RESOURCE_EXHAUSTED, OVERLOADED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -580,7 +580,7 @@ class Subscribe(_message.Message):
     conversation_id: _builtins.str
     """Which."""
     after_version: _builtins.int
-    """The last version the client has; events after it follow. 0: from the beginning."""
+    """The last version the client has; events after it follow. 0: from the beginning. INVALID_ARGUMENT for one far above the conversation's."""
     def __init__(
         self,
         *,

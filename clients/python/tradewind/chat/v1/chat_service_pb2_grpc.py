@@ -158,7 +158,7 @@ class ChatServiceServicer:
     def Watch(self, request, context):
         """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
         that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
-        stream ends with PERMISSION_DENIED, NOT_A_MEMBER. NOT_FOUND.
+        stream ends with PERMISSION_DENIED, NOT_A_MEMBER. Who is a member may read all there is, also from before it joined or was away. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,7 +167,9 @@ class ChatServiceServicer:
     def Converse(self, request_iterator, context):
         """Everything over one stream: sends and subscriptions to many conversations, answered and delivered in frames of many. Each send is
         answered on its own, refused ones with their status; the stream goes on. A frame that breaks a field rule ends the stream with INVALID_ARGUMENT.
-        The server reads no further frames while 1,024 sends of this stream are unanswered.
+        The server reads no further frames while 1,024 sends of this stream are unanswered, and slows a stream down where a call would be
+        RATE_LIMITED. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all sends are
+        answered where it hears none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,12 +67,14 @@ class ChatServiceStub:
     Watch: _grpc.UnaryStreamMultiCallable[_chat_service_pb2.WatchRequest, _chat_service_pb2.WatchResponse]
     """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
     that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
-    stream ends with PERMISSION_DENIED, NOT_A_MEMBER. NOT_FOUND.
+    stream ends with PERMISSION_DENIED, NOT_A_MEMBER. Who is a member may read all there is, also from before it joined or was away. NOT_FOUND.
     """
     Converse: _grpc.StreamStreamMultiCallable[_chat_service_pb2.ConverseRequest, _chat_service_pb2.ConverseResponse]
     """Everything over one stream: sends and subscriptions to many conversations, answered and delivered in frames of many. Each send is
     answered on its own, refused ones with their status; the stream goes on. A frame that breaks a field rule ends the stream with INVALID_ARGUMENT.
-    The server reads no further frames while 1,024 sends of this stream are unanswered.
+    The server reads no further frames while 1,024 sends of this stream are unanswered, and slows a stream down where a call would be
+    RATE_LIMITED. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all sends are
+    answered where it hears none.
     """
 
 @_typing.type_check_only
@@ -114,12 +116,14 @@ class ChatServiceAsyncStub(ChatServiceStub):
     Watch: _aio.UnaryStreamMultiCallable[_chat_service_pb2.WatchRequest, _chat_service_pb2.WatchResponse]  # type: ignore[assignment]
     """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
     that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
-    stream ends with PERMISSION_DENIED, NOT_A_MEMBER. NOT_FOUND.
+    stream ends with PERMISSION_DENIED, NOT_A_MEMBER. Who is a member may read all there is, also from before it joined or was away. NOT_FOUND.
     """
     Converse: _aio.StreamStreamMultiCallable[_chat_service_pb2.ConverseRequest, _chat_service_pb2.ConverseResponse]  # type: ignore[assignment]
     """Everything over one stream: sends and subscriptions to many conversations, answered and delivered in frames of many. Each send is
     answered on its own, refused ones with their status; the stream goes on. A frame that breaks a field rule ends the stream with INVALID_ARGUMENT.
-    The server reads no further frames while 1,024 sends of this stream are unanswered.
+    The server reads no further frames while 1,024 sends of this stream are unanswered, and slows a stream down where a call would be
+    RATE_LIMITED. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all sends are
+    answered where it hears none.
     """
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -206,7 +210,7 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_chat_service_pb2.WatchResponse], _abc.AsyncIterator[_chat_service_pb2.WatchResponse]]:
         """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
         that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
-        stream ends with PERMISSION_DENIED, NOT_A_MEMBER. NOT_FOUND.
+        stream ends with PERMISSION_DENIED, NOT_A_MEMBER. Who is a member may read all there is, also from before it joined or was away. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -217,7 +221,9 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_chat_service_pb2.ConverseResponse], _abc.AsyncIterator[_chat_service_pb2.ConverseResponse]]:
         """Everything over one stream: sends and subscriptions to many conversations, answered and delivered in frames of many. Each send is
         answered on its own, refused ones with their status; the stream goes on. A frame that breaks a field rule ends the stream with INVALID_ARGUMENT.
-        The server reads no further frames while 1,024 sends of this stream are unanswered.
+        The server reads no further frames while 1,024 sends of this stream are unanswered, and slows a stream down where a call would be
+        RATE_LIMITED. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all sends are
+        answered where it hears none.
         """
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
