@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.table import Table
 from rich.text import Text
 
 from services.standalone.home import Home
@@ -15,9 +14,9 @@ from services.standalone.screen import Screen
 def show(screen: Screen, home: Home, ports: Ports, journey: Journey) -> None:
     """Print endpoints and five commands."""
     screen.say("\nServing until Ctrl-C", style="bold")
-    screen.say(_two_columns([*endpoints(ports).items(), ("state", str(home.root))]))
+    _two_columns(screen, [*endpoints(ports).items(), ("state", str(home.root))])
     screen.say("\nTo try next, in another terminal", style="bold")
-    screen.say(_two_columns(_commands(journey)))
+    _two_columns(screen, _commands(journey))
 
 
 def _commands(journey: Journey) -> list[tuple[str, str]]:
@@ -31,8 +30,8 @@ def _commands(journey: Journey) -> list[tuple[str, str]]:
     ]
 
 
-def _two_columns(rows: list[tuple[str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _two_columns(screen: Screen, rows: list[tuple[str, str]]) -> None:
+    """Print rows whole, however narrow the screen is: commands are there to be copied."""
+    width = max(len(left) for left, _ in rows)
     for left, right in rows:
-        table.add_row(Text(f"  {left}", style="cyan", no_wrap=True), Text(right, style="dim"))
-    return table
+        screen.say(Text.assemble((f"  {left:<{width}}  ", "cyan"), (right, "dim")))

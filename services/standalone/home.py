@@ -79,7 +79,7 @@ class Home:
         Raises HomeInUse when another standalone has it, HomeUnusable when it cannot be made or written.
         """
         try:
-            for folder in (self.root, self.keys, self.log, self.archive, self.inbox, self.logs, self.traces, self.run):
+            for folder in self._folders():
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = try_lock(self.root / "lock")
             holder = None if lock else holder_of(self.root / "lock")
@@ -91,6 +91,10 @@ class Home:
                 f"the folder {self.root} is in use by {who}; end that one, or set TRADEWIND_HOME to another folder"
             )
         return lock
+
+    def _folders(self) -> list[Path]:
+        maildir = [self.inbox / part for part in ("tmp", "new", "cur")]
+        return [self.root, self.keys, self.log, self.archive, self.inbox, *maildir, self.logs, self.traces, self.run]
 
     def end_stale_children(self) -> None:
         """Kill what an earlier run of this folder left behind, and wait until it is gone. Raises HomeUnusable.

@@ -42,7 +42,7 @@ class Screen:
 
     def say(self, text: RenderableType, style: str | None = None) -> None:
         """Print something; text is not read as markup."""
-        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=isinstance(text, str))
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=isinstance(text, str | Text))
 
     def warn(self, line: str) -> None:
         """Print what people should notice."""

@@ -62,9 +62,12 @@ class Journey:
             await self._show_trail()
         except (Unmet, TradewindError) as error:
             self._screen.say(f"This step did not hold: {error}", style="bold red")
-            return False
+            held = False
+        else:
+            held = True
+        # Seen to its end, whichever: only one that was cut off by a crash is gone on with.
         await asyncio.to_thread(memory.forget, self._home.journey)
-        return True
+        return held
 
     async def _begin(self, span: Span) -> Memory:
         return await asyncio.to_thread(memory.begin, self._home.journey, new_request_id(), span.traceparent)

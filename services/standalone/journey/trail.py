@@ -20,13 +20,13 @@ def _named(word: str) -> Callable[[Span], bool]:
 
 
 PARTS: Mapping[str, Callable[[Span], bool]] = {
-    "RPCs": lambda span: span.kind == "server",
-    "appends": _named("ledger.append"),
-    "store writes": _named("ledger.store"),
-    "consumers": lambda span: span.kind == "consumer",
-    "gateway calls": _named("PaymentGatewayService"),
-    "SMTP deliveries": _named("smtp"),
-    "opens": _named("open"),
+    "RPC": lambda span: span.kind == "server" and "/" in span.name,
+    "append": _named("ledger.append"),
+    "store write": _named("ledger.store"),
+    "consumer call": lambda span: span.kind == "consumer",
+    "gateway call": _named("PaymentGatewayService"),
+    "SMTP session": _named("smtp."),
+    "opening": _named("mail.open"),
 }
 """What the whole way is made of, and how its spans are known."""
 
@@ -55,5 +55,6 @@ async def find(folder: Path, trace_id: str) -> list[Span]:
 
 def summary(found: list[Span]) -> str:
     """Say how much there is of each part."""
-    counts = ", ".join(f"{sum(map(is_part, found))} {part}" for part, is_part in PARTS.items())
-    return f"{len(found)} spans of {len({span.service for span in found})} processes: {counts}"
+    counts = {part: sum(map(is_part, found)) for part, is_part in PARTS.items()}
+    parts = ", ".join(f"{count} {part}{'' if count == 1 else 's'}" for part, count in counts.items())
+    return f"{len(found)} spans of {len({span.service for span in found})} processes: {parts}"
