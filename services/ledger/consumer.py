@@ -22,8 +22,9 @@ from services.ledger.archive import Archive, Position
 from services.ledger.deadletters import DeadLetters
 from services.ledger.decider import Delivered
 from services.ledger.desk import Desk
+from services.ledger.ending import end
 from services.ledger.engine import Tracer
-from services.ledger.errors import LedgerError, LogUnavailable
+from services.ledger.errors import HistoryGap, LedgerError, LogUnavailable
 from services.ledger.feed import Feed
 from services.ledger.ids import AggregateId
 from services.ledger.log import aggregate_of, stream_name, subject_filter
@@ -57,7 +58,7 @@ class Consumer:
         self._handle = handle
         self._feed = Feed(
             nats, stream_name(source, epoch), f"{role}-{partition}", subject_filter(source, epoch, partition),
-            key=lambda message: message.subject, take=self._take,
+            key=lambda message: message.subject, take=self._take, before=_before, floor=epoch - 1,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -67,7 +68,7 @@ class Consumer:
         try:
             await self._feed.run()
         finally:
-            keeper.cancel()
+            await end([keeper])
 
     async def hand_over(self, letter: entry_pb2.DeadLetter) -> None:
         """Hands a dead letter to the handler, once.
@@ -82,10 +83,14 @@ class Consumer:
     async def _take(self, message: Msg) -> bool:
         seq = message.metadata.sequence.stream
         tries = (message.metadata.num_delivered or 1) - 1
-        entry = entries.parse(message.data)
+        aggregate = aggregate_of(message.subject)
+        try:
+            entry = entries.parse(message.data)
+        except HistoryGap as error:
+            await self._bury(Delivered(aggregate, seq, (), tries), message.data, 1, error.reason)
+            return True
         if not entry.events:
             return True  # it only opened an aggregate in a new life of the log
-        aggregate = aggregate_of(message.subject)
         age = time.time() - message.metadata.timestamp.timestamp()
         announced = await self._stored.wait(seq, _ANNOUNCED_WITHIN - max(0.0, age))
         if not announced and not await self._settle(aggregate, int(entry.first_version), seq):
@@ -194,3 +199,11 @@ class Consumer:
                     kept = floor
             except (TimeoutError, NatsError, LedgerError) as error:
                 _log.warning("position_not_kept", role=self.role, source=self.source, error=type(error).__name__)
+
+
+def _before(message: Msg) -> int:
+    """The entry before this one of the same aggregate."""
+    try:
+        return int(entries.parse(message.data).base_seq)
+    except HistoryGap:
+        return 0  # unreadable: it is buried

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from google.protobuf.message import DecodeError
 from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger.decider import Recorded
+from services.ledger.errors import HistoryGap
 from services.ledger.requests import Answered
 
 
 def parse(data: bytes) -> entry_pb2.Entry:
-    """The entry in its bytes."""
-    return entry_pb2.Entry.FromString(data)
+    """The entry in its bytes.
+
+    Raises:
+        HistoryGap: they are no entry.
+    """
+    try:
+        return entry_pb2.Entry.FromString(data)
+    except DecodeError as error:
+        raise HistoryGap("an entry cannot be read") from error
 
 
 def recorded(entry: entry_pb2.Entry) -> tuple[Recorded, ...]:

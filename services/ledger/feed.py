@@ -1,6 +1,7 @@
 """Pulling from a durable consumer: bounded in flight, in order per key, kept alive while it is worked on.
 
-One pull loop per durable; messages of one key wait for each other, those of different keys do not. What is under way longer than
+One pull loop per durable; messages of one key wait for each other (over all processes where `before` tells which one comes first),
+those of different keys do not. What is under way longer than
 a moment is reported in progress, so that only a process that died lets go of its messages.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -17,6 +18,9 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from services.ledger.ending import end
+from services.ledger.turns import Turns
 
 _ACK_WAIT = 5.0
 _HEARTBEAT = 1.5
@@ -35,22 +39,26 @@ class Feed:
         stream, durable, subject: what is pulled, under which name, filtered by which subject.
         key: a message's key; messages of one key are handed over one after the other.
         take: handles a message; True acknowledges it, False leaves it to be delivered again.
-        in_flight: most messages held here.
+        before: the sequence of the message of the same key that must be taken before a message; None where order does not matter.
+        floor: what is at or below needs no waiting for.
+        in_flight: most messages worked on here; those that wait for their turn come on top, up to four times as many.
     """
 
     def __init__(
         self, nats: Client, stream: str, durable: str, subject: str, key: Callable[[Msg], str], take: Take,
-        in_flight: int = 1024,
+        before: Callable[[Msg], int] | None = None, floor: int = 0, in_flight: int = 1024,
     ) -> None:  # fmt: skip
         self._js: JetStreamContext = nats.jetstream()
         self._stream, self._durable, self._subject = stream, durable, subject
         self._key, self._take = key, take
         self._in_flight = in_flight
-        self._chains: dict[str, deque[Msg]] = {}
+        self._before = before
+        self._turns = Turns(nats, stream, durable, floor)
+        self._chains: dict[str, list[Msg]] = {}
+        self._aside: set[str] = set()
         self._held: dict[int, tuple[Msg, float]] = {}
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._subscription: JetStreamContext.PullSubscription | None = None
 
     async def run(self) -> None:
         """Pulls until cancelled. Outages are waited out: the durable keeps the place."""
@@ -58,10 +66,8 @@ class Feed:
         try:
             await self._pull()
         finally:
-            heartbeat.cancel()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await end([heartbeat, *self._tasks])
+            await self._turns.close()
 
     async def floor(self) -> int:
         """Everything at or below this stream sequence is acknowledged.
@@ -74,21 +80,25 @@ class Feed:
 
     async def _pull(self) -> None:
         subscription: JetStreamContext.PullSubscription | None = None
+        if self._before is not None:
+            await self._turns.listen()
         wait = 0.05
         while True:
             try:
                 if subscription is None:
                     subscription = await self._subscribe()
-                while len(self._held) >= self._in_flight:
+                while (room := self._in_flight - self._worked_on()) <= 0:
                     self._room.clear()
                     await self._room.wait()
-                for message in await subscription.fetch(min(_PULL, self._in_flight - len(self._held)), timeout=_IDLE):
+                for message in await subscription.fetch(min(_PULL, room), timeout=_IDLE):
                     self._add(message)
                 wait = 0.05
             except TimeoutError:
                 continue  # nothing came
             except NatsError as error:
                 _log.warning("feed_interrupted", durable=self._durable, error=type(error).__name__)
+                if subscription is not None:
+                    await self._leave(subscription)
                 subscription = None
                 await asyncio.sleep(wait)
                 wait = min(2.0, wait * 2)
@@ -101,17 +111,27 @@ class Feed:
         await self._js.add_consumer(self._stream, config)
         return await self._js.pull_subscribe_bind(self._durable, self._stream)
 
+    async def _leave(self, subscription: JetStreamContext.PullSubscription) -> None:
+        try:
+            await subscription.unsubscribe()
+        except NatsError as error:
+            _log.info("feed_left_behind", durable=self._durable, error=type(error).__name__)
+
+    def _worked_on(self) -> int:
+        """How many messages are held, without those that wait for one that is still to come: it must find room."""
+        return len(self._held) - sum(len(self._chains[key]) for key in self._aside)
+
     def _add(self, message: Msg) -> None:
-        seq = message.metadata.sequence.stream
+        seq = _seq(message)
         if seq in self._held:
             return  # delivered again while it is being worked on
         self._held[seq] = (message, time.monotonic())
         key = self._key(message)
         chain = self._chains.get(key)
         if chain is not None:
-            chain.append(message)
+            insort(chain, message, key=_seq)  # what a dead process held comes again, after what is newer
             return
-        self._chains[key] = deque((message,))
+        self._chains[key] = [message]
         task = asyncio.create_task(self._work(key))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -121,19 +141,41 @@ class Feed:
         try:
             while chain:
                 message = chain[0]
-                try:
-                    if await self._take(message):
-                        await message.ack()
-                except NatsError as error:
-                    _log.warning("ack_lost", durable=self._durable, error=type(error).__name__)
-                chain.popleft()
-                self._held.pop(message.metadata.sequence.stream, None)
-                self._room.set()
+                if await self._has_turn(key, message):
+                    await self._handle(message)
+                    chain.remove(message)
+                    self._held.pop(_seq(message), None)
+                    self._room.set()
         finally:
             for message in chain:
-                self._held.pop(message.metadata.sequence.stream, None)
+                self._held.pop(_seq(message), None)
             self._chains.pop(key, None)
             self._room.set()
+
+    async def _has_turn(self, key: str, message: Msg) -> bool:
+        before = self._before(message) if self._before is not None else 0
+        if self._before is None or self._turns.known(before):
+            return True
+        self._aside.add(key)
+        self._room.set()
+        try:
+            await self._turns.wait(before)
+        finally:
+            self._aside.discard(key)
+        return False
+
+    async def _handle(self, message: Msg) -> None:
+        seq = _seq(message)
+        ordered = self._before is not None
+        try:
+            if ordered and self._turns.known(seq):
+                await message.ack()  # taken before, but the acknowledgement was lost
+            elif await self._take(message):
+                if ordered:
+                    self._turns.took(seq)
+                await message.ack()
+        except NatsError as error:
+            _log.warning("ack_lost", durable=self._durable, error=type(error).__name__)
 
     async def _keep_alive(self) -> None:
         while True:
@@ -146,3 +188,7 @@ class Feed:
                     await message.in_progress()
                 except NatsError:
                     break  # not connected: it will be delivered again
+
+
+def _seq(message: Msg) -> int:
+    return int(message.metadata.sequence.stream)

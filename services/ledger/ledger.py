@@ -23,6 +23,7 @@ from services.ledger.cursor import Watcher
 from services.ledger.deadletters import DeadLetters
 from services.ledger.decider import Kind, Receipt, Recorded, Request, View
 from services.ledger.desk import Desk, LocalDesk, RemoteDesk
+from services.ledger.ending import end
 from services.ledger.engine import Counters, Engine, Limits, Tracer
 from services.ledger.epoch import LogSettings, create_timers, newest_life, open_epoch
 from services.ledger.errors import DeadlineExceeded, HistoryGap, LedgerError, LogUnavailable
@@ -246,9 +247,7 @@ class Ledger:
     async def close(self) -> None:
         """Stops consuming, lets what is under way end, and lets go."""
         self._closing = True
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         under_way = [resident.task for resident in self._residents.values() if resident.task is not None]
         if under_way:
             await asyncio.wait(under_way, timeout=5.0)
