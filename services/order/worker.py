@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from services.ledger.decider import Delivered, Request, View
+from services.ledger.errors import DeadlineExceeded
 from services.ledger.ids import AggregateId, derive_request_id, fingerprint
 from services.ledger.ledger import Ledger
 from services.order import kinds
@@ -34,6 +35,13 @@ ROLE: Final = "saga"
 _MOST_STEPS: Final = 24
 """A wake-up that has not come to rest after so many steps is a defect, and must not spin."""
 _MOST_UNSURE: Final = 10_000
+
+
+class NotNow(Exception):
+    """The ledger did not get to it in time: an outage to wait out, and no fault of the event that woke the saga."""
+
+    reason = "DEADLINE_EXCEEDED"
+    retry_after = 1.0
 
 
 class NoRest(Exception):
@@ -74,20 +82,26 @@ class Saga:
     async def carry_on(self, aggregate: AggregateId, traceparent: str | None, again: bool) -> None:
         """Do what an order waits for until it waits for nothing, or not now. ``again``: a step may have been begun before.
 
-        Raises what the ledger refuses for itself, and NoRest; whoever woke this wakes it again.
+        Raises what the ledger refuses for itself, NotNow and NoRest; whoever woke this wakes it again.
         """
         lock = self._locks.setdefault(aggregate, asyncio.Lock())
         async with lock:
             again = again or aggregate in self._unsure
             try:
                 await self._steps(aggregate, traceparent, again)
+            except DeadlineExceeded as error:
+                self._doubt(aggregate)
+                raise NotNow from error
             except BaseException:
-                # What was asked may have been done: the next one asks first.
-                self._unsure[aggregate] = None
-                if len(self._unsure) > _MOST_UNSURE:
-                    del self._unsure[next(iter(self._unsure))]
+                self._doubt(aggregate)
                 raise
             self._unsure.pop(aggregate, None)
+
+    def _doubt(self, aggregate: AggregateId) -> None:
+        """Remember that what was asked for an order may have been done: the next wake-up asks first."""
+        self._unsure[aggregate] = None
+        if len(self._unsure) > _MOST_UNSURE:
+            del self._unsure[next(iter(self._unsure))]
 
     async def _steps(self, aggregate: AggregateId, traceparent: str | None, again: bool) -> None:
         for _ in range(_MOST_STEPS):
