@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -79,7 +80,7 @@ class Tail:
         """
         await self._archive.put_position(self._role, self._source, self.partition, Position(self._epoch, upto))
 
-    async def pages(self) -> AsyncIterator[Page]:
+    async def pages(self) -> AsyncGenerator[Page, None]:
         """Hands over everything after the kept place, for ever. Outages are waited out.
 
         Raises:
@@ -92,9 +93,10 @@ class Tail:
         wait = 0.05
         while True:
             try:
-                async for page in self._from_log():
-                    wait = 0.05
-                    yield page
+                async with aclosing(self._from_log()) as pages:
+                    async for page in pages:
+                        wait = 0.05
+                        yield page
             except (TimeoutError, NatsError, LedgerError, _Interrupted) as error:
                 _log.warning("tail_interrupted", role=self._role, partition=self.partition, error=type(error).__name__)
             await asyncio.sleep(wait)
@@ -129,7 +131,7 @@ class Tail:
                 await asyncio.sleep(wait)
                 wait = min(2.0, wait * 2)
 
-    async def _from_log(self) -> AsyncIterator[Page]:
+    async def _from_log(self) -> AsyncGenerator[Page, None]:
         stream = stream_name(self._source, self._epoch)
         name = f"{self._role}-{self.partition}-{uuid.uuid4().hex[:12]}"
         config = ConsumerConfig(

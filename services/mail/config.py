@@ -73,7 +73,7 @@ class MailSettings(ServiceSettings):
     """Of those to one server."""
     smtp_mails_per_domain: int = Field(8, ge=1, le=1000)
     """Mails under way at a time to one recipient domain, in each lane."""
-    smtp_waiting_per_domain: int = Field(256, ge=0, le=100_000)
+    smtp_waiting_per_domain: int = Field(1000, ge=0, le=100_000)
     """Mails to one domain that wait in memory for their turn, in each lane; more are put off and wait in the log."""
 
     retry_first: Seconds = Field(60.0, gt=0)

@@ -13,6 +13,7 @@ from tradewind.mail.v1 import mail_service_pb2
 
 from services.host import Host
 from services.ledger.decider import Request
+from services.ledger.ending import end
 from services.ledger.errors import LedgerError
 from services.ledger.ids import derive_request_id, fingerprint
 from services.mail.clock import now_us
@@ -72,9 +73,7 @@ class House:
 
     async def close(self) -> None:
         """Stop counting, let deliveries under way end, and leave servers politely."""
-        for lease in self._leases:
-            lease.cancel()
-        await asyncio.gather(*self._leases, return_exceptions=True)
+        await end(self._leases)
         if self.pictures is not None:
             await self.pictures.close()
         await self.delivery.close(self._host.settings.drain_grace)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from services.mail.domain import Lane
 from services.mail.smtp.pool import Busy
 
+MOST_HERE = 2048
+"""Above so many mails in memory, domains that have many of them get no more."""
+
 
 @dataclass(slots=True)
 class _Queue:
@@ -20,10 +23,13 @@ class _Queue:
 class Lanes:
     """Who is on, and who waits. What cannot wait here waits in the log."""
 
-    def __init__(self, under_way: int, waiting: int) -> None:
-        """Let so many be under way to one domain in one lane, and so many more wait."""
+    def __init__(self, under_way: int, waiting: int, total: int = MOST_HERE) -> None:
+        """Let so many be under way to one domain in one lane, and so many more wait; once ``total`` are here, few of any one."""
         self._under_way = under_way
         self._most = under_way + waiting
+        self._few = min(self._most, 2 * under_way)
+        self._total = total
+        self._here = 0
         self._queues: dict[tuple[str, Lane], _Queue] = {}
 
     @asynccontextmanager
@@ -31,9 +37,10 @@ class Lanes:
         """Wait for a turn, at most so many seconds. Raises Busy."""
         key = (domain, lane)
         queue = self._queues.setdefault(key, _Queue(asyncio.Semaphore(self._under_way)))
-        if queue.users >= self._most:
+        if queue.users >= (self._few if self._here >= self._total else self._most):
             raise Busy("too many mails wait for this domain")
         queue.users += 1
+        self._here += 1
         try:
             try:
                 async with asyncio.timeout(wait):
@@ -46,5 +53,6 @@ class Lanes:
                 queue.turns.release()
         finally:
             queue.users -= 1
+            self._here -= 1
             if not queue.users:
                 self._queues.pop(key, None)

@@ -14,8 +14,10 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import KeyValueConfig, StorageType
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
+
+from services.ledger.ending import end
 
 BUCKET: Final = "mail-stats"
 LASTS: Final = 4.0
@@ -26,11 +28,11 @@ _log = structlog.get_logger(__name__)
 class Lease:
     """One process's wish to hold a name."""
 
-    def __init__(self, nats: Client, name: str, *, lasts: float = LASTS, renewed: float = RENEWED) -> None:
-        """Hold ``name`` for ``lasts`` seconds at a time, renewed every ``renewed``."""
+    def __init__(self, nats: Client, name: str, renewed: float = RENEWED) -> None:
+        """Hold ``name``, renewed every ``renewed`` seconds."""
         self._nats = nats
         self._name = name
-        self._lasts, self._renewed = lasts, renewed
+        self._renewed = renewed
         self._holder = uuid.uuid4().hex.encode()
         self._bucket: KeyValue | None = None
         self._revision = 0
@@ -46,18 +48,17 @@ class Lease:
                         _log.error("leased_work_failed", lease=self._name, exc_info=task.exception())
                     task = asyncio.create_task(_run(work), name=f"leased-{self._name}")
                 elif not held and task is not None:
-                    await _end(task)
+                    await end([task])
                     task = None
                 await asyncio.sleep(self._renewed)
         finally:
-            await _end(task)
+            await end([task] if task is not None else [])
             await self._let_go()
 
     async def _try(self) -> bool:
         try:
             if self._bucket is None:
-                config = KeyValueConfig(bucket=BUCKET, ttl=self._lasts, storage=StorageType.MEMORY, history=1)
-                self._bucket = await self._nats.jetstream().create_key_value(config)
+                self._bucket = await self._open()
             if self._revision:
                 self._revision = await self._bucket.update(self._name, self._holder, last=self._revision)
             else:
@@ -71,6 +72,14 @@ class Lease:
             # Nobody else can take it either while the log cannot be reached.
             return bool(self._revision)
 
+    async def _open(self) -> KeyValue:
+        js = self._nats.jetstream()
+        try:
+            return await js.key_value(BUCKET)
+        except BucketNotFoundError:
+            config = KeyValueConfig(bucket=BUCKET, ttl=LASTS, storage=StorageType.MEMORY, history=1)
+            return await js.create_key_value(config)
+
     async def _let_go(self) -> None:
         if self._bucket is None or not self._revision:
             return
@@ -82,9 +91,3 @@ class Lease:
 
 async def _run(work: Callable[[], Awaitable[None]]) -> None:
     await work()
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -132,17 +133,18 @@ class Rollup:
 
 async def keep(tail: Tail, rollup: Rollup, every: float, changed: Changed | None = None) -> None:
     """Keep a partition's rows up to date until cancelled: written at most once in ``every`` seconds while little happens."""
-    async for page in tail.pages():
-        await _patiently(partial(rollup.add, page.entries))
-        if not page.upto:
-            continue
-        by_tenant = await _patiently(partial(rollup.flush, page.upto))
-        await _patiently(partial(tail.keep, page.upto))
-        if changed is not None:
-            for tenant, rows in by_tenant.items():
-                await changed(tenant, rows)
-        if len(page.entries) < _FULL_PAGE:
-            await asyncio.sleep(every)
+    async with aclosing(tail.pages()) as pages:
+        async for page in pages:
+            await _patiently(partial(rollup.add, page.entries))
+            if not page.upto:
+                continue
+            by_tenant = await _patiently(partial(rollup.flush, page.upto))
+            await _patiently(partial(tail.keep, page.upto))
+            if changed is not None:
+                for tenant, rows in by_tenant.items():
+                    await changed(tenant, rows)
+            if len(page.entries) < _FULL_PAGE:
+                await asyncio.sleep(every)
 
 
 async def _patiently(step: Callable[[], Awaitable[_T]]) -> _T:
