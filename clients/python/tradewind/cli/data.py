@@ -15,10 +15,10 @@ from tradewind.cli.exits import Exit
 from tradewind.cli.exporting import export
 from tradewind.cli.grouping import Terms
 from tradewind.cli.output import Output
-from tradewind.cli.running import run
+from tradewind.cli.running import run, tell
 from tradewind.cli.source import BrokenFile, Source
 from tradewind.cli.transcript import Note, Refusal
-from tradewind.sdk import Client
+from tradewind.sdk import Client, TradewindError
 
 replay_app = typer.Typer(no_args_is_help=True, help="Play recorded data through the services.")
 export_app = typer.Typer(no_args_is_help=True, help="Write what the services hold as files.")
@@ -40,6 +40,7 @@ def replay_chat(ctx: typer.Context, file: Annotated[Path, _FILE]) -> None:
 async def _replay(client: Client, output: Output, file: Path) -> Exit:
     report = replaying.Report(_teller(output))
     source = Source(file)
+    code = Exit.OK
     try:
         found = await asyncio.to_thread(replaying.survey, source)
         if found.lines == 0:
@@ -48,13 +49,15 @@ async def _replay(client: Client, output: Output, file: Path) -> Exit:
             raise BrokenFile("no line of the file can be replayed" if report.refused else "the file is empty")
         with output.progress() as show:
             await replaying.Replay(client, source, found, report).run(lambda line: show("lines", line, None))
+    except (TradewindError, BrokenFile) as error:
+        code = tell(output, error)
     finally:
         output.line(
             report.summary(),
             f"conversation {report.conversation or '-'}: {report.sent} sent, {report.replayed} replayed, "
             f"{report.refused} refused, {report.rate:.0f} lines/s",
         )
-    return Exit.REFUSED if report.refused else Exit.OK
+    return code or (Exit.REFUSED if report.refused else Exit.OK)
 
 
 @export_app.command("chat")
@@ -95,9 +98,12 @@ def import_orders(
 
 async def _import(client: Client, output: Output, source: Source, terms: Terms, stock: int, limit: int | None) -> Exit:
     report = importing.Report(_teller(output))
+    code = Exit.OK
     try:
         with output.progress() as show:
             await importing.Import(client, source, terms, report, limit=limit).run(stock, show)
+    except (TradewindError, BrokenFile) as error:
+        code = tell(output, error)
     finally:
         summary = report.summary()
         totals = ", ".join(f"{amount} {code}" for code, amount in summary["totals"].items()) or "nothing"
@@ -105,7 +111,7 @@ async def _import(client: Client, output: Output, source: Source, terms: Terms, 
             summary,
             f"{report.placed} orders placed, {report.replayed} replayed, {report.refused} lines refused; in all {totals}",
         )
-    return Exit.REFUSED if report.refused else Exit.OK
+    return code or (Exit.REFUSED if report.refused else Exit.OK)
 
 
 def _teller(output: Output) -> Callable[[Refusal | Note], None]:

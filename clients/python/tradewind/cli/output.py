@@ -77,8 +77,10 @@ class Output:
                 self.raw(json.dumps(fields, ensure_ascii=False))
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column)
+        # The first column names the thing, and is there to be copied.
+        longest = max((len(cells[0]) for _, cells in rows), default=0)
+        for at, column in enumerate(columns):
+            table.add_column(column, min_width=longest if at == 0 else None, overflow="fold")
         for _, cells in rows:
             table.add_row(*(escape(cell) for cell in cells))
         self.out.print(table)

@@ -52,17 +52,26 @@ async def _with_client(flags: Flags, output: Output, work: Work, name: str | Non
         settings = load(flags, name)
         async with settings.client() as client:
             return (await work(client, output)) or Exit.OK
-    except TradewindError as error:
-        output.error(type(error).__name__, error.reason, error.message or str(error))
-        return code_of(error)
-    except BrokenFile as error:
-        output.error("broken file", "BROKEN_FILE", str(error))
-        return Exit.REFUSED
-    except (Misconfigured, ValueError) as error:
-        output.error("usage", type(error).__name__, str(error))
-        return Exit.USAGE
     except BrokenPipeError:
         raise
-    except OSError as error:
+    except FAILURES as error:
+        return tell(output, error)
+
+
+FAILURES = (TradewindError, BrokenFile, Misconfigured, ValueError, OSError)
+"""What a command may fail with; anything else is a defect of the command line."""
+
+
+def tell(output: Output, error: Exception) -> Exit:
+    """Say why a command failed, and give the exit code that this leads to."""
+    if isinstance(error, TradewindError):
+        output.error(type(error).__name__, error.reason, error.message or str(error))
+        return code_of(error)
+    if isinstance(error, BrokenFile):
+        output.error("broken file", "BROKEN_FILE", str(error))
+        return Exit.REFUSED
+    if isinstance(error, OSError):
         output.error("usage", type(error).__name__, f"{error.filename or 'a file'}: {error.strerror or error}")
-        return Exit.USAGE
+    else:
+        output.error("usage", type(error).__name__, str(error))
+    return Exit.USAGE
