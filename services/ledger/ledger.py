@@ -31,6 +31,7 @@ from services.ledger.ids import AggregateId
 from services.ledger.loading import Loader
 from services.ledger.log import Log
 from services.ledger.publisher import Publisher
+from services.ledger.reconnects import catch_up, follow_reconnects
 from services.ledger.repair import Repair
 from services.ledger.ring import Wrap
 from services.ledger.stored import Announcer, StoredEntries
@@ -88,6 +89,7 @@ class Ledger:
         await ledger._desk.serve(nats, settings.service)
         repair = Repair(nats, archive, ledger.engine.log, ledger._stored, ledger.refresh)
         ledger._start(repair.run(), "repair")
+        ledger._start(follow_reconnects(nats, lambda: list(ledger._residents.values())), "reconnects")
         return ledger
 
     @property
@@ -282,8 +284,8 @@ class Ledger:
             if resident is None or resident.version >= entry.version:
                 continue
             resident.current = False
-            if resident.watchers:
-                self._start(_catch_up(resident), "catch-up")
+            if resident.watchers and not self._closing:
+                self._start(catch_up(resident), "catch-up")
 
     def _start(self, work: Any, name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -359,13 +361,6 @@ async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings)
             _log.warning("log_waits", service=settings.service, reason=str(error))
             await asyncio.sleep(wait)
             wait = min(2.0, wait * 2)
-
-
-async def _catch_up(resident: Aggregate) -> None:
-    try:
-        await resident.refresh()
-    except LedgerError as error:
-        _log.warning("catch_up_failed", kind=resident.id.kind, reason=error.reason)
 
 
 def _ordered(data: bytes, *, newest_first: bool) -> Sequence[Recorded]:
