@@ -71,7 +71,8 @@ class Converse:
                     yield await self._farewell()
         finally:
             reader.cancel()
-            await asyncio.wait((reader,))
+            # What it failed of was raised above, or the stream is gone and it is nobody's any more.
+            await asyncio.gather(reader, return_exceptions=True)
 
     def _is_over(self, reader: asyncio.Task[None]) -> bool:
         """Tell whether nothing more will come: the client is done or at fault, and has all its answers."""

@@ -156,8 +156,17 @@ class Talk:
 class ChatWorld:
     """The service, and users of it."""
 
-    def __init__(self, server: Server, ledger: Ledger, client: Client, signer: Signer, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        server: Server,
+        ledger: Ledger,
+        client: Client,
+        signer: Signer,
+        telemetry: Telemetry,
+        settings: ChatSettings,
+    ) -> None:
         self.server, self.ledger, self.client, self.telemetry = server, ledger, client, telemetry
+        self.settings = settings
         self._signer = signer
         self._channels: list[grpc.aio.Channel] = []
 
@@ -181,14 +190,8 @@ class ChatWorld:
 @asynccontextmanager
 async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterator[ChatWorld]:
     """Run Chat on a nats-server and a folder; started again on both it goes on where it was."""
-    settings = ChatSettings(
-        listen="127.0.0.1:0",
-        nats_urls=(SecretStr(nats_url),),
-        rate_limit=0,
-        drain_grace=5.0,
-        reflection=False,
-        **options,
-    )
+    chosen = {"rate_limit": 0, "drain_grace": 5.0, "reflection": False, **options}
+    settings = ChatSettings(listen="127.0.0.1:0", nats_urls=(SecretStr(nats_url),), **chosen)
     telemetry = Telemetry.start("chat", settings)
     signer = Signer(Ed25519PrivateKey.generate())
     client = await nats.connect(settings, "chat-test")
@@ -197,7 +200,7 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
     server = Server(settings, telemetry, Authenticator([signer.public_key]), POLICY)
     server.add(pb.DESCRIPTOR.services_by_name["ChatService"], ChatService(ledger, settings))
     await server.start()
-    world = ChatWorld(server, ledger, client, signer, telemetry)
+    world = ChatWorld(server, ledger, client, signer, telemetry, settings)
     try:
         yield world
     finally:
