@@ -131,7 +131,7 @@ def trace(standalone: Standalone) -> Trace:
         (f"{ORDER}/PlaceOrder", "mail consume", "mail ledger.append"),
         (f"{ORDER}/PlaceOrder", "mail consume", "mail smtp"),
         (f"{ORDER}/DeliverOrder", "mail consume", "mail smtp"),
-        (f"{ORDER}/DeliverOrder", "mail open"),
+        (f"{ORDER}/DeliverOrder", "mail mail.open"),
         ("journey journey", f"mail {MAIL}/WatchMailStats"),
         ("journey journey", f"order {ORDER}/WatchOrder"),
     ],
