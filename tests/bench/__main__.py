@@ -7,11 +7,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.runtime.run import run
-from tests.bench import chat, ledger
+from tests.bench import chat, ledger, mail, order
 from tests.bench.report import Result, show
 from tests.bench.stack import Stack
 
-MEASUREMENTS: dict[str, Callable[[Stack], Awaitable[list[Result]]]] = {"chat": chat.measure, "ledger": ledger.measure}
+MEASUREMENTS: dict[str, Callable[[Stack], Awaitable[list[Result]]]] = {
+    "ledger": ledger.measure,
+    "chat": chat.measure,
+    "order": order.measure,
+    "mail": mail.measure,
+}
 
 
 async def main(names: list[str]) -> int:
