@@ -43,7 +43,7 @@ class InboxSettings(RuntimeSettings):
     """The Maildir."""
     inbox_mails: int = Field(10_000, ge=1)
     """Mails kept; older ones are deleted."""
-    inbox_mail_bytes: int = Field(8_388_608, ge=1024)
+    inbox_mail_bytes: int = Field(default=8_388_608, ge=1024)
     """Largest mail taken."""
     inbox_connections: int = Field(200, ge=1)
     """Connections at a time; more are turned away."""
