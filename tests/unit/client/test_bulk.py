@@ -65,7 +65,7 @@ async def test_no_more_is_read_than_the_window_holds(port: Harbour) -> None:
         for seen in range(30):
             await anext(outcomes)
             assert read <= seen + 12
-        await outcomes.aclose()  # type: ignore[attr-defined]
+        await outcomes.aclose()
 
 
 async def test_a_refused_stream_raises(port: Harbour) -> None:

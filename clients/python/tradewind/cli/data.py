@@ -48,7 +48,7 @@ async def _replay(client: Client, output: Output, file: Path) -> Exit:
                 report.tell(item)
             raise BrokenFile("no line of the file can be replayed" if report.refused else "the file is empty")
         with output.progress() as show:
-            await replaying.Replay(client, source, found, report).run(lambda line: show("lines", line, None))
+            await replaying.Replay(client, source, found, report).run(lambda line: show("lines", line, found.lines))
     except (TradewindError, BrokenFile) as error:
         code = tell(output, error)
     finally:

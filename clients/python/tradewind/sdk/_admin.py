@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from tradewind.admin.v1 import admin_service_pb2, admin_service_pb2_grpc
 from tradewind.sdk._connection import Connection
@@ -17,7 +17,7 @@ class Admin:
 
     async def list_dead_letters(
         self, *, page_size: int = 0, timeout: float | None = None
-    ) -> AsyncIterator[admin_service_pb2.DeadLetter]:
+    ) -> AsyncGenerator[admin_service_pb2.DeadLetter, None]:
         """Iterate over dead letters, oldest first; pages are fetched as needed."""
         token = ""
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -66,7 +66,7 @@ async def in_bulk(
     *,
     window: int,
     timeout: float,
-) -> AsyncIterator[Outcome[Request, Result]]:
+) -> AsyncGenerator[Outcome[Request, Result], None]:
     """Yield an outcome for every request, in any order. `requests` is read no further than `window` ahead of what was yielded.
 
     Refused requests are outcomes. Raises TradewindError where the whole stream ends for good, such as Unavailable or Unauthenticated.
@@ -117,7 +117,7 @@ def _outcome(request: Request, future: asyncio.Future[Result]) -> Outcome[Reques
     return Outcome(request, None, error)
 
 
-async def _each(requests: Iterable[Request] | AsyncIterable[Request]) -> AsyncIterator[Request]:
+async def _each(requests: Iterable[Request] | AsyncIterable[Request]) -> AsyncGenerator[Request, None]:
     if isinstance(requests, AsyncIterable):
         async for request in requests:
             yield request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tradewind.sdk._connection import Connection
@@ -59,7 +59,7 @@ class Chat:
 
     async def list_conversations(
         self, *, user_id: str = "", page_size: int = 0, timeout: float | None = None
-    ) -> AsyncIterator[chat_pb2.Conversation]:
+    ) -> AsyncGenerator[chat_pb2.Conversation, None]:
         """Iterate over the conversations of a user (empty: the caller), newest first; pages are fetched as needed."""
         token = ""
         while True:
@@ -127,7 +127,7 @@ class Chat:
         from_version: int = 0,
         page_size: int = 0,
         timeout: float | None = None,
-    ) -> AsyncIterator[chat_pb2.Message]:
+    ) -> AsyncGenerator[chat_pb2.Message, None]:
         """Iterate over messages beyond `from_version` in either direction; pages are fetched as needed, `timeout` is for one page."""
         token = ""
         while True:
@@ -145,7 +145,7 @@ class Chat:
             if not token:
                 return
 
-    def watch(self, conversation_id: str, after: int = 0) -> AsyncIterator[chat_pb2.ConversationEvent]:
+    def watch(self, conversation_id: str, after: int = 0) -> AsyncGenerator[chat_pb2.ConversationEvent, None]:
         """Iterate over a conversation's events from the one after version `after` on, for ever, over any number of reconnects.
 
         Each comes once and none is missing. Raises TradewindError: VersionGap, PermissionDenied once the caller is no member any more,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ class Mails:
         *,
         window: int = 256,
         timeout: float | None = None,
-    ) -> AsyncIterator[SendOutcome]:
+    ) -> AsyncGenerator[SendOutcome, None]:
         """Take many mails over one stream; yields an outcome for each, in any order. Requests carry request ids of their own."""
         wire: BulkWire[mail_service_pb2.SendMailRequest, mail_service_pb2.SendMailResult] = BulkWire(
             self._stub.SendMails, lambda mails: mail_service_pb2.SendMailsRequest(mails=mails)
@@ -82,7 +82,7 @@ class Mails:
         period: mail_service_pb2.StatsPeriod.ValueType = mail_service_pb2.STATS_PERIOD_DAY,
         *,
         value: str = "",
-    ) -> AsyncIterator[StatsFrame]:
+    ) -> AsyncGenerator[StatsFrame, None]:
         """Iterate over statistics as they change, for ever; after a reconnect a new snapshot comes first."""
         request = mail_service_pb2.WatchMailStatsRequest(dimension=dimension, value=value, period=period)
 

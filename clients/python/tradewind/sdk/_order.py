@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
 from tradewind.order.v1 import order_pb2, order_service_pb2, order_service_pb2_grpc
 from tradewind.sdk._bulk import BulkWire, Outcome, in_bulk
@@ -101,7 +101,7 @@ class Orders:
         *,
         window: int = 256,
         timeout: float | None = None,
-    ) -> AsyncIterator[PlaceOutcome]:
+    ) -> AsyncGenerator[PlaceOutcome, None]:
         """Place many orders over one stream; yields an outcome for each, in any order. Requests carry request ids of their own.
 
         At most `window` are unanswered, and no more than that is read ahead of what was yielded. After a reconnect the unanswered ones
@@ -120,7 +120,7 @@ class Orders:
 
     async def list_orders(
         self, *, customer_id: str = "", shop_id: str = "", page_size: int = 0, timeout: float | None = None
-    ) -> AsyncIterator[order_pb2.Order]:
+    ) -> AsyncGenerator[order_pb2.Order, None]:
         """Iterate over orders of a shop or of a customer (both empty: the caller), newest first; pages are fetched as needed."""
         token = ""
         while True:
@@ -168,7 +168,7 @@ class Orders:
         request = order_service_pb2.DeliverOrderRequest(request_id=request_id or new_request_id(), order_id=order_id)
         return (await self._connection.unary(self._stub.DeliverOrder, request, timeout)).order
 
-    def watch(self, order_id: str, after: int = 0) -> AsyncIterator[order_pb2.OrderEvent]:
+    def watch(self, order_id: str, after: int = 0) -> AsyncGenerator[order_pb2.OrderEvent, None]:
         """Iterate over an order's events from the one after version `after` on, over any number of reconnects.
 
         Each comes once and none is missing; it ends by itself after the last event there will be. Raises TradewindError, as `Chat.watch`.

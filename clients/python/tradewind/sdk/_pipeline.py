@@ -162,7 +162,6 @@ class Pipeline(Generic[Request, Answer]):
     async def _run(self) -> None:
         patience = Patience(self._connection.policy)
         while True:
-            patience.connecting()
             try:
                 wait = await self._connect(patience)
             except grpc.aio.AioRpcError as error:
@@ -197,6 +196,8 @@ class Pipeline(Generic[Request, Answer]):
             self._outbox = list(self._pending.values())
             heapq.heapify(self._outbox)
             self._wire.connected()
+            await call.wait_for_connection()
+            patience.connected()
             writer = asyncio.create_task(self._write(call))
             try:
                 async for message in call:

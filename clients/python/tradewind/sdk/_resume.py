@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import grpc.aio
@@ -38,10 +39,10 @@ class Patience:
         self._policy = policy
         self._failures = 0
         self._down_since: float | None = None
-        self._connected_at = 0.0
+        self._connected_at: float | None = None
 
-    def connecting(self) -> None:
-        """Note the beginning of a connection."""
+    def connected(self) -> None:
+        """Note that a connection stands."""
         self._connected_at = asyncio.get_running_loop().time()
 
     def heard(self) -> None:
@@ -54,8 +55,9 @@ class Patience:
         if not isinstance(error, Transient):
             raise error
         now = asyncio.get_running_loop().time()
-        if now - self._connected_at > max(1.0, self._policy.longest_wait):
+        if self._connected_at is not None and now - self._connected_at > max(1.0, self._policy.longest_wait):
             self.heard()
+        self._connected_at = None
         self._failures += 1
         if self._down_since is None:
             self._down_since = now
@@ -66,7 +68,7 @@ class Patience:
 
 async def resuming(
     connection: Connection, open_call: Callable[..., Any], read: Callable[[Any], Frame], *, ends: bool
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Yield the items of all frames, over as many connections as it takes.
 
     `open_call(metadata)` begins a stream where the caller now is. `ends`: the server ends the stream when there is nothing more to come;
@@ -75,9 +77,10 @@ async def resuming(
     patience = Patience(connection.policy)
     while True:
         wait = 0.0
-        patience.connecting()
         try:
             async with cancelled_at_end(open_call(metadata=await connection.metadata())) as call:
+                await call.wait_for_connection()
+                patience.connected()
                 async for message in call:
                     patience.heard()
                     frame = read(message)
@@ -116,9 +119,10 @@ async def watching(
     place: Place,
     *,
     ends: bool,
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Yield events after `place`, each once and without a gap; `open_call` is to begin after `place.last`."""
-    async for event in resuming(connection, open_call, read, ends=ends):
-        # Moved before the event is given away: whoever stops here and goes on later has seen it.
-        place.step(event.version)
-        yield event
+    async with aclosing(resuming(connection, open_call, read, ends=ends)) as events:
+        async for event in events:
+            # Moved before the event is given away: whoever stops here and goes on later has seen it.
+            place.step(event.version)
+            yield event
