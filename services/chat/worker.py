@@ -51,7 +51,7 @@ class OrderWorker:
 
     def start(self) -> None:
         """Begin to consume Order's log, durably and with all other Chat processes together."""
-        self._ledger.consume(role=ROLE, handle=self.handle, source=SOURCE)
+        self._ledger.consume(role=ROLE, handle=self.handle, source=SOURCE, kind="order")
 
     async def handle(self, delivered: Delivered) -> None:
         """Take one stored entry of Order's log. Raises what the ledger refuses; the entry then comes again."""

@@ -47,17 +47,19 @@ class Consumer:
         role: names the durable, its position and its dead letters.
         source: whose log.
         handle: takes an entry's events; must be idempotent.
+        kind: only entries of this kind of aggregate; None: of all.
     """
 
     def __init__(
         self, nats: Client, archive: Archive, letters: DeadLetters, tracer: Tracer, desk: Desk, stored: StoredEntries,
-        *, role: str, source: str, epoch: int, partition: int, handle: Handler,
+        *, role: str, source: str, epoch: int, partition: int, handle: Handler, kind: str | None = None,
     ) -> None:  # fmt: skip
         self._archive, self._letters, self._tracer, self._desk, self._stored = archive, letters, tracer, desk, stored
         self.role, self.source, self.epoch, self.partition = role, source, epoch, partition
         self._handle = handle
+        self._kind = kind
         self._feed = Feed(
-            nats, stream_name(source, epoch), f"{role}-{partition}", subject_filter(source, epoch, partition),
+            nats, stream_name(source, epoch), f"{role}-{partition}", subject_filter(source, epoch, partition, kind),
             key=lambda message: message.subject, take=self._take, before=_before, floor=epoch - 1,
         )  # fmt: skip
 
@@ -164,7 +166,7 @@ class Consumer:
                 page = await self._desk.scan(query)
                 for found in page.entries:
                     events = entries.recorded(entries.parse(found.entry))
-                    if events:
+                    if events and self._kind in (None, found.kind):
                         aggregate = AggregateId(found.tenant, found.kind, found.id)
                         await self._hand(Delivered(aggregate, found.seq, events), found.entry)
                 if not page.next_key:

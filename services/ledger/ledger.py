@@ -197,9 +197,12 @@ class Ledger:
         """Upserts rows of a read model that a consumer keeps; see `Archive.put_rows`."""
         await self._archive.put_rows(rows)
 
-    def consume(self, role: str, handle: Handler, source: str | None = None) -> None:
-        """Starts a durable consumer of a service's log (default: its own), in every partition; see `consumer.Consumer`."""
-        self._start(self._consume(role, source or self.settings.service, handle), f"consume-{role}")
+    def consume(self, role: str, handle: Handler, source: str | None = None, kind: str | None = None) -> None:
+        """Starts a durable consumer of a service's log (default: its own), in every partition; see `consumer.Consumer`.
+
+        `kind`: only entries of this kind of aggregate are wanted; what a role wants never changes.
+        """
+        self._start(self._consume(role, source or self.settings.service, handle, kind), f"consume-{role}")
 
     def tail(self, role: str, partition: int) -> Tail:
         """A reader of one partition of the own log, strictly in order; see `tail.Tail`."""
@@ -297,7 +300,7 @@ class Ledger:
         if not task.cancelled() and task.exception() is not None:
             _log.error("task_failed", task=task.get_name(), exc_info=task.exception())
 
-    async def _consume(self, role: str, source: str, handle: Handler) -> None:
+    async def _consume(self, role: str, source: str, handle: Handler, kind: str | None) -> None:
         own = source == self.settings.service
         epoch = self.epoch if own else await self._life_of(source)
         desk: Desk = self._desk if own else RemoteDesk(self._nats, source)
@@ -308,7 +311,7 @@ class Ledger:
         for partition in range(self.settings.partitions):
             consumer = Consumer(
                 self._nats, self._archive, self._letters, self._tracer, desk, stored,
-                role=role, source=source, epoch=epoch, partition=partition, handle=handle,
+                role=role, source=source, epoch=epoch, partition=partition, handle=handle, kind=kind,
             )  # fmt: skip
             self._consumers.append(consumer)
             self._start(consumer.run(), f"consume-{role}-{partition}")

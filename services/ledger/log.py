@@ -36,10 +36,11 @@ def stream_name(service: str, epoch: int) -> str:
     return f"ledger-{service}-{epoch}"
 
 
-def subject_filter(service: str, epoch: int, partition: int | None = None) -> str:
-    """The subjects of one life of a log, or of one of its partitions."""
+def subject_filter(service: str, epoch: int, partition: int | None = None, kind: str | None = None) -> str:
+    """The subjects of one life of a log, or of one of its partitions, or there of one kind of aggregate alone."""
     part = "" if partition is None else f"{partition}."
-    return f"ledger.{epoch}.{service}.{part}>"
+    rest = ">" if kind is None else f"*.{kind}.*"
+    return f"ledger.{epoch}.{service}.{part}{rest}"
 
 
 def aggregate_of(subject: str) -> AggregateId:
@@ -86,6 +87,8 @@ class Log:
         return await self._get(f"{self._direct}.{subject}", b"")
 
     async def _get(self, subject: str, query: bytes) -> LogMessage | None:
+        if not self._nats.is_connected:
+            raise LogUnavailable("no connection to the log")
         try:
             answer = await self._nats.request(subject, query, timeout=2.0)
         except NoRespondersError as error:

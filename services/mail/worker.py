@@ -64,7 +64,7 @@ class OrderWorker:
 
     def start(self) -> None:
         """Begin to consume Order's log, together with all other Mail processes."""
-        self._ledger.consume(role=ORDERS_ROLE, handle=self.handle, source=ORDER)
+        self._ledger.consume(role=ORDERS_ROLE, handle=self.handle, source=ORDER, kind="order")
 
     async def handle(self, delivered: Delivered) -> None:
         """Take one stored entry of Order's log. Raises what the ledger refuses; the entry then comes again."""

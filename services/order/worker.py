@@ -63,7 +63,7 @@ class Saga:
 
     def start(self) -> None:
         """Begin to listen to the order log and to due timers."""
-        self._ledger.consume(role=ROLE, handle=self.handle)
+        self._ledger.consume(role=ROLE, handle=self.handle, kind=kinds.ORDER.name)
         self._ledger.on_timer(self.on_timer)
 
     async def handle(self, delivered: Delivered) -> None:
