@@ -94,10 +94,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A page of a scan: (key, entry) pairs, and where to go on; None at the end."""
+    """A page of a scan: (key, entry) pairs, and where to go on (only the archive can read it); empty at the end."""
 
     entries: Sequence[tuple[str, StoredEntry]] = field(default=())
-    next_key: str | None = None
+    next_place: str = ""
 
 
 class Archive(Protocol):
@@ -156,5 +156,9 @@ class Archive(Protocol):
     async def put_position(self, role: str, source: str, partition: int, position: Position) -> None:
         """Keeps where a consumer is; never goes back."""
 
-    async def scan(self, *, after_seq: int, after_key: str, limit: int) -> Scanned:
-        """Entries above a log sequence, aggregate by aggregate in order of key, each aggregate's oldest first and whole."""
+    async def scan(self, *, after_seq: int, place: str = "", limit: int) -> Scanned:
+        """Entries above a log sequence, at or below their heads, aggregate by aggregate in order of key, each one's oldest first.
+
+        From `place` on, which the page before gave. At most `limit` entries and about half a megabyte, at least one entry where
+        there is any.
+        """

@@ -69,9 +69,9 @@ class LocalDesk:
     async def scan(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
         """See `Desk.scan`."""
         scanned = await self._archive.scan(
-            after_seq=query.after_seq, after_key=query.after_key, limit=min(query.limit or _PAGE, _PAGE)
+            after_seq=query.after_seq, place=query.after_key, limit=min(query.limit or _PAGE, _PAGE)
         )
-        answer = entry_pb2.ScanResponse(next_key=scanned.next_key or "")
+        answer = entry_pb2.ScanResponse(next_key=scanned.next_place)
         for key, entry in scanned.entries:
             if partition_of(key, self._partitions) != query.partition or entry.seq >= query.before_seq:
                 continue

@@ -63,6 +63,10 @@ _ROWS = "SELECT key, value, seq FROM rows WHERE name = ? AND partition = ? AND v
 _ROWS_UP = "AND key > ? ORDER BY key LIMIT ?", "ORDER BY key LIMIT ?"
 _ROWS_DOWN = "AND key < ? ORDER BY key DESC LIMIT ?", "ORDER BY key DESC LIMIT ?"
 
+_SCAN = """SELECT h.key, e.first_version, e.seq, e.data FROM heads h JOIN entries e ON e.key = h.key
+    WHERE h.key >= ? AND h.seq > ? AND e.seq > ? AND e.seq <= h.seq AND (h.key > ? OR e.first_version > ?)
+    ORDER BY h.key, e.first_version LIMIT ?"""
+_SCAN_BYTES = 512 << 10
 _LOAD_PAGE = 4096
 _PAGE_BYTES = 1 << 20
 
@@ -228,23 +232,21 @@ class SqliteArchive:
         values = (role, source, partition, position.epoch, position.seq)
         await self._writer.submit(lambda c: c.execute(_PUT_POSITION, values) and None)
 
-    async def scan(self, *, after_seq: int, after_key: str, limit: int) -> Scanned:
-        """See `Archive.scan`; reads the heads of every aggregate, so it is for recovery only."""
+    async def scan(self, *, after_seq: int, place: str = "", limit: int) -> Scanned:
+        """See `Archive.scan`; looks at the heads of every aggregate, so it is for recovery only."""
+        version, _, after_key = place.partition(":")
 
         def read(c: sqlite3.Connection) -> Scanned:
-            heads = c.execute(
-                "SELECT key, version, seq FROM heads WHERE seq > ? AND key > ? ORDER BY key LIMIT ?",
-                (after_seq, after_key, limit),
-            ).fetchall()
-            found = [
-                (key, StoredEntry(*line))
-                for key, _, head_seq in heads
-                for line in c.execute(
-                    "SELECT first_version, seq, data FROM entries WHERE key = ? AND seq > ? AND seq <= ? ORDER BY first_version",
-                    (key, after_seq, head_seq),
-                )
-            ]
-            return Scanned(found, heads[-1][0] if len(heads) == limit else None)
+            lines = c.execute(_SCAN, (after_key, after_seq, after_seq, after_key, int(version or 0), limit))
+            found: list[tuple[str, StoredEntry]] = []
+            size = 0
+            for key, *line in lines:
+                entry = StoredEntry(*line)
+                size += len(entry.data)
+                if found and size > _SCAN_BYTES:
+                    return Scanned(found, _place(found))
+                found.append((key, entry))
+            return Scanned(found, _place(found) if len(found) == limit else "")
 
         scanned: Scanned = await self._reader.submit(read)
         return scanned
@@ -343,3 +345,8 @@ def _page(found: Iterable[Any]) -> list[StoredEntry]:
         if size >= _PAGE_BYTES:
             break
     return page
+
+
+def _place(found: Sequence[tuple[str, StoredEntry]]) -> str:
+    key, entry = found[-1]
+    return f"{entry.first_version}:{key}"

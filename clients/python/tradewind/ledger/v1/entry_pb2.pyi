@@ -254,7 +254,7 @@ class ScanRequest(_message.Message):
     limit: _builtins.int
     """At most so many."""
     after_key: _builtins.str
-    """Continues after the last aggregate of the page before; empty for the first page."""
+    """Where the page before said to go on; empty for the first page."""
     before_seq: _builtins.int
     """Entries below this log sequence are wanted: those of earlier lives of the log."""
     def __init__(
