@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from services.ledger.decider import Receipt
+from services.ledger.decider import Receipt, Request
 from services.ledger.engine import Limits
 from services.ledger.errors import DeadlineExceeded, InvalidRequestId, Overloaded, RequestIdReused, TooLarge
 from services.ledger.ids import derive_request_id, fingerprint
 from services.ledger.requests import Answered, RequestMemory
 from tests.integration.ledger_world import add, fresh_service, reckon, whole_history
 from tests.servers import NatsServer
-from tests.tally import Add, Refused, Request, WakeAt, fresh_request, open_ledger, request, tally
+from tests.tally import Add, Refused, WakeAt, fresh_request, open_ledger, request, tally
 
 
 def facts(receipt: Receipt) -> tuple[int, int, tuple[bytes, ...]]:
