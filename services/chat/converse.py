@@ -31,6 +31,7 @@ from services.runtime.errors import status_of
 
 _KNOWN_AGGREGATES = 1024
 _MOST_SENDS = 256  # in a frame, as the contract says
+_TRACED_SENDS = 1000  # of a sampled stream: streams last for days, a trace should not
 
 _Prepared = tuple[AggregateId, domain.SendMessage, Request] | tuple[str, domain.Refused]
 _UnderWay = tuple[str, int, asyncio.Future[Receipt]]
@@ -52,6 +53,7 @@ class Converse:
         self._answers: list[bytes] = []
         self._waiting: deque[Frame] = deque()
         self._unanswered = self._answered = 0
+        self._traced = 0
         self._room = asyncio.Event()
 
     async def serve(self, requests: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[bytes]:
@@ -104,7 +106,7 @@ class Converse:
         A frame of plain sends to known conversations, which is nearly every one, is checked on the way.
         """
         at_us = commands.now_us()
-        traceparent = self._call.traceparent
+        traceparent = self._traceparent(len(request.sends))
         if not (request.subscribe or request.unsubscribe or len(request.sends) > _MOST_SENDS):
             prepared: list[_Prepared] = []
             for said in request.sends:
@@ -119,6 +121,13 @@ class Converse:
                 return prepared
         self._call.validate(request)
         return [self._prepare(said, at_us, traceparent) for said in request.sends]
+
+    def _traceparent(self, sends: int) -> str | None:
+        traceparent = self._call.traceparent
+        if traceparent is None or self._traced >= _TRACED_SENDS:
+            return None
+        self._traced += sends
+        return traceparent
 
     def _prepare(self, said: pb.SendMessageRequest, at_us: int, traceparent: str | None) -> _Prepared:
         try:

@@ -18,7 +18,7 @@ from services.ledger.ledger import Ledger
 DEFAULT_PAGE: Final = 50
 PAGE_BYTES: Final = 1024 * 1024
 """A page ends early once it holds so much: clients take 4 MiB by default."""
-_READS_AT_ONCE: Final = 16
+_READS_AT_ONCE: Final = 8
 _HISTORY_READS: Final = 8
 
 
