@@ -27,7 +27,7 @@ from services.runtime.telemetry import Telemetry
 
 HANDED_BACK_AFTER: Final = 25.0
 """A look that takes longer goes on, but a timer takes over from whoever waits for it."""
-TURN_WAIT: Final = 10.0
+TURN_WAIT: Final = 15.0
 PUT_OFF_SECONDS: Final = 10.0
 
 

@@ -16,7 +16,7 @@ from services.mail.smtp.replies import ConnectionLost
 from services.mail.smtp.routes import NoRoute, Routes
 from services.runtime.telemetry import Telemetry
 
-SESSION_WAIT: Final = 2.0
+SESSION_WAIT: Final = 15.0
 
 Start = Callable[[Endpoint], Awaitable[float | None]]
 """Writes down that a hand-over to a server begins; gives until when it may be done, or None where it may not."""
@@ -64,12 +64,12 @@ class HandOver:
             endpoints = await self._routes.of(mail.labels.domain)
         except NoRoute as none:
             raise Unreachable("", none.reply, final=none.reply.verdict is Verdict.HARD) from None
-        message = self._message(mail_id, mail)
         last = ConnectionLost("no server")
         for endpoint in endpoints:
             with self._telemetry.span("smtp.send", trace, "client", {"server.address": endpoint.host}) as span:
                 try:
                     async with self._pool.session(endpoint, wait=SESSION_WAIT) as session:
+                        message = self._message(mail_id, mail)
                         before = await start(endpoint)
                         if before is None:
                             return None

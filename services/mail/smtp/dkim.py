@@ -113,7 +113,9 @@ def split_headers(head: bytes) -> list[tuple[bytes, bytes]]:
 def relaxed_header(name: bytes, value: bytes) -> bytes:
     """Canonicalise a header field (RFC 6376, 3.4.2)."""
     unfolded = value.replace(b"\r\n", b"")
-    return name.strip().lower() + b":" + _WSP.sub(b" ", unfolded).strip(b" ") + b"\r\n"
+    if b"  " in unfolded or b"\t" in unfolded:
+        unfolded = _WSP.sub(b" ", unfolded)
+    return name.strip().lower() + b":" + unfolded.strip(b" ") + b"\r\n"
 
 
 def relaxed_body(body: bytes) -> bytes:
@@ -122,7 +124,9 @@ def relaxed_body(body: bytes) -> bytes:
         return b""
     if not body.endswith(b"\r\n"):
         body += b"\r\n"
-    body = _WSP.sub(b" ", body).replace(b" \r\n", b"\r\n")
+    if b"  " in body or b"\t" in body:
+        body = _WSP.sub(b" ", body)
+    body = body.replace(b" \r\n", b"\r\n")
     end = len(body)
     while body.endswith(b"\r\n", 0, end):
         end -= 2

@@ -20,7 +20,12 @@ from services.mail.domain import Mailbox
 
 CRLF = b"\r\n"
 LONGEST_LINE = 78
-_LINE_END = re.compile(r"\r\n|\r|\n")
+PLAIN_LENGTH = 64
+"""Values up to this length need no folding."""
+# What stands in a header as it is (RFC 5322: atoms and spaces; RFC 5321: a plain mailbox): nearly all there is.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+)*")
+_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9+_-]+(?:\.[A-Za-z0-9+_-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+_PLAIN_SUBJECT = re.compile(r"[!-~]+(?: [!-~]+)*")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -48,11 +53,14 @@ def build(letter: Letter) -> bytes:
     Raises:
         BadAddress: sender or recipient cannot stand in a header.
     """
-    message = EmailMessage(policy=SMTP)
-    message["From"] = _address(letter.sender)
-    message["To"] = _address(letter.recipient)
-    message["Subject"] = one_line(letter.subject)
-    head = message.as_bytes().removesuffix(CRLF) + _plain_headers(letter)
+    subject = one_line(letter.subject)
+    if subject and not (len(subject) <= PLAIN_LENGTH and _PLAIN_SUBJECT.fullmatch(subject) and "=?" not in subject):
+        subject_line = _header("Subject", subject)
+    else:
+        subject_line = b"Subject: %s\r\n" % subject.encode("ascii")
+    head = b"".join(
+        (_mailbox("From", letter.sender), _mailbox("To", letter.recipient), subject_line, _plain_headers(letter))
+    )
     parts = [part("text/plain", letter.text)] if letter.text or not letter.html else []
     if letter.html:
         parts.append(part("text/html", letter.html))
@@ -81,7 +89,8 @@ def _plain_headers(letter: Letter) -> bytes:
 
 def check_address(mailbox: Mailbox) -> None:
     """Make sure that a message can be written to or from somebody. Raises BadAddress."""
-    _address(mailbox)
+    if not _plain(mailbox):
+        _address(mailbox)
 
 
 def message_id(mail_id: str, sender: str) -> str:
@@ -96,7 +105,7 @@ def one_line(text: str) -> str:
 
 def part(content_type: str, text: str) -> bytes:
     """Write one body with its header, ended by CRLF."""
-    lines = _LINE_END.split(text)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if lines[-1] == "":
         lines.pop()
     data = "\r\n".join([*lines, ""]).encode("utf-8", "replace")
@@ -110,6 +119,29 @@ def part(content_type: str, text: str) -> bytes:
         encoding,
     )
     return header + data
+
+
+def _mailbox(name: str, mailbox: Mailbox) -> bytes:
+    """Write a header that names somebody."""
+    if _plain(mailbox):
+        who = f"{mailbox.name} <{mailbox.address}>" if mailbox.name else mailbox.address
+        return f"{name}: {who}\r\n".encode("ascii")
+    return _header(name, _address(mailbox))
+
+
+def _header(name: str, value: str | Address) -> bytes:
+    """Write a header that may need folding or encoding (RFC 2047)."""
+    message = EmailMessage(policy=SMTP)
+    message[name] = value
+    return message.as_bytes().removesuffix(CRLF)
+
+
+def _plain(mailbox: Mailbox) -> bool:
+    return (
+        len(mailbox.name) + len(mailbox.address) <= PLAIN_LENGTH
+        and _PLAIN_ADDRESS.fullmatch(mailbox.address) is not None
+        and (not mailbox.name or _PLAIN_NAME.fullmatch(mailbox.name) is not None)
+    )
 
 
 def _address(mailbox: Mailbox) -> Address:
