@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import structlog
 from services.standalone.guard import HELD_EXIT_CODE
 from services.standalone.home import Home
 from services.standalone.output import Output
+from services.standalone.process import Process
 from services.standalone.ready import Probe
 
 BAD_SETTINGS_EXIT_CODE = 2
@@ -57,7 +57,7 @@ class Child:
         self._lock_file = home.run / f"{program.name}.lock"
         self._log_file = home.logs / f"{program.name}{program.log_suffix}"
         self._output = Output(self._log_file)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._ending = False
         self._log = structlog.get_logger().bind(child=program.name)
 
@@ -71,15 +71,7 @@ class Child:
         """Start it, without waiting for it to serve."""
         writing = self._output.begin()
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._guarded(),
-                stdin=subprocess.PIPE,
-                stdout=writing,
-                stderr=writing,
-                env={**os.environ, **self._program.environment},
-                # Ctrl-C is for the supervisor, which ends its children in order.
-                start_new_session=True,
-            )
+            self._process = Process(self._guarded(), writing, {**os.environ, **self._program.environment})
         finally:
             os.close(writing)
         self._log.info("child_started", pid=self._process.pid)
