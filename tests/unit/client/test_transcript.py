@@ -103,6 +103,29 @@ def test_missing_lines_are_told_and_do_not_hurt() -> None:
     assert outcome(read([fields(3), fields(4), fields(9), fields(10)])) == ["(1:gap)", "1", "2", "(3:gap)", "3", "4"]
 
 
+def test_a_line_that_got_in_between_moves_no_other() -> None:
+    items = read([fields(0), b"junk", b"junk", fields(1), fields(1), fields(2), fields(77), fields(3, reply_to=[2])])
+    assert outcome(items) == ["1", "2:json", "3:json", "4", "5:line", "6", "7:line", "8"]
+
+
+def test_lines_in_a_wrong_order_cost_one_of_them() -> None:
+    items = read([fields(0), fields(2), fields(1), fields(3), fields(4, reply_to=[2])])
+    assert outcome(items) == ["1", "2:line", "3", "4", "(5:reply_to_refused)", "5"]
+
+
+def test_lines_that_cannot_be_read_stand_for_the_numbers_that_are_missing() -> None:
+    items = read([fields(0), b"junk", b"junk", fields(3, reply_to=[1, 2]), fields(9, reply_to=[5])])
+    assert outcome(items) == ["1", "2:json", "3:json", "(4:reply_to_refused)", "4", "(5:gap)", "5:reply_to"]
+
+
+@given(st.lists(st.one_of(st.just(b"junk"), st.integers(0, 8).map(fields)), max_size=12))
+def test_every_line_has_one_outcome_and_numbers_rise(lines: list[Any]) -> None:
+    items = [item for item in read(lines) if not isinstance(item, Note)]
+    assert sorted(item.number for item in items) == list(range(1, len(lines) + 1))
+    taken = [item.line for item in items if isinstance(item, Line)]
+    assert taken == sorted(set(taken))
+
+
 def test_an_answer_to_a_line_that_was_never_there_is_refused() -> None:
     assert outcome(read([fields(0), fields(2), fields(3, reply_to=[1])]))[-1] == "3:reply_to"
 

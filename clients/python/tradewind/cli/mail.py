@@ -27,6 +27,8 @@ _COUNTS = (
     "unique_opens",
 )
 
+_SHORT = {"outcome_unknown": "unknown", "unique_opens": "opened"}
+
 
 class Dimension(StrEnum):
     """By what counts are told apart."""
@@ -155,7 +157,7 @@ def watch_stats(
 
 def _table(output: Output, rows: list[mail_service_pb2.MailStats]) -> None:
     output.table(
-        ("period", "value", *(name.replace("_", " ") for name in _COUNTS)),
+        ("period", "value", *(_SHORT.get(name, name) for name in _COUNTS)),
         [
             (plain(row), (row.period_start.ToJsonString(), row.value, *(str(getattr(row, name)) for name in _COUNTS)))
             for row in rows

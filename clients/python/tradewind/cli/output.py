@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+_PIPE_WIDTH = 240
+
 
 def plain(message: Message) -> dict[str, Any]:
     """Turn a message into what JSON can say: contract names, integers as integers, times as RFC 3339, enums by name.
@@ -50,7 +52,8 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.out = Console(highlight=False, soft_wrap=True)
+        # A file or a pipe has no width to respect.
+        self.out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def line(self, fields: Mapping[str, Any], text: str) -> None:

@@ -22,6 +22,7 @@ MAX_REPLIES: Final = 32
 _MAX_NICK: Final = 128
 _MAX_EXTRA_BYTES: Final = 1_024
 _MAX_NUMBER: Final = 1 << 53
+_MOST_BETWEEN: Final = 256
 _AT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}")
 KINDS: Final = ("message", "action", "join", "part", "system")
 FIELDS: Final = ("at", "line", "from", "kind", "text", "reply_to", "annotated")
@@ -206,10 +207,14 @@ class Transcript:
         self._next = 0
         self._kept: set[int] = set()
         self._refused: set[int] = set()
+        # Lines since the last good one whose numbers cannot be known.
+        self._nameless = 0
 
     def read(self, lines: Iterable[SourceLine]) -> Iterator[Line | Refusal | Note]:
         """Yield what becomes of every line that is not blank, in order."""
-        waiting: list[Line | Refusal | Note] = []
+        # A line is judged when the next readable one is known; what stands between the two waits, up to a bound.
+        held: list[Line] = []
+        between: list[Refusal | Note] = []
         blank: Note | None = None
         for source in lines:
             if source.raw is not None and not source.raw.strip():
@@ -217,56 +222,71 @@ class Transcript:
                 continue
             if blank is not None:
                 # Blank lines at the very end are nobody's mistake.
-                waiting.append(blank)
+                between.append(blank)
                 blank = None
             item = _parsed(source)
-            if isinstance(item, Line):
-                for each in waiting:
-                    yield from self._judged(each, item.line)
-                waiting = []
-            waiting.append(item)
-        for each in waiting:
-            yield from self._judged(each, None)
+            if isinstance(item, Refusal):
+                between.append(item)
+            if isinstance(item, Line) or len(between) > _MOST_BETWEEN:
+                yield from self._in_turn(held, between, item.line if isinstance(item, Line) else None)
+                held = [item] if isinstance(item, Line) else []
+        yield from self._in_turn(held, between, None)
 
-    def _judged(self, item: Line | Refusal | Note, following: int | None) -> Iterator[Line | Refusal | Note]:
-        if isinstance(item, Note):
-            yield item
-            return
+    def _in_turn(
+        self, held: list[Line], between: list[Refusal | Note], following: int | None
+    ) -> Iterator[Line | Refusal | Note]:
+        for line in held:
+            yield from self._judged(line, following)
+        yield from between
+        self._nameless += sum(isinstance(item, Refusal) for item in between)
+        between.clear()
+
+    def _judged(self, item: Line, following: int | None) -> Iterator[Line | Refusal | Note]:
         expected = self._next
-        if isinstance(item, Refusal):
-            self._refused.add(expected)
-            self._next = expected + 1
-            yield item
-            return
         try:
-            skipped = self._check(item, following)
+            skipped = self._skipped(item, following)
         except Broken as broken:
-            # Of a line whose number is wrong, only its place tells which one it should have been.
-            meant = expected if broken.rule == "line" else item.line
-            self._refused.add(meant)
-            self._next = meant + 1
+            self._nameless += 1
+            # Right or wrong, the number may be meant by lines that follow.
+            self._refused.add(item.line)
             yield Refusal(item.number, broken.rule, broken.reason)
             return
+        self._next = item.line + 1
+        self._nameless = 0
         if skipped:
             yield Note(item.number, "gap", f"lines {expected} to {item.line - 1} are not in the file")
-        self._next = item.line + 1
+        try:
+            self._check(item)
+        except Broken as broken:
+            self._refused.add(item.line)
+            yield Refusal(item.number, broken.rule, broken.reason)
+            return
         self._kept.add(item.line)
         self.members.setdefault(item.sender)
         yield from self._answering(item)
 
-    def _check(self, item: Line, following: int | None) -> bool:
-        """Tell whether lines are missing before this one. Raises Broken."""
-        if item.line < self._next:
+    def _skipped(self, item: Line, following: int | None) -> bool:
+        """Tell whether lines are missing before this one that no refused line can have been. Raises Broken."""
+        gap = item.line - self._next
+        if gap < 0:
             raise Broken("line", f"line {item.line} repeats or goes back; {self._next} is next")
-        skipped = item.line > self._next
-        if skipped and following is not None and following <= item.line:
+        if gap > self._nameless and following is not None and following <= item.line:
             raise Broken("line", f"line {item.line} jumps ahead; {self._next} is next")
+        if gap > self._nameless + len(self._refused):
+            return True
+        missing = [number for number in range(self._next, item.line) if number not in self._refused]
+        if len(missing) > self._nameless:
+            return True
+        self._refused.update(missing)
+        return False
+
+    def _check(self, item: Line) -> None:
+        """Hold a line to what stands before it. Raises Broken."""
         for answered in item.reply_to:
             if answered not in self._kept and answered not in self._refused:
                 raise Broken("reply_to", f"it answers line {answered}, which is not in the file before it")
         if item.sender not in self.members and len(self.members) >= MAX_MEMBERS:
             raise Broken("members_limit", f"a group has at most {MAX_MEMBERS} members, and the file has more nicks")
-        return skipped
 
     def _answering(self, item: Line) -> Iterator[Line | Note]:
         lost = frozenset(item.reply_to) & self._refused
