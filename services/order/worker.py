@@ -24,7 +24,7 @@ from services.order.domain.commands import OrderCommand
 from services.order.domain.deciding import AUTHORIZE_DEADLINE_US
 from services.order.domain.order import Order
 from services.order.domain.performing import Answers, AskGateway, AskStock, Questions
-from services.order.domain.saga import Effect
+from services.order.domain.saga import AuthorizePayment, Effect
 from services.order.gateway import Gateway
 from services.order.placing import now_us
 from services.order.stockroom import Stockroom
@@ -104,10 +104,15 @@ class Saga:
             del self._unsure[next(iter(self._unsure))]
 
     async def _steps(self, aggregate: AggregateId, traceparent: str | None, again: bool) -> None:
+        fenced = False
         for _ in range(_MOST_STEPS):
             authorize_until = time.monotonic() + AUTHORIZE_DEADLINE_US / 1e6
             view: View[Order] = await self._ledger.read(aggregate, fresh=False)
             effect = saga.next_effect(view.state)
+            if isinstance(effect, AuthorizePayment) and not fenced:
+                # What this process remembers may be old, and money is not asked for on a memory. An own record just now is proof enough.
+                view = await self._ledger.read(aggregate)
+                effect = saga.next_effect(view.state)
             if effect is None:
                 return
             if saga.waits_until(view.state) > now_us():
@@ -117,7 +122,7 @@ class Saga:
                 parent = span.traceparent or traceparent
                 command = await self._perform(aggregate, view.state, effect, again, authorize_until, parent)
                 await self._record(aggregate, view, command, parent)
-            again = False
+            again, fenced = False, True
         self._log.error("saga_without_rest", kind=aggregate.kind)
         raise NoRest
 

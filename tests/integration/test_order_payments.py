@@ -31,6 +31,7 @@ async def world(own_nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(deciding, "AUTHORIZE_DEADLINE_US", 1_000_000)
     monkeypatch.setattr("services.order.worker.AUTHORIZE_DEADLINE_US", 1_000_000)
     monkeypatch.setattr(deciding, "LATE_US", 3_000_000)
+    monkeypatch.setattr(deciding, "SKEW_US", 0)
     async with (
         gateway_world(tmp_path) as gateway,
         order_world(own_nats_server.url, tmp_path, gateway.address) as order,

@@ -21,7 +21,9 @@ from services.order.domain.saga import PAYMENT_UNKNOWN, SECOND, next_effect
 AUTHORIZE_DEADLINE_US = 10 * SECOND
 """The longest deadline of an AuthorizePayment call."""
 LATE_US = 30 * SECOND
-"""So long after that deadline a gateway may still apply it (the contract says so); it covers clocks that differ by seconds, too."""
+"""So long after that deadline a gateway may still apply it; the contract says so."""
+SKEW_US = 5 * SECOND
+"""The clocks of Order's processes differ by less."""
 PATIENCE_US = 3600 * SECOND
 """An authorisation that stays unknown for so long is given up: the order is cancelled and the payment voided."""
 
@@ -174,11 +176,11 @@ def _released(state: Order, command: commands.RecordReleased) -> list[OrderEvent
 def _voided(state: Order, command: commands.RecordVoided) -> list[OrderEvent]:
     if state.payment is not Payment.VOIDING:
         return []
-    believed_us = state.closed_us + AUTHORIZE_DEADLINE_US + LATE_US
-    if not command.existed and not command.final and command.at_us < believed_us:
-        # A worker may have asked for the authorisation just before the order was closed, and the gateway may be at it still:
-        # its "never seen" counts only when nothing can be on its way any more.
-        return _delay(state, command.at_us, Step.VOID_PAYMENT, believed_us)
+    believed_us = state.released_us + AUTHORIZE_DEADLINE_US + LATE_US + SKEW_US
+    if not command.existed and not command.final and command.at_us <= believed_us:
+        # A worker may have asked for the authorisation just before it could read that the order is closed, and the gateway may be at it
+        # still: its "never seen" counts only when nothing can be on its way any more. Who gave the stock back had read it.
+        return _delay(state, command.at_us, Step.VOID_PAYMENT, believed_us + 1)
     return _Story(state, command.at_us).tell(events.Voided(command.existed)).settle()
 
 

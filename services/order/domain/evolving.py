@@ -60,7 +60,8 @@ def _accepted(state: Order, event: OrderEvent, body: events.Accepted) -> dict[st
 
 
 def _closed(state: Order, event: OrderEvent, body: events.Rejected | events.Cancelled) -> dict[str, Any]:
-    changes: dict[str, Any] = {"reason": body.reason, "closed_us": event.at_us}
+    del state, event
+    changes: dict[str, Any] = {"reason": body.reason}
     # The canceller's word may be anything, also the name of a reason.
     if isinstance(body, events.Rejected) and body.reason == "PAYMENT_DECLINED":
         changes["payment"] = Payment.DECLINED
@@ -96,7 +97,7 @@ _CHANGES: Mapping[type[Any], _Change] = {
     events.Cancelled: _closed,
     events.VoidRequested: _fixed(payment=Payment.VOIDING),
     events.Voided: _fixed(payment=Payment.VOIDED),
-    events.StockReleased: _fixed(stocking=Stocking.RELEASED),
+    events.StockReleased: lambda state, event, body: {"stocking": Stocking.RELEASED, "released_us": event.at_us},
     events.Settled: _fixed(settled=True),
     events.StepDelayed: _delayed,
 }

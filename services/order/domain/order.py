@@ -98,8 +98,8 @@ class Order:
     created_us: int = 0
     updated_us: int = 0
     authorizing_since_us: int = 0
-    closed_us: int = 0
-    """When it was rejected or cancelled."""
+    released_us: int = 0
+    """When its stock was given back, by a worker that had read that it is rejected or cancelled."""
     delayed: Step = Step.NONE
     tries: int = 0
     """How often in a row the step was delayed."""

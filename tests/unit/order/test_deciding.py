@@ -90,7 +90,7 @@ def test_never_seen_counts_only_when_nothing_can_be_on_its_way() -> None:
     early = commands.RecordVoided(T0 + 12, existed=False)
     assert names(state, early) == ["StepDelayed"]
     delayed = after(PLACE, RESERVED, CANCEL, commands.RecordReleased(T0 + 11), early)
-    believed_us = CANCEL.at_us + deciding.AUTHORIZE_DEADLINE_US + deciding.LATE_US
+    believed_us = T0 + 11 + deciding.AUTHORIZE_DEADLINE_US + deciding.LATE_US + deciding.SKEW_US + 1
     assert saga.timers(delayed) == {"retry": believed_us}
     assert names(delayed, commands.RecordVoided(believed_us, existed=False)) == ["Voided", "Settled"]
     assert names(delayed, commands.RecordVoided(T0 + 13, existed=True)) == ["Voided", "Settled"]
