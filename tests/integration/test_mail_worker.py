@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ async def test_a_process_paused_past_its_attempt_sends_nothing_late(
             mail_id = await world.send("slow@example.org")
         async with mail_process(own_nats_server.url, tmp_path, sink, **options) as process:
             await sink.until(1)
-            process.send_signal(signal.SIGSTOP)
+            await pause(process, tmp_path / "mail.db")
             async with mail_world(own_nats_server.url, tmp_path, sink, **options) as world:
                 await world.until(mail_id, lambda mail: mail.phase is Phase.OUTCOME_UNKNOWN)
                 process.send_signal(signal.SIGCONT)
@@ -112,6 +113,20 @@ async def test_a_process_paused_past_its_attempt_sends_nothing_late(
                 mail = await world.until(mail_id, lambda mail: mail.phase in FINAL)
         assert (mail.phase, len(mail.attempts)) == (Phase.OUTCOME_UNKNOWN, 1)
         assert len(sink.to("slow@example.org")) == 1
+
+
+async def pause(process: asyncio.subprocess.Process, store: Path) -> None:
+    """Pauses a process while it does not hold the lock of the store's file, which nobody else could take from it."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(store, timeout=0.2)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.rollback()
+            return
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.05)
 
 
 async def test_many_wakes_of_one_mail_send_it_once(own_nats_server: NatsServer, tmp_path: Path) -> None:
