@@ -1,6 +1,7 @@
 """A fast SMTP sink: takes every mail and counts; as little work as the protocol allows (RFC 5321, PIPELINING of RFC 2920)."""
 
 import asyncio
+from typing import cast
 
 
 class Sink:
@@ -31,9 +32,8 @@ class _Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greets."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(b"220 sink ESMTP\r\n")
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one without being of that class
+        self._say(b"220 sink ESMTP\r\n")
 
     def data_received(self, data: bytes) -> None:
         """Answers what is whole."""
