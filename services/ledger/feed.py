@@ -25,7 +25,7 @@ from services.ledger.turns import Turns
 _ACK_WAIT = 5.0
 _HEARTBEAT = 1.5
 _PULL = 256
-_IDLE = 5.0
+_IDLE = 2.0  # so long a pull that was lost with its connection is waited for
 _log = structlog.get_logger(__name__)
 
 Take = Callable[[Msg], Awaitable[bool]]
