@@ -15,29 +15,31 @@ from services.standalone.child import ChildFailed
 from services.standalone.config import StandaloneSettings
 from services.standalone.home import Home, HomeInUse, HomeUnusable
 from services.standalone.ports import PortTaken
-from services.standalone.screen import Screen
+from services.standalone.screen import Picture, Screen
 from services.standalone.supervisor import supervise
 
 CANNOT_START = 2
 """The exit code where a setting, a port or the folder stands in the way; 1 means that a step of the journey failed."""
 
-_WIDTH = 110
+_WIDTH = 118
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit code."""
     options = _parser().parse_args(arguments)
     settings = load(StandaloneSettings)
-    console = Console(record=options.picture is not None, width=_width(picture=options.picture is not None))
+    # Where no terminal says how wide it is, lines may be long.
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    picture = Picture(_WIDTH) if options.picture is not None else None
     home = Home(settings.home.absolute())
     try:
         lock = home.open()
         try:
-            return run(supervise(settings, home, Screen(console), once=options.once))
+            return run(supervise(settings, home, Screen(console, picture), once=options.once))
         finally:
             lock.release()
-            if options.picture is not None:
-                console.save_svg(str(options.picture), title="make run")
+            if picture is not None:
+                picture.save(options.picture, title="make run")
     except (HomeInUse, HomeUnusable, PortTaken, NoBroker, ChildFailed) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
@@ -55,11 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--once", action="store_true", help="end after the journey: 0 if every step held, else 1")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="keep what the screen showed as an SVG")
     return parser
-
-
-def _width(*, picture: bool) -> int | None:
-    """Where no terminal says how wide it is, lines may be long."""
-    return _WIDTH if picture or not sys.stdout.isatty() else None
 
 
 if __name__ == "__main__":

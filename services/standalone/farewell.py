@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.text import Text
 
 from services.standalone.home import Home
@@ -14,7 +16,7 @@ from services.standalone.screen import Screen
 def show(screen: Screen, home: Home, ports: Ports, journey: Journey) -> None:
     """Print endpoints and five commands."""
     screen.say("\nServing until Ctrl-C", style="bold")
-    _two_columns(screen, [*endpoints(ports).items(), ("state", str(home.root))])
+    _two_columns(screen, [*endpoints(ports).items(), ("state", _shown(home.root))])
     screen.say("\nTo try next, in another terminal", style="bold")
     _two_columns(screen, _commands(journey))
 
@@ -35,3 +37,8 @@ def _two_columns(screen: Screen, rows: list[tuple[str, str]]) -> None:
     width = max(len(left) for left, _ in rows)
     for left, right in rows:
         screen.say(Text.assemble((f"  {left:<{width}}  ", "cyan"), (right, "dim")))
+
+
+def _shown(path: Path) -> str:
+    """A path as people would type it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

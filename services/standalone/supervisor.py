@@ -76,7 +76,13 @@ async def _running(fleet: Fleet, screen: Screen, told: asyncio.Event) -> AsyncIt
     try:
         with screen.step("Starting the log server, the services and their partners") as step:
             start = time.monotonic()
-            await _first(fleet.start(lambda name: step.saw(f"{name} {time.monotonic() - start:.1f} s")), None, told)
+            serving: list[str] = []
+
+            def ready(name: str) -> None:
+                serving.append(f"{name} {time.monotonic() - start:.1f} s")
+                step.shows(" · ".join(serving))
+
+            await _first(fleet.start(ready), None, told)
         yield fleet.failure()
     finally:
         screen.say("Draining …", style="dim")
