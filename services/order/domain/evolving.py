@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from services.order.domain import events
 from services.order.domain.events import OrderEvent
-from services.order.domain.order import Order, Payment, Step, Stocking
+from services.order.domain.order import Order, Payment, Step, Stocking, changed
 
 
 def evolve(state: Order, event: OrderEvent) -> Order:
@@ -18,7 +17,7 @@ def evolve(state: Order, event: OrderEvent) -> Order:
     if not isinstance(body, events.StepDelayed) and state.retry_us:
         changes.update(delayed=Step.NONE, tries=0, retry_us=0)
     changes.update(_CHANGES[type(body)](state, event, body))
-    return replace(state, **changes)
+    return changed(state, changes)
 
 
 def _placed(state: Order, event: OrderEvent, body: events.Placed) -> dict[str, Any]:

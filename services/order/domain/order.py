@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from typing import Any
 
 from services.order.domain.money import NO_MONEY, Line, Money
 
@@ -126,3 +128,18 @@ class Order:
         for line in self.lines:
             wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
         return wanted
+
+
+def changed(order: Order, changes: Mapping[str, Any]) -> Order:
+    """Give a copy of an order with some fields changed.
+
+    As ``dataclasses.replace`` does, at less than half its cost: an order is changed a dozen times in its life, and this is where its
+    rules spend their time.
+    """
+    copy = object.__new__(Order)
+    for name in _FIELDS:
+        object.__setattr__(copy, name, changes[name] if name in changes else getattr(order, name))
+    return copy
+
+
+_FIELDS = tuple(each.name for each in fields(Order))
