@@ -66,7 +66,7 @@ class HandOver:
             raise Unreachable("", none.reply, final=none.reply.verdict is Verdict.HARD) from None
         last = ConnectionLost("no server")
         for endpoint in endpoints:
-            with self._telemetry.span("smtp.send", trace, "client", {"server.address": endpoint.host}) as span:
+            with self._telemetry.span("smtp.send", trace, "client", {"smtp.host": endpoint.host}) as span:
                 try:
                     async with self._pool.session(endpoint, wait=SESSION_WAIT) as session:
                         message = self._message(mail_id, mail)

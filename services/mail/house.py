@@ -63,6 +63,7 @@ class House:
         if self.pictures is not None:
             address, _, port = host.settings.tracking_listen.rpartition(":")
             await self.pictures.start(address.strip("[]"), int(port))
+            _log.info("pictures_served", listen=host.settings.tracking_listen, port=self.pictures.port)
         DeliveryWorker(host.ledger, self.delivery).start()
         if host.settings.order_events:
             OrderWorker(host.ledger, self._desk, host.telemetry).start()

@@ -50,7 +50,9 @@ async def mail_process(
         else:
             text = str(value)
         environment[f"TRADEWIND_{name.upper()}"] = text
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.mail", env=environment)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.mail", env=environment, stderr=asyncio.subprocess.PIPE
+    )
     try:
         yield process
     finally:
@@ -286,3 +288,19 @@ async def test_orders_are_written_about_once_each(own_nats_server: NatsServer, t
         receipt = next(mail.data for mail in sink.mails if b"Receipt" in mail.data)
         html = next(part for part in message_from_bytes(receipt).walk() if part.get_content_type() == "text/html")
         assert "/o/" in bytes(html.get_payload(decode=True)).decode()
+
+
+@pytest.mark.parametrize("broken", ["dkim_key_file", "tracking_key_file", "tracking_listen"])
+async def test_a_process_that_cannot_start_says_why_in_one_line(
+    own_nats_server: NatsServer, tmp_path: Path, broken: str
+) -> None:
+    async with Sink() as sink:
+        bad = tmp_path / "bad"
+        bad.write_text("no key")
+        value: Any = f"127.0.0.1:{sink.port}" if broken == "tracking_listen" else bad
+        async with mail_process(own_nats_server.url, tmp_path, sink, **{broken: value}) as process:
+            _, said = await asyncio.wait_for(process.communicate(), 30)
+        lines = [line for line in said.decode().splitlines() if not line.startswith("{")]
+        assert process.returncode == 3
+        assert len(lines) == 1
+        assert lines[0].startswith("cannot start: ")

@@ -9,11 +9,13 @@ from tradewind.mail.v1.mail_service_pb2 import MailStats
 from tradewind.mail.v1.mail_stats_pb2 import MailStatsRow
 
 from services.ledger.archive import Row
+from services.mail.domain import Refused
 from services.mail.stats.counting import add, partition_key, row_key
 from services.mail.stats.rollup import TABLE
 
 MOST_ROWS: Final = 10_000
 _PAGE: Final = 1000
+_MOST_PAGES: Final = 500
 
 
 class Rows(Protocol):
@@ -32,12 +34,13 @@ async def read_rows(
 
     Raises:
         StoreUnavailable: they cannot be read.
+        Refused: INVALID_FIELD, where half a million rows would have to be looked at.
     """
     found: list[MailStatsRow] = []
     seen: set[tuple[int, str]] = set()
     after, stop = row_key(start)[:11], row_key(max(end, 0))[:11]
     where = partition_key(tenant, dimension, period)
-    while True:
+    for _ in range(_MOST_PAGES):
         page = await store.rows(table, where, after=after, limit=_PAGE)
         for row in page:
             if row.key >= stop:
@@ -52,6 +55,7 @@ async def read_rows(
         if len(page) < _PAGE:
             return found
         after = page[-1].key
+    raise Refused("INVALID_FIELD", "the span of time holds too many rows: ask for less of it", field="start_time")
 
 
 def summed(rows: Iterable[MailStatsRow]) -> list[MailStats]:
