@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import signal
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,31 @@ async def said(standalone: Standalone, *arguments: str) -> tuple[int, list[dict[
     return done.returncode, before, last
 
 
-async def broken_off(
-    standalone: Standalone, lines: int, signal_number: signal.Signals, *arguments: str
+def talk_line(number: int) -> str:
+    """A line of a chat file that answers another now and then."""
+    fields = {
+        "at": "2024-05-01T10:00",
+        "line": number,
+        "from": f"nick{number % 50}",
+        "kind": "message",
+        "text": own(f"{number}"),
+        "reply_to": [number - 7] if number % 5 == 0 and number > 7 else [],
+        "annotated": True,
+    }
+    return json.dumps(fields, ensure_ascii=False)
+
+
+async def while_it_runs(
+    standalone: Standalone, lines: int, happens: Callable[[asyncio.subprocess.Process], object], *arguments: str
 ) -> tuple[int, bytes]:
-    """Run a command and break it off; `lines` into what it says (0: as soon as it is seen to work)."""
+    """Run a command, and do something when it has said so many lines; its exit code and what it said after."""
     process = await asyncio.create_subprocess_exec(
         PROGRAM, "--json", *arguments, env=standalone.environment(), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     for _ in range(lines):
         await process.stdout.readline()
-    process.send_signal(signal_number)
+    happens(process)
     rest = await process.stdout.read()
     return await process.wait(), rest
 
@@ -58,17 +73,12 @@ async def test_a_recorded_day_comes_back_byte_for_byte(standalone: Standalone, r
 
 
 async def test_a_replay_killed_half_way_is_gone_on_with(standalone: Standalone, tmp_path: Path) -> None:
-    def line(number: int) -> dict[str, Any]:
-        who = f"nick{number % 50}"
-        return {"at": "2024-05-01T10:00", "line": number, "from": who, "kind": "message", "text": f"{own('x')} {number}",
-                "reply_to": [number - 7] if number % 5 == 0 and number > 7 else [], "annotated": True}  # fmt: skip
-
     file = tmp_path / "day.jsonl"
-    lines = [json.dumps(line(number), ensure_ascii=False) for number in range(4000)]
+    lines = [talk_line(number) for number in range(4000)]
     # Said while it reads on: tells the test that sending has begun.
     lines.insert(500, "broken")
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    code, _ = await broken_off(standalone, 1, signal.SIGKILL, "replay", "chat", str(file))
+    code, _ = await while_it_runs(standalone, 1, lambda process: process.kill(), "replay", "chat", str(file))
     assert code == -signal.SIGKILL
     code, before, last = await said(standalone, "replay", "chat", str(file))
     assert code == 1
@@ -78,6 +88,37 @@ async def test_a_replay_killed_half_way_is_gone_on_with(standalone: Standalone, 
     exported = await standalone.command("export", "chat", last["conversation"])
     del lines[500]
     assert exported.stdout.splitlines() == lines
+
+
+@pytest.mark.data
+@pytest.mark.timeout(240)
+async def test_services_killed_meanwhile_do_not_show(
+    own_standalone: Standalone, recorded_data: Path, tmp_path: Path
+) -> None:
+    own_standalone.start()
+    own_standalone.shows("Serving until Ctrl-C")
+    lines = [talk_line(number) for number in range(8000)]
+    file = tmp_path / "day.jsonl"
+    file.write_text("\n".join([*lines[:2000], "broken", *lines[2000:]]) + "\n", encoding="utf-8")
+    _, rest = await while_it_runs(own_standalone, 1, lambda _: own_standalone.kill("chat"), "replay", "chat", str(file))
+    last = json.loads(rest.splitlines()[-1])
+    assert (last["sent"], last["replayed"], last["refused"]) == (8000, 0, 1)
+    assert (await own_standalone.command("export", "chat", last["conversation"])).stdout.splitlines() == lines
+    orders = str(recorded_data / "orders" / "online_retail_2010-12.csv")
+    _, rest = await while_it_runs(
+        own_standalone,
+        5,
+        lambda _: own_standalone.kill("order"),
+        "import",
+        "orders",
+        orders,
+        "--limit",
+        "300",
+        "--stock",
+        "9",
+    )
+    last = json.loads(rest.splitlines()[-1])
+    assert last["placed"] + last["replayed"] == 300
 
 
 async def test_a_broken_chat_file_is_told_line_by_line(standalone: Standalone, tmp_path: Path) -> None:
@@ -140,14 +181,16 @@ async def test_a_recorded_month_is_imported_whole_over_an_interruption(
     file = str(recorded_data / "orders" / "online_retail_2010-12.csv")
     own_standalone.start()
     own_standalone.shows("Serving until Ctrl-C")
-    arguments = ["import", "orders", file, "--stock", "10000", "--limit", "700"]
-    code, _ = await broken_off(own_standalone, 100, signal.SIGINT, *arguments)
+    arguments = ["import", "orders", file, "--limit", "300"]
+    code, _ = await while_it_runs(own_standalone, 50, lambda process: process.send_signal(signal.SIGINT), *arguments)
     assert code == 130
     _, _, some = await said(own_standalone, *arguments)
-    assert some["placed"] + some["replayed"] == 700
-    code, before, last = await said(own_standalone, "import", "orders", file, "--stock", "10000")
+    assert some["placed"] + some["replayed"] == 300
+    # The shelves are empty, so that this asks after the import alone and not after forty thousand reservations.
+    code, out = await while_it_runs(own_standalone, 0, lambda _: None, "import", "orders", file)
+    *before, last = [json.loads(line) for line in out.splitlines()]
     assert code == 1
-    assert (last["placed"] + last["replayed"], last["replayed"], last["refused"]) == (1559, 700, 1001)
+    assert (last["placed"] + last["replayed"], last["replayed"], last["refused"]) == (1559, 300, 1001)
     assert last["totals"] == {"GBP": "823746.14"}
     rules = [each["rule"] for each in before]
     assert {rule: rules.count(rule) for rule in set(rules)} == {
