@@ -1,4 +1,4 @@
-"""Page tokens of listings: where to go on, bound by a digest to the listing they were made for.
+"""Pages of listings, and their tokens: where to go on, bound by a digest to the listing they were made for.
 
 A token grants nothing: whoever turns a page is checked like whoever opens the listing.
 """
@@ -8,12 +8,27 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from services.order.domain.refusal import Refused
 
 _ORDER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MARK: Final = 9
+
+
+_PAGE_BYTES: Final = 2 << 20
+"""Clients take messages of 4 MiB unless told otherwise."""
+
+
+def fitting(rows: Sequence[bytes]) -> Sequence[bytes]:
+    """Give as many of the rows as fit into one page, at least one: an order may have a thousand lines."""
+    size = 0
+    for index, row in enumerate(rows):
+        size += len(row)
+        if index and size > _PAGE_BYTES:
+            return rows[:index]
+    return rows
 
 
 def token_after(order_id: str, partition: str) -> str:

@@ -106,9 +106,9 @@ class OrderService:
         size = request.page_size or _PAGE
         after = pages.order_id_in(request.page_token, partition) if request.page_token else None
         rows = await self._ledger.rows(projections.TABLE, partition, after=after, limit=size + 1, descending=True)
-        page = [order_pb2.Order.FromString(row.value or b"") for row in rows[:size]]
-        token = pages.token_after(rows[size - 1].key, partition) if len(rows) > size else ""
-        return pb.ListOrdersResponse(orders=page, next_page_token=token)
+        page = pages.fitting([row.value or b"" for row in rows[:size]])
+        token = pages.token_after(rows[len(page) - 1].key, partition) if len(rows) > len(page) else ""
+        return pb.ListOrdersResponse(orders=map(order_pb2.Order.FromString, page), next_page_token=token)
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, call: Call) -> pb.CancelOrderResponse:
         """Call an order off."""

@@ -13,6 +13,7 @@ import pytest
 from tradewind.order.v1 import order_pb2
 from tradewind.order.v1 import order_service_pb2 as pb
 
+from services.ledger.errors import DeadlineExceeded
 from services.order.worker import Saga
 from tests.integration.order_process import ServiceProcess
 from tests.integration.order_world import User, gateway_world, order_world, request_id, wanted
@@ -56,6 +57,29 @@ async def test_a_worker_that_dies_with_an_answer_in_hand_is_continued(
         assert await world.shop.stock("cup") == (3, 0, 2)
         assert await world.shop.stock("tea") == (4, 0, 1)
         assert await gateway.state_of(placed.order_id) == "PAYMENT_STATE_AUTHORIZED"
+
+
+async def test_a_ledger_that_is_late_makes_no_dead_letter(
+    own_nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        gateway_world(tmp_path) as gateway,
+        order_world(own_nats_server.url, tmp_path, gateway.address) as world,
+    ):
+        await world.shop.put("cup", 5)
+        ask = world.saga._ask
+        left = [7]
+
+        async def late(*args: Any) -> Any:
+            if left[0]:
+                left[0] -= 1
+                raise DeadlineExceeded("the deadline passed; the outcome is unknown")
+            return await ask(*args)
+
+        monkeypatch.setattr(world.saga, "_ask", late)
+        placed = await world.customer.place(("cup", 2))
+        await world.customer.confirmed(placed.order_id)
+        assert not await world.ledger.dead_letters(0, 10)
 
 
 async def test_cancelling_what_was_sold_but_never_recorded_gives_it_back(

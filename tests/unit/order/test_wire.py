@@ -172,6 +172,14 @@ def test_two_stocks_never_share_a_name(one: list[str], other: list[str]) -> None
     assert (kinds.stock_id("t", *one) == kinds.stock_id("t", *other)) == (one == other)
 
 
+def test_a_page_holds_what_fits_and_at_least_one() -> None:
+    big = b"x" * (3 << 20)
+    assert pages.fitting([]) == []
+    assert pages.fitting([big, b"y"]) == [big]
+    assert pages.fitting([b"y", b"z", big]) == [b"y", b"z"]
+    assert pages.fitting([b"y"] * 200) == [b"y"] * 200
+
+
 def test_page_tokens_are_bound_to_place_and_listing() -> None:
     token = pages.token_after("0193-abc", "acme/shop/s1")
     assert pages.order_id_in(token, "acme/shop/s1") == "0193-abc"

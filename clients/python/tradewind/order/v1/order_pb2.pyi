@@ -864,9 +864,9 @@ class OrderRejected(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     CONTACT_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """An ErrorReason's name: OUT_OF_STOCK, UNKNOWN_ITEM or PAYMENT_DECLINED."""
+    """An ErrorReason's name: OUT_OF_STOCK or PAYMENT_DECLINED."""
     sku: _builtins.str
-    """The item that was not to be had, for OUT_OF_STOCK and UNKNOWN_ITEM."""
+    """The item that was not to be had, for OUT_OF_STOCK."""
     @_builtins.property
     def order(self) -> Global___Order:
         """The order as it then was."""
@@ -901,7 +901,7 @@ class OrderCancelled(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     CONTACT_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """The canceller's word."""
+    """The canceller's word; PAYMENT_UNKNOWN where the saga gave up on an authorisation whose outcome stayed unknown for an hour."""
     @_builtins.property
     def order(self) -> Global___Order:
         """The order as it then was."""

@@ -508,7 +508,7 @@ class ListOrdersRequest(_message.Message):
     customer_id: _builtins.str
     """Of this customer; empty means the caller. Another's only for `admin` and `service`."""
     page_size: _builtins.int
-    """At most so many; 0 means 50, the limit is 200."""
+    """At most so many; 0 means 50, the limit is 200. A page of big orders may hold fewer."""
     page_token: _builtins.str
     """From the page before; empty for the first."""
     def __init__(
