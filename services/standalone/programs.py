@@ -90,4 +90,8 @@ def _mail(home: Home, secrets: Keys, ports: Ports) -> dict[str, str]:
         # The inbox is on this machine and comes back within a second.
         "RETRY_FIRST": "1",
         "RETRY_MOST": "30",
+        # And answers within moments, so that an attempt whose process died is soon given up.
+        "SMTP_COMMAND_TIMEOUT": "4",
+        "SMTP_DATA_TIMEOUT": "6",
+        "SMTP_ATTEMPT_MARGIN": "5",
     }

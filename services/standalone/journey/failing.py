@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tradewind.order.v1 import order_pb2
 from tradewind.order.v1.order_pb2 import Order, OrderState, PaymentStatus
 
+from services.standalone.journey import post
 from services.standalone.journey.expect import expect
 from services.standalone.journey.stage import BOUGHT, PUT_IN, Stage, names
 from services.standalone.screen import Step
@@ -22,7 +23,6 @@ class _Ending:
     state: OrderState.ValueType
     payment: PaymentStatus.ValueType
     reason: str
-    mail: str
 
 
 async def go_wrong(stage: Stage, step: Step) -> None:
@@ -30,7 +30,7 @@ async def go_wrong(stage: Stage, step: Step) -> None:
     rejected, none = order_pb2.ORDER_STATE_REJECTED, order_pb2.PAYMENT_STATUS_UNSPECIFIED
     await _rejected(
         stage, step, "declined card", 1, "pm_declined",
-        _Ending("rejected", rejected, order_pb2.PAYMENT_STATUS_DECLINED, "PAYMENT_DECLINED", "could not"),
+        _Ending("rejected", rejected, order_pb2.PAYMENT_STATUS_DECLINED, "PAYMENT_DECLINED"),
     )  # fmt: skip
     await _rejected(
         stage,
@@ -38,7 +38,7 @@ async def go_wrong(stage: Stage, step: Step) -> None:
         "out of stock",
         PUT_IN,
         "pm_visa_ok",
-        _Ending("rejected", rejected, none, "OUT_OF_STOCK", "could not"),
+        _Ending("rejected", rejected, none, "OUT_OF_STOCK"),
     )
     await _cancelled(stage, step)
     await _again(stage, step)
@@ -46,7 +46,7 @@ async def go_wrong(stage: Stage, step: Step) -> None:
 
 async def _rejected(stage: Stage, step: Step, intent: str, quantity: int, method: str, ending: _Ending) -> None:
     order = (await stage.place(intent, quantity, method)).order
-    await _ends(stage, order, ending)
+    await _ends(stage, step, order, ending)
     step.saw(f"{intent}: rejected, {ending.reason}; {_LEFT} in stock as before")
 
 
@@ -56,12 +56,12 @@ async def _cancelled(stage: Stage, step: Step) -> None:
     expect("that it was authorised", True, "payment_authorized" in names(events))
     word = "changed my mind"
     await stage.customer.order.cancel_order(order.order_id, reason=word, request_id=stage.memory.request_id("cancel"))
-    ending = _Ending("cancelled", order_pb2.ORDER_STATE_CANCELLED, order_pb2.PAYMENT_STATUS_VOIDED, word, "cancelled")
-    await _ends(stage, order, ending)
+    ending = _Ending("cancelled", order_pb2.ORDER_STATE_CANCELLED, order_pb2.PAYMENT_STATUS_VOIDED, word)
+    await _ends(stage, step, order, ending)
     step.saw(f"cancelled after authorisation: money voided, {_LEFT} in stock again; conversation and mail tell it")
 
 
-async def _ends(stage: Stage, placed: Order, ending: _Ending) -> None:
+async def _ends(stage: Stage, step: Step, placed: Order, ending: _Ending) -> None:
     """Check how an order ended, through every service."""
     await stage.order_until(placed.order_id, "settled")
     order = await stage.customer.order.get_order(placed.order_id)
@@ -71,7 +71,7 @@ async def _ends(stage: Stage, placed: Order, ending: _Ending) -> None:
     expect("that it is settled", True, order.settled)
     await stage.stock_becomes(available=_LEFT, sold=BOUGHT)
     await stage.told(placed.order_id, f"order.{ending.event}")
-    await stage.inbox.find(f"the mail about order {placed.order_id}", placed.order_id, ending.mail)
+    await post.letter(stage, step, placed.order_id, f"order-{ending.event}")
 
 
 async def _again(stage: Stage, step: Step) -> None:

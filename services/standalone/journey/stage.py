@@ -46,11 +46,18 @@ class Stage:
     """Where the customer gets its mail; each journey has its own, so its numbers are exact."""
     first: Order = field(default_factory=Order)
     """The order that travels, as its PlaceOrder was answered."""
+    lost: int = 0
+    """Mails of unknown outcome that were made up for."""
 
     @property
     def sku(self) -> str:
         """The item; each journey has its own, for the same reason."""
         return f"tea-{self.memory.short}"
+
+    @property
+    def address(self) -> str:
+        """The customer's mail address."""
+        return f"ann@{self.domain}"
 
     async def place(self, intent: str, quantity: int, payment_method: str) -> PlaceOrderResponse:
         """Have the customer place an order; for the same intent the same request, whenever it is placed."""
@@ -58,7 +65,7 @@ class Stage:
             SHOP,
             [OrderLine(sku=self.sku, quantity=quantity)],
             payment_method,
-            contact=Contact(name="Ann", email=f"ann@{self.domain}"),
+            contact=Contact(name="Ann", email=self.address),
             request_id=self.memory.request_id(intent),
         )
 
@@ -130,6 +137,7 @@ def names(events: list[OrderEvent]) -> list[str]:
     return [str(event.WhichOneof("event")) for event in events]
 
 
-def amount(money: Money) -> str:
+def amount(money: Money, times: int = 1) -> str:
     """Write an amount of a currency with two decimals, as this journey's."""
-    return f"{money.minor_units // 100}.{money.minor_units % 100:02} {money.currency_code}"
+    units = money.minor_units * times
+    return f"{units // 100}.{units % 100:02} {money.currency_code}"
