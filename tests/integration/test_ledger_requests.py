@@ -104,6 +104,7 @@ async def test_a_refusal_binds_nobody(nats_server: NatsServer, tmp_path: Path) -
         "00000000-0000-4000-8000-000000000000",
         derive_request_id((int(time.time()) + 2 * 86400) * 10**6, "x"),
     ],
+    ids=["empty", "no uuid", "version 4", "the day after tomorrow"],
 )
 async def test_an_id_that_is_none_or_from_the_future_is_refused(
     nats_server: NatsServer, tmp_path: Path, ident: str
