@@ -67,7 +67,7 @@ class Attempt:
         self._timeouts = settings.timeouts
         self._backoff = settings.backoff
         self._margin = settings.smtp_attempt_margin
-        self._aggregate = aggregate
+        self.aggregate = aggregate
         self._number = number
         self._trace = trace
 
@@ -77,7 +77,7 @@ class Attempt:
         before = loop.time() + self._timeouts.until_handed_over
         give_up = now_us() + round((self._timeouts.transaction + self._margin) * SECOND_US)
         command = domain.StartAttempt(now_us(), self._number, str(endpoint), give_up)
-        receipt = await self._scribe.write(self._aggregate, command, self._trace)
+        receipt = await self._scribe.write(self.aggregate, command, self._trace)
         return None if receipt is None else before
 
     async def unreachable(self, error: Unreachable) -> None:
@@ -85,11 +85,11 @@ class Attempt:
         command = domain.RecordUnreachable(
             now_us(), self._number, error.host, error.reply, self._backoff, random.random(), error.final
         )
-        await self._scribe.write(self._aggregate, command, self._trace)
+        await self._scribe.write(self.aggregate, command, self._trace)
 
     async def end(self, outcome: Outcome) -> None:
         """Write how it ended."""
-        await self._scribe.write(self._aggregate, self._command(outcome), self._trace)
+        await self._scribe.write(self.aggregate, self._command(outcome), self._trace)
 
     def _command(self, outcome: Outcome) -> domain.Command:
         now, number, reply = now_us(), self._number, outcome.reply or Reply()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
+from services.ledger.ending import end
 from services.ledger.errors import LogUnavailable
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
@@ -22,6 +24,7 @@ from services.mail.config import SECOND_US, MailSettings
 from services.mail.domain import Lane, Mail, NextStep, Queued, next_step
 from services.mail.handover import HandOver, Unreachable
 from services.mail.lanes import Lanes
+from services.mail.smtp.connection import Endpoint
 from services.mail.smtp.pool import Busy
 from services.runtime.telemetry import Telemetry
 
@@ -46,6 +49,7 @@ class Delivery:
         self._lanes = Lanes(settings.smtp_mails_per_domain, settings.smtp_waiting_per_domain)
         self._closing = False
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._begun: set[str] = set()
 
     async def wake(self, aggregate: AggregateId, queued: Queued | None = None, parent: str | None = None) -> None:
         """Look at a mail; returns once it is final, or its next step is armed.
@@ -64,7 +68,7 @@ class Delivery:
         if task is None:
             task = asyncio.create_task(self._look(aggregate, queued, parent), name="deliver")
             self._under_way[aggregate.key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(aggregate.key, None))
+            task.add_done_callback(lambda _: self._forget(aggregate.key))
         done, _ = await asyncio.wait({task}, timeout=HANDED_BACK_AFTER)
         if done:
             await task
@@ -72,14 +76,24 @@ class Delivery:
             await self._ledger.arm(aggregate)
 
     async def close(self, grace: float) -> None:
-        """Let what is under way end, at most so many seconds."""
+        """Let attempts that have begun end, at most so many seconds; what has not begun is left to others, or to the next start."""
         self._closing = True
-        tasks = list(self._under_way.values())
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = dict(self._under_way)
+        begun = [task for key, task in tasks.items() if key in self._begun]
+        await end(task for key, task in tasks.items() if key not in self._begun)
+        if begun:
+            await asyncio.wait(begun, timeout=grace)
+        await end(begun)
+
+    def _begins(self, aggregate: AggregateId) -> bool:
+        """Note that an attempt is about to be written down; False where this process ends and begins no more."""
+        if not self._closing:
+            self._begun.add(aggregate.key)
+        return not self._closing
+
+    def _forget(self, key: str) -> None:
+        self._under_way.pop(key, None)
+        self._begun.discard(key)
 
     async def _look(self, aggregate: AggregateId, queued: Queued | None, parent: str | None) -> None:
         mail: Mail = (await self._ledger.read(aggregate, fresh=queued is None)).state
@@ -104,7 +118,8 @@ class Delivery:
         try:
             async with self._lanes.turn(labels.domain, labels.lane, TURN_WAIT):
                 letter = queued or await self._first_event(aggregate)
-                outcome = await self._hand_overs[labels.lane].deliver(aggregate.id, letter, attempt.start, trace)
+                start = partial(self._start, attempt)
+                outcome = await self._hand_overs[labels.lane].deliver(aggregate.id, letter, start, trace)
         except Busy:
             until = now_us() + round(PUT_OFF_SECONDS * random.uniform(0.75, 1.5) * SECOND_US)
             await self._scribe.write(aggregate, domain.Postpone(now_us(), until), trace)
@@ -114,6 +129,9 @@ class Delivery:
             return
         if outcome is not None:
             await attempt.end(outcome)
+
+    async def _start(self, attempt: Attempt, endpoint: Endpoint) -> float | None:
+        return await attempt.start(endpoint) if self._begins(attempt.aggregate) else None
 
     async def _first_event(self, aggregate: AggregateId) -> Queued:
         recorded = await self._ledger.history(aggregate, after=0, limit=1)

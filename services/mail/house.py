@@ -35,7 +35,7 @@ from services.mail.tracking import Links, PictureServer
 from services.mail.worker import DeliveryWorker, OrderWorker
 
 SERVICE: Final = "mail"
-_OPEN_SECONDS: Final = 5.0
+_OPEN_SECONDS: Final = 2.0
 _log = structlog.get_logger(__name__)
 
 

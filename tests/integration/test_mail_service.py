@@ -209,6 +209,17 @@ async def test_many_mails_over_one_stream_and_a_bad_one_ends_nothing(world: Mail
     assert len({mail.recipient for mail in sink.mails}) == 600
 
 
+async def test_a_stream_ends_politely_when_the_server_drains(world: MailWorld, sink: Sink) -> None:
+    call = world.call("SendMails")
+    await call.write(pb.SendMailsRequest(mails=[mail_to("ann@example.org")]))
+    assert [result.replayed for result in (await call.read()).results] == [False]
+    drain = asyncio.create_task(world.hosted.server.drain())
+    assert (await call.read()).reconnect_after_ms > 0
+    assert await call.read() is grpc.aio.EOF
+    await drain
+    await sink.until(1)
+
+
 async def test_a_frame_of_too_many_mails_ends_the_stream(world: MailWorld) -> None:
     call = world.call("SendMails")
     await call.write(pb.SendMailsRequest(mails=[mail_to("ann@example.org") for _ in range(65)]))

@@ -15,6 +15,7 @@ from tradewind.mail.v1 import mail_pb2
 from tradewind.mail.v1 import mail_service_pb2 as pb
 from tradewind.mail.v1.mail_service_pb2 import MailStats
 
+from services.ledger.ending import end
 from services.mail.domain import FINAL
 from services.mail.stats.counting import COUNTS, SECONDS
 from services.mail.stats.lease import Lease
@@ -156,9 +157,7 @@ async def counting(world: MailWorld, role: str, table: str) -> AsyncIterator[Non
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
 
 async def everything(world: MailWorld, table: str) -> list[list[MailStats]]:
@@ -243,10 +242,8 @@ async def test_of_two_processes_one_counts_and_the_other_takes_over(world: MailW
         await asyncio.sleep(0.3)
         assert len(running) == 1
         holder = running[0]
-        tasks[holder].cancel()
+        await end([tasks[holder]])
         while running in ([], [holder]):
             await asyncio.sleep(0.01)
-    for task in tasks.values():
-        task.cancel()
-    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    await end(tasks.values())
     assert running == []

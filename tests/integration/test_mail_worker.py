@@ -131,6 +131,21 @@ async def pause(process: asyncio.subprocess.Process, store: Path) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_a_process_that_ends_lets_attempts_end_and_begins_none(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with Sink(slow_seconds=0.7) as sink:
+        options: dict[str, Any] = {"smtp_data_timeout": 5.0, "smtp_mails_per_domain": 2}
+        async with mail_world(own_nats_server.url, tmp_path, sink, **options) as world:
+            ids = await asyncio.gather(*(world.send("slow@example.org") for _ in range(6)))
+            await sink.until(2)
+        assert sink.count == 2
+        async with mail_world(own_nats_server.url, tmp_path, sink, **options) as world:
+            mails = [await world.until(mail_id, lambda mail: mail.phase in FINAL) for mail_id in ids]
+        assert [(mail.phase, len(mail.attempts)) for mail in mails] == [(Phase.DELIVERED, 1)] * 6
+        assert sink.count == 6
+
+
 async def test_many_wakes_of_one_mail_send_it_once(own_nats_server: NatsServer, tmp_path: Path) -> None:
     async with (
         Sink() as sink,
