@@ -1,6 +1,7 @@
 """Real data in and out of a whole standalone: a channel's days, a shop's month."""
 
 import asyncio
+import csv
 import gzip
 import json
 import signal
@@ -142,6 +143,26 @@ async def test_a_broken_chat_file_is_told_line_by_line(standalone: Standalone, t
     code, before, last = await said(standalone, "replay", "chat", str(file))
     assert code == 1
     assert last == {"conversation": None, "sent": 0, "replayed": 0, "refused": 0}
+
+
+async def test_odd_names_and_dates_are_nobody_s_trouble(standalone: Standalone, tmp_path: Path) -> None:
+    odd = ["a/b", "é" * 64, "x\u0000y", " ", "new\nline", "*", ">", ".", "../..", "💥", "\u202e", "%s", "=41"]
+    lines = [
+        json.loads(talk_line(number)) | {"from": name, "text": name, "at": "9999-12-31T23:59"}
+        for number, name in enumerate(odd)
+    ]
+    file = tmp_path / "day.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, _, last = await said(standalone, "replay", "chat", str(file))
+    assert (code, last["sent"] + last["replayed"]) == (0, len(odd))
+    assert (await standalone.command("export", "chat", last["conversation"])).stdout == file.read_text()
+    table = tmp_path / "orders.csv"
+    with table.open("w", newline="") as out:
+        rows = ([own("N"), name, name, 1, "9999-12-31 23:59:59", "0.01", "", ""] for name in odd if name.strip())
+        csv.writer(out).writerows([COLUMNS.strip().split(","), *rows])
+    code, before, last = await said(standalone, "import", "orders", str(table), "--stock", "1")
+    assert (code, before) == (0, [])
+    assert last == {"placed": 12, "replayed": 0, "refused": 0, "totals": {"GBP": "0.12"}}
 
 
 async def test_invoices_become_orders_once(standalone: Standalone, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import asyncio
 import json
+import time
+import uuid
 from pathlib import Path
 
 import grpc
@@ -8,7 +10,7 @@ from tradewind.cli.exporting import export
 from tradewind.cli.replaying import Replay, Report, survey
 from tradewind.cli.source import Source
 from tradewind.cli.transcript import Note, Refusal
-from tradewind.sdk import Client
+from tradewind.sdk import Client, PermissionDenied
 
 from tests.unit.client.harbour import Harbour, status, texts
 from tests.unit.client.test_transcript import fields
@@ -98,6 +100,25 @@ async def test_lines_that_the_server_refuses_are_told_and_links_to_them_survive(
         (2, "not_a_member"),
     ]
     assert [json.loads(line)["reply_to"] for line in lines] == [[], [0, 1, 2]]
+
+
+async def test_who_may_not_speak_for_others_is_told_once(port: Harbour, tmp_path: Path) -> None:
+    port.chat.faults.items = {f"{n}": status(grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN") for n in range(600)}
+    told: list[Refusal | Note] = []
+    source = Source(day(tmp_path, *(fields(n, text=f"{n}") for n in range(600))))
+    async with port.client() as client:
+        with pytest.raises(PermissionDenied):
+            await Replay(client, source, survey(source), Report(told.append)).run(lambda _: None)
+    assert told == []
+
+
+async def test_no_id_is_from_the_future_and_all_of_them_rise(port: Harbour, tmp_path: Path) -> None:
+    times = ["0001-01-01T00:00", "2024-05-01T10:00", "2024-05-01T09:00", "9999-12-31T23:59", "9999-12-31T23:59"]
+    async with port.client() as client:
+        await replay(client, day(tmp_path, *(fields(n, at=at) for n, at in enumerate(times))))
+    ids = port.chat.requests[1:]
+    assert ids == sorted(ids)
+    assert uuid.UUID(ids[-1]).int >> 80 < time.time() * 1000
 
 
 async def test_each_habit_of_writing_comes_back(port: Harbour, tmp_path: Path) -> None:

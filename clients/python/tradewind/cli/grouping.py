@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from tradewind.cli.invoices import InvoiceLine
+from tradewind.cli.naming import milliseconds
 from tradewind.cli.transcript import Refusal
 from tradewind.order.v1 import order_pb2, order_service_pb2
 from tradewind.sdk import derive_request_id
@@ -33,12 +34,13 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item as its first line names it; price in minor units."""
+    """An item as the line `number` names it first; price in minor units."""
 
     sku: str
     title: str
     unit_price: int
     at: datetime
+    number: int
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class Plan:
             invoice.last = line.number
             invoice.at = min(invoice.at, line.at)
         self.lines += 1
-        self.items.setdefault(line.sku, Item(line.sku, line.title, line.unit_price, line.at))
+        self.items.setdefault(line.sku, Item(line.sku, line.title, line.unit_price, line.at, line.number))
         return None
 
     def orders(self, lines: Iterable[InvoiceLine | Refusal]) -> Iterator[tuple[str, list[InvoiceLine]]]:
@@ -142,20 +144,20 @@ def order_request_id(shop: str, invoice: str, part: int, at: datetime) -> str:
     It leads with the invoice's day plus its number, so that orders sort as their invoices do, and a line added later does not move it.
     """
     digits = "".join(character for character in invoice if character in "0123456789")
-    day = int(at.replace(hour=0, minute=0, second=0).timestamp() * 1000)
+    day = milliseconds(at.replace(hour=0, minute=0, second=0))
     return derive_request_id(day + int(digits[-12:] or "0") % _DAY_MS, "import", "order", shop, invoice, str(part))
 
 
 def item_request_id(shop: str, item: Item, currency: str) -> str:
     """Name the intent to put an item as it is here."""
     parts = (shop, item.sku, item.title, currency, str(item.unit_price))
-    return derive_request_id(int(item.at.timestamp() * 1000), "import", "item", *parts)
+    return derive_request_id(milliseconds(item.at), "import", "item", *parts)
 
 
 def stock_request_id(shop: str, item: Item, location: str, digest: str, units: int) -> str:
     """Name the intent to stock an item for a file: once per file and number of units."""
     parts = (shop, item.sku, location, digest, str(units))
-    return derive_request_id(int(item.at.timestamp() * 1000), "import", "stock", *parts)
+    return derive_request_id(milliseconds(item.at), "import", "stock", *parts)
 
 
 def _order_line(line: InvoiceLine, currency: str) -> order_pb2.OrderLine:

@@ -10,9 +10,9 @@ from tradewind.cli.grouping import Item, Plan, PlannedOrder, Terms, item_request
 from tradewind.cli.invoices import in_major_units, read
 from tradewind.cli.replaying import in_batches
 from tradewind.cli.source import Source
-from tradewind.cli.transcript import Refusal
+from tradewind.cli.transcript import Note, Refusal
 from tradewind.order.v1 import order_service_pb2
-from tradewind.sdk import Client, PlaceOutcome
+from tradewind.sdk import AlreadyExists, Client, FailedPrecondition, InvalidArgument, PlaceOutcome
 from tradewind.type.v1 import money_pb2
 
 _WORKERS = 32
@@ -26,7 +26,7 @@ Step = Callable[[str, int, int], None]
 class Report:
     """What an import has come to: orders placed and replayed, lines refused, totals in minor units by currency."""
 
-    def __init__(self, tell: Callable[[Refusal], None]) -> None:
+    def __init__(self, tell: Callable[[Refusal | Note], None]) -> None:
         self.placed = 0
         self.replayed = 0
         self.refused = 0
@@ -37,6 +37,10 @@ class Report:
         """Say a refused line, and count it."""
         self.refused += 1
         self._tell(refusal)
+
+    def note(self, note: Note) -> None:
+        """Say something that hinders no line."""
+        self._tell(note)
 
     def took(self, result: order_service_pb2.PlaceOrderResult) -> None:
         """Count an order that stands, by what the service says it comes to."""
@@ -92,7 +96,13 @@ class Import:
         async def worker(todo: Iterator[Item]) -> None:
             nonlocal done
             for item in todo:
-                await work(item)
+                try:
+                    await work(item)
+                except (InvalidArgument, FailedPrecondition, AlreadyExists) as error:
+                    # Orders name their own prices: they can do without.
+                    self._report.note(
+                        Note(item.number, error.reason.lower(), f"its item was refused ({name}): {error.message}")
+                    )
                 done += 1
                 step(name, done, len(items))
 

@@ -12,19 +12,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice, pairwise
 from typing import TypeVar
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2
+from tradewind.cli.naming import milliseconds
 from tradewind.cli.source import Source
 from tradewind.cli.transcript import FORMS, Form, Line, Note, Refusal, Transcript, fields_of
-from tradewind.sdk import Client, Session, SessionClosed, TradewindError, Transient, derive_request_id
+from tradewind.sdk import Client, PermissionDenied, Session, SessionClosed, TradewindError, Transient, derive_request_id
 
 SOURCE = "chat-transcript"
 _WINDOW = 512
 _BATCH = 256
-_LATEST_MS = (1 << 48) - 1
 
 T = TypeVar("T")
 
@@ -107,6 +107,7 @@ class Replay:
         self._report = report
         self._clock_ms = 0
         self._stood_at = 0
+        self._forbidden: TradewindError | None = None
         self._versions: dict[int, int] = {}
         self._answers: dict[int, asyncio.Future[chat_service_pb2.SendResult]] = {}
 
@@ -117,6 +118,8 @@ class Replay:
         transcript = Transcript()
         async with self._client.chat.converse(window=_WINDOW, timeout=120.0) as session:
             async for item in in_batches(transcript.read(self._source.lines())):
+                if self._forbidden is not None:
+                    raise self._forbidden
                 if isinstance(item, Line):
                     await self._send(session, conversation, item)
                 else:
@@ -125,8 +128,9 @@ class Replay:
             await session.flush()
             # Answers are counted in the loop's next turn.
             await asyncio.sleep(0)
-            if session.error is not None:
-                raise session.error
+            failure = session.error or self._forbidden
+            if failure is not None:
+                raise failure
         self._tell_of_order()
 
     async def _open(self) -> str:
@@ -146,7 +150,7 @@ class Replay:
         lost = len(versions) < len(line.reply_to)
         content = chat_pb2.MessageContent(text=line.text, reply_to=versions, attributes=attributes_of(line, lost=lost))
         # Rises along the file even where its clock goes back.
-        self._clock_ms = min(max(_milliseconds(line.at) + line.line, self._clock_ms + 1), _LATEST_MS)
+        self._clock_ms = max(_milliseconds(line.at) + line.number, self._clock_ms + 1)
         request = chat_service_pb2.SendMessageRequest(
             request_id=derive_request_id(self._clock_ms, "replay", self._found.digest, str(line.line)),
             conversation_id=conversation,
@@ -188,6 +192,9 @@ class Replay:
         error = done.exception()
         if isinstance(error, Transient | SessionClosed):
             return  # nobody's fault: the whole stops here, and the next run settles the line
+        if isinstance(error, PermissionDenied) and error.reason == "FORBIDDEN":
+            self._forbidden = error  # whoever runs this may not speak for others at all
+            return
         if isinstance(error, TradewindError):
             self._refuse(line, error)
             return
@@ -235,5 +242,4 @@ async def in_batches(items: Iterator[T]) -> AsyncIterator[T]:
 
 
 def _milliseconds(at: str) -> int:
-    # No zone is given; UTC makes the same of it on every machine.
-    return int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() * 1000)
+    return milliseconds(datetime.fromisoformat(at))
