@@ -24,6 +24,7 @@ from services.order.wire import orders, values
 from services.runtime.call import Call
 
 _AT_ONCE = 64
+_FEW = 4
 _LONGEST_S = 10.0
 
 
@@ -91,9 +92,9 @@ class Placing:
         skus = list(wanted)
         for start in range(0, len(skus), _AT_ONCE):
             part = skus[start : start + _AT_ONCE]
-            views = await asyncio.gather(
-                *(self._ledger.read(kinds.item_id(tenant, shop_id, sku), fresh=False) for sku in part)
-            )
+            reads = [self._ledger.read(kinds.item_id(tenant, shop_id, sku), fresh=False) for sku in part]
+            # Items are mostly in memory, where a task for each costs more than the read; many at once may not be.
+            views = [await read for read in reads] if len(reads) <= _FEW else await asyncio.gather(*reads)
             items.update((sku, view.state) for sku, view in zip(part, views, strict=True))
         for sku, item in items.items():
             if item.unit_price is None:

@@ -45,7 +45,7 @@ class Stockroom:
             answers.extend(_answer(each, result) for each, result in zip(part, results, strict=True))
             if part[0].verb is Verb.RESERVE:
                 # Before the order says that it is reserved, the timer that gives it back stands.
-                await asyncio.gather(*(self._watch_expiry(place) for place in places))
+                await asyncio.gather(*(self._watch_expiry(place) for place in places if not self._is_watched(place)))
         return tuple(answers)
 
     async def expire(self, aggregate: AggregateId) -> None:
@@ -74,11 +74,13 @@ class Stockroom:
             case _:
                 return s.TakeBack(at_us, order.order_id, quantity)
 
-    async def _watch_expiry(self, aggregate: AggregateId) -> None:
-        """Arm a stock's timer, unless one stands that fires no later than anything here can run out; firing arms it anew."""
+    def _is_watched(self, aggregate: AggregateId) -> bool:
+        """Tell whether a timer stands that fires no later than anything here can run out; firing arms it anew."""
         now = now_us()
-        if now < self._armed.get(aggregate, 0) <= now + self._lives_us:
-            return
+        return now < self._armed.get(aggregate, 0) <= now + self._lives_us
+
+    async def _watch_expiry(self, aggregate: AggregateId) -> None:
+        """Arm a stock's timer, where anything is held."""
         view = await self._ledger.read(aggregate, fresh=False)
         due_us = s.next_expiry(view.state)
         if due_us is None:

@@ -167,6 +167,6 @@ class Saga:
         # The same step at the same version is the same record, whoever makes it and however often.
         scope = (aggregate.tenant, aggregate.id, str(view.version), step)
         named = derive_request_id(view.state.created_us, *scope)
-        receipt = await self._ledger.execute(aggregate, command, Request(named, fingerprint(*scope), traceparent))
+        receipt = await self._ledger.submit(aggregate, command, Request(named, fingerprint(*scope), traceparent))
         if not receipt.payloads:
             await self._ledger.read(aggregate)

@@ -29,7 +29,7 @@ def order(of: Order, version: int) -> order_pb2.Order:
         settled=of.settled,
         create_time=values.timestamp(of.created_us),
         update_time=values.timestamp(of.updated_us),
-        attributes=of.attributes,
+        attributes=of.attributes or None,
     )
 
 
@@ -75,7 +75,7 @@ def _placed(body: events.Placed, version: int) -> order_pb2.OrderPlaced:
         total=values.money(body.total),
         payment_method=body.payment_method,
         contact=values.contact(body.contact),
-        attributes=body.attributes,
+        attributes=body.attributes or None,
         location=body.location,
     )
 
