@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tradewind.cli.grouping import Plan, Terms, requests_of
 from tradewind.cli.invoices import COLUMNS, InvoiceLine, in_major_units, in_minor_units, read
 from tradewind.cli.source import BrokenFile, Source, SourceLine
-from tradewind.cli.transcript import Broken, Refusal
+from tradewind.cli.verdicts import Broken, Refusal
 from tradewind.order.v1 import order_service_pb2
 
 GOOD = ["536365", "85123A", "WHITE HANGING HEART", "6", "2010-12-01 08:26:00", "2.55", "17850.0", "United Kingdom"]

@@ -9,7 +9,7 @@ import pytest
 from tradewind.cli.exporting import export
 from tradewind.cli.replaying import Replay, Report, survey
 from tradewind.cli.source import Source
-from tradewind.cli.transcript import Note, Refusal
+from tradewind.cli.verdicts import Note, Refusal
 from tradewind.sdk import Client, PermissionDenied
 
 from tests.unit.client.harbour import Harbour, status, texts

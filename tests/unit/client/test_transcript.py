@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tradewind.cli.chat_line import FIELDS, FORMS, KINDS, Form, Line, fields_of, parse
 from tradewind.cli.source import BrokenFile, Source, SourceLine
-from tradewind.cli.transcript import FIELDS, FORMS, KINDS, Form, Line, Note, Refusal, Transcript, fields_of, parse
+from tradewind.cli.transcript import Transcript
+from tradewind.cli.verdicts import Note, Refusal
 
 
 def fields(line: int, /, **changed: Any) -> dict[str, Any]:

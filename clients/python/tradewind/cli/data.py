@@ -17,7 +17,7 @@ from tradewind.cli.grouping import Terms
 from tradewind.cli.output import Output
 from tradewind.cli.running import run, tell
 from tradewind.cli.source import BrokenFile, Source
-from tradewind.cli.transcript import Note, Refusal
+from tradewind.cli.verdicts import Note, Refusal
 from tradewind.sdk import Client, TradewindError
 
 replay_app = typer.Typer(no_args_is_help=True, help="Play recorded data through the services.")

@@ -10,8 +10,8 @@ from datetime import UTC
 from typing import Any
 
 from tradewind.chat.v1 import chat_pb2
+from tradewind.cli.chat_line import KINDS, Form
 from tradewind.cli.replaying import SOURCE
-from tradewind.cli.transcript import KINDS, Form
 from tradewind.sdk import Client
 
 _NUMBER = re.compile(r"[0-9]{1,15}")

@@ -13,7 +13,7 @@ from typing import Final
 
 from tradewind.cli.invoices import InvoiceLine
 from tradewind.cli.naming import milliseconds
-from tradewind.cli.transcript import Refusal
+from tradewind.cli.verdicts import Refusal
 from tradewind.order.v1 import order_pb2, order_service_pb2
 from tradewind.sdk import derive_request_id
 from tradewind.type.v1 import money_pb2

@@ -10,7 +10,7 @@ from tradewind.cli.grouping import Item, Plan, PlannedOrder, Terms, item_request
 from tradewind.cli.invoices import in_major_units, read
 from tradewind.cli.replaying import in_batches
 from tradewind.cli.source import Source
-from tradewind.cli.transcript import Note, Refusal
+from tradewind.cli.verdicts import Note, Refusal
 from tradewind.order.v1 import order_service_pb2
 from tradewind.sdk import AlreadyExists, Client, FailedPrecondition, InvalidArgument, PlaceOutcome
 from tradewind.type.v1 import money_pb2

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from tradewind.cli.source import BrokenFile, SourceLine
-from tradewind.cli.transcript import Broken, Refusal
+from tradewind.cli.verdicts import Broken, Refusal
 
 COLUMNS: Final = (
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",

@@ -10,7 +10,7 @@ import typer
 from tradewind.cli.invoices import in_major_units, in_minor_units
 from tradewind.cli.output import Output, plain
 from tradewind.cli.running import run
-from tradewind.cli.transcript import Broken
+from tradewind.cli.verdicts import Broken
 from tradewind.order.v1 import order_pb2
 from tradewind.sdk import Client
 from tradewind.type.v1 import money_pb2

@@ -17,9 +17,11 @@ from itertools import islice, pairwise
 from typing import TypeVar
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2
+from tradewind.cli.chat_line import FORMS, Form, Line, fields_of
 from tradewind.cli.naming import milliseconds
 from tradewind.cli.source import Source
-from tradewind.cli.transcript import FORMS, Form, Line, Note, Refusal, Transcript, fields_of
+from tradewind.cli.transcript import Transcript
+from tradewind.cli.verdicts import Note, Refusal
 from tradewind.sdk import Client, PermissionDenied, Session, SessionClosed, TradewindError, Transient, derive_request_id
 
 SOURCE = "chat-transcript"
