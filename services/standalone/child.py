@@ -52,6 +52,8 @@ class Child:
         """Run ``program`` for the standalone of ``home``; ``tell`` gets a line for people when something happens."""
         self.name = program.name
         self.stage = program.stage
+        self.restarts = 0
+        """How often it was started again."""
         self._program = program
         self._tell = tell
         self._lock_file = home.run / f"{program.name}.lock"
@@ -104,6 +106,7 @@ class Child:
             await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1] if failures else 0)
             if self._ending:
                 return
+            self.restarts += 1
             await self.start()
 
     async def end(self, grace: float) -> None:

@@ -24,6 +24,11 @@ class Fleet:
         """Process ids by name; None for one that does not run just now."""
         return {child.name: child.pid for child in self._children}
 
+    @property
+    def restarts(self) -> int:
+        """How often a child was started again, all together."""
+        return sum(child.restarts for child in self._children)
+
     async def start(self, ready: Callable[[str], None]) -> None:
         """Start all, and return when all serve; ``ready`` is told of each. Raises ChildFailed.
 

@@ -41,7 +41,7 @@ async def supervise(settings: StandaloneSettings, home: Home, screen: Screen, *,
         await asyncio.to_thread(_prepare, home, secrets, ports)
         telemetry = await asyncio.to_thread(_telemetry, settings, home)
         fleet = Fleet(await asyncio.to_thread(programs, settings, home, secrets, ports), home, screen.warn)
-        journey = Journey(home, telemetry, screen)
+        journey = Journey(home, telemetry, screen, lambda: fleet.restarts > 0)
         try:
             async with _running(fleet, screen, told) as failure:
                 code: int = await _first(_serve(journey, home, ports, screen, once=once), failure, told)

@@ -54,10 +54,12 @@ class StatsWatch:
         """All counts, over all periods seen."""
         return {name: sum(getattr(row, name) for row in self._rows.values()) for name in _COUNTS}
 
-    async def until(self, what: str, expected: object, holds: Callable[[dict[str, int]], bool]) -> dict[str, int]:
-        """Wait until the counts are as they should be. Raises Unmet."""
+    async def until(
+        self, what: str, expected: object, holds: Callable[[dict[str, int]], bool], seconds: float = STEP_SECONDS
+    ) -> dict[str, int]:
+        """Wait until the counts are as they should be, so many seconds at most. Raises Unmet."""
         try:
-            async with asyncio.timeout(STEP_SECONDS):
+            async with asyncio.timeout(seconds):
                 while not holds(self.counts()):
                     self._changed.clear()
                     if self._task is not None and self._task.done():

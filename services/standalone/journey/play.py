@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from tradewind.cli.traces import drawing
@@ -40,11 +41,13 @@ _LAST = "7. One trace through all of it"
 class Journey:
     """One order's way through Chat, Order and Mail, seen through the public API alone."""
 
-    def __init__(self, home: Home, telemetry: Telemetry, screen: Screen) -> None:
-        """Play in the standalone of ``home``."""
+    def __init__(self, home: Home, telemetry: Telemetry, screen: Screen, disturbed: Callable[[], bool]) -> None:
+        """Play in the standalone of ``home``; ``disturbed`` says whether a process died meanwhile."""
         self._home = home
         self._telemetry = telemetry
         self._screen = screen
+        self._disturbed = disturbed
+        self._resumed = False
         self.order_id = ""
         """The order that travelled; empty before."""
         self.trace_id = ""
@@ -53,6 +56,7 @@ class Journey:
     async def play(self) -> bool:
         """Play all steps; returns whether each was seen to hold. Raises OSError, ValueError."""
         recalled = await asyncio.to_thread(memory.recall, self._home.journey)
+        self._resumed = recalled is not None
         if recalled is not None:
             self._screen.say("An earlier journey is not complete; going on with it.", style="dim")
         span = self._telemetry.root("journey", parent=recalled.traceparent if recalled else None)
@@ -97,8 +101,16 @@ class Journey:
             dkim_public=Keys(self._home.keys).dkim_public,
         )
 
+    def _interrupted(self) -> bool:
+        return self._resumed or self._disturbed()
+
     async def _show_trail(self) -> None:
         with self._screen.step(_LAST) as step:
-            found = await trail.find(self._home.traces, self.trace_id)
+            found = await trail.gather(self._home.traces, self.trace_id)
+            missing = trail.missing(found)
+            if missing and not self._interrupted():
+                raise Unmet("the trace", f"all of {', '.join(trail.PARTS)}", f"no {', no '.join(missing)}")
             step.saw(trail.summary(found))
+            if missing:
+                step.saw(f"no {', no '.join(missing)}: a process that is killed takes its latest spans along")
         self._screen.say(drawing(self.trace_id, found))

@@ -9,10 +9,12 @@ from types import TracebackType
 
 from tradewind.chat.v1.chat_pb2 import ConversationEvent, MessageContent
 from tradewind.chat.v1.chat_service_pb2 import SendMessageRequest, SendResult
-from tradewind.sdk import Session
+from tradewind.sdk import Session, SubscriptionEnded, Transient
 
 from services.standalone.journey.cable import Cable
 from services.standalone.journey.expect import expect, within
+
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,22 @@ class Seat:
 
     async def _listen(self) -> None:
         try:
-            async for _, event in self._session:
-                expect(f"the version the {self.name} gets next", len(self.events) + 1, event.version)
-                self.events.append(event)
-                self._changed.set()
+            while True:
+                try:
+                    await self._hear()
+                except SubscriptionEnded as error:
+                    if not isinstance(error.__cause__, Transient):
+                        raise
+                # The server could not look just then; it is asked again for what comes after the last version heard.
+                await asyncio.sleep(_PAUSE_SECONDS)
+                self._session.subscribe(self._conversation_id, after=len(self.events))
         finally:
+            self._changed.set()
+
+    async def _hear(self) -> None:
+        async for _, event in self._session:
+            expect(f"the version the {self.name} gets next", len(self.events) + 1, event.version)
+            self.events.append(event)
             self._changed.set()
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from tradewind.cli.traces import Span, spans
 
-from services.standalone.journey.expect import Unmet
-
 _LOOK_SECONDS = 0.2
 _QUIET_LOOKS = 3
-_MOST_SECONDS = 15.0
+_MOST_SECONDS = 10.0
 
 
 def _named(word: str) -> Callable[[Span], bool]:
@@ -31,11 +29,8 @@ PARTS: Mapping[str, Callable[[Span], bool]] = {
 """What the whole way is made of, and how its spans are known."""
 
 
-async def find(folder: Path, trace_id: str) -> list[Span]:
-    """Wait until all processes have written their spans of a trace.
-
-    Raises Unmet where a part of the way is missing, OSError.
-    """
+async def gather(folder: Path, trace_id: str) -> list[Span]:
+    """Wait until all processes have written their spans of a trace; where parts are missing, for 10 seconds. Raises OSError."""
     loop = asyncio.get_running_loop()
     until = loop.time() + _MOST_SECONDS
     known, quiet = -1, 0
@@ -43,14 +38,14 @@ async def find(folder: Path, trace_id: str) -> list[Span]:
         found = await asyncio.to_thread(lambda: list(spans(folder, trace_id)))
         quiet = quiet + 1 if len(found) == known else 0
         known = len(found)
-        missing = [part for part, is_part in PARTS.items() if not any(map(is_part, found))]
-        if not missing and quiet >= _QUIET_LOOKS:
-            return found
-        if loop.time() > until:
-            if missing:
-                raise Unmet("the trace", f"all of {', '.join(PARTS)}", f"no {', no '.join(missing)}")
+        if loop.time() > until or (quiet >= _QUIET_LOOKS and not missing(found)):
             return found
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+def missing(found: list[Span]) -> list[str]:
+    """Name the parts of the way of which there is no span."""
+    return [part for part, is_part in PARTS.items() if not any(map(is_part, found))]
 
 
 def summary(found: list[Span]) -> str:
