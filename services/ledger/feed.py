@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from services.ledger.ending import end
+from services.ledger.pulling import pull
 from services.ledger.turns import Turns
 
 _ACK_WAIT = 5.0
@@ -90,7 +91,7 @@ class Feed:
                 while (room := self._in_flight - self._worked_on()) <= 0:
                     self._room.clear()
                     await self._room.wait()
-                for message in await subscription.fetch(min(_PULL, room), timeout=_IDLE):
+                for message in await pull(subscription, min(_PULL, room), _IDLE):
                     self._add(message)
                 wait = 0.05
             except TimeoutError:

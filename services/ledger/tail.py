@@ -29,6 +29,7 @@ from services.ledger.desk import Desk
 from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId
 from services.ledger.log import aggregate_of, stream_name, subject_filter
+from services.ledger.pulling import pull
 from services.ledger.stored import StoredEntries
 
 _ANNOUNCED_WITHIN = 1.0
@@ -145,7 +146,7 @@ class Tail:
         try:
             while True:
                 try:
-                    messages = await subscription.fetch(_PULL, timeout=_IDLE)
+                    messages = await pull(subscription, _PULL, _IDLE)
                 except TimeoutError:
                     info = await self._js.consumer_info(stream, name)
                     if info.delivered is not None and info.delivered.consumer_seq > taken:
