@@ -11,7 +11,7 @@ from tradewind.mail.v1 import mail_service_pb2 as pb
 
 from services.ledger.decider import Receipt
 from services.runtime.call import Call
-from services.runtime.errors import status_of
+from services.runtime.errors import Refused, status_of
 
 MOST_UNANSWERED: Final = 256
 MOST_RESULTS: Final = 256
@@ -89,7 +89,7 @@ class Bulk:
     def _settle(self, request_id: str, mail_id: str, done: asyncio.Future[Receipt]) -> None:
         self._unanswered -= 1
         result = pb.SendMailResult(request_id=request_id)
-        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        error = Refused("DRAINING", "the server ends; send it again") if done.cancelled() else done.exception()
         if error is None:
             result.mail_id, result.replayed = mail_id, done.result().replayed
         else:

@@ -20,11 +20,14 @@ from services.mail.domain import Mailbox
 
 CRLF = b"\r\n"
 LONGEST_LINE = 78
+LONGEST_ADDRESS = 254
 PLAIN_LENGTH = 64
 """Values up to this length need no folding."""
 # What stands in a header as it is (RFC 5322: atoms and spaces; RFC 5321: a plain mailbox): nearly all there is.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+)*")
 _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9+_-]+(?:\.[A-Za-z0-9+_-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+# Allowed within quotes by RFC 5321, used by nobody, and the stuff that injected commands are made of.
+_NEVER_IN_ADDRESS = re.compile(r"[\x00-\x20\x7f<>]")
 _PLAIN_SUBJECT = re.compile(r"[!-~]+(?: [!-~]+)*")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -148,6 +151,8 @@ def _address(mailbox: Mailbox) -> Address:
     if not mailbox.address.isascii():
         # RFC 6531 is not spoken here; better said when the mail is taken than by some server later.
         raise BadAddress("addresses beyond ASCII (SMTPUTF8) cannot be written to")
+    if len(mailbox.address) > LONGEST_ADDRESS or _NEVER_IN_ADDRESS.search(mailbox.address):
+        raise BadAddress("an address cannot stand in a header")
     try:
         return Address(display_name=one_line(mailbox.name), addr_spec=mailbox.address)
     except (ValueError, IndexError):

@@ -7,6 +7,7 @@ import re
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 
 from services.mail.domain import Reply
 
@@ -120,9 +121,10 @@ def _wake(future: asyncio.Future[None] | None) -> None:
         future.set_result(None)
 
 
+@cache
 def any_certificate() -> ssl.SSLContext:
     """Give the context of opportunistic TLS (RFC 7435): what cannot be verified is still better than plain text."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dns.asyncresolver
 import dns.exception
 import dns.resolver
+from dns.asyncresolver import Resolver
 from dns.rdtypes.ANY.MX import MX
 
 from services.mail.domain import Reply
@@ -44,9 +45,10 @@ class RouteTable:
 class Routes:
     """Answers where to go, best server first."""
 
-    def __init__(self, table: RouteTable) -> None:
-        """Use a table before the DNS."""
+    def __init__(self, table: RouteTable, resolver: Resolver | None = None) -> None:
+        """Use a table before the DNS, and this machine's resolver unless told of another."""
         self._table = table
+        self._resolver = resolver
         self._kept: OrderedDict[str, tuple[float, tuple[Endpoint, ...]]] = OrderedDict()
         self._loop = asyncio.get_running_loop()
 
@@ -72,7 +74,8 @@ class Routes:
 
     async def _look_up(self, domain: str) -> tuple[float, tuple[Endpoint, ...]]:
         try:
-            answer = await dns.asyncresolver.resolve(domain, "MX", lifetime=LOOKUP_SECONDS)
+            resolver = self._resolver or dns.asyncresolver.get_default_resolver()
+            answer = await resolver.resolve(domain, "MX", lifetime=LOOKUP_SECONDS)
         except dns.resolver.NXDOMAIN:
             raise NoRoute(Reply(550, "5.1.2")) from None
         except dns.resolver.NoAnswer:
@@ -81,7 +84,8 @@ class Routes:
         except (dns.exception.DNSException, OSError):
             raise NoRoute(Reply(0, "4.4.3")) from None
         records = [(each.preference, str(each.exchange).rstrip(".")) for each in answer if isinstance(each, MX)]
-        return min(answer.ttl, LONGEST_KEPT), order(records, self._table.tls)
+        seconds = min(answer.rrset.ttl if answer.rrset is not None else 60.0, LONGEST_KEPT)
+        return seconds, order(records, self._table.tls)
 
 
 def order(records: list[tuple[int, str]], tls: Tls) -> tuple[Endpoint, ...]:

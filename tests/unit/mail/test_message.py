@@ -65,7 +65,18 @@ def test_no_header_can_be_slipped_in(field: str) -> None:
     assert list(bodies(message)) == ["text/plain", "text/html"]
 
 
-@pytest.mark.parametrize("address", ["ann@example.org\r\nBcc: eve@example.org", "", "ann@", "a b@example.org"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ann@example.org\r\nBcc: eve@example.org",
+        "",
+        "ann@",
+        "änn@example.org",
+        "a b@example.org",
+        '"a> SIZE=1"@example.org',
+        "a" * 250 + "@example.org",
+    ],
+)
 def test_addresses_that_are_none_are_refused_without_being_told(address: str) -> None:
     with pytest.raises(BadAddress) as refused:
         build(letter(recipient=Mailbox(address, "Ann")))
