@@ -177,6 +177,8 @@ class Feed:
                 await message.ack()
         except NatsError as error:
             _log.warning("ack_lost", durable=self._durable, error=type(error).__name__)
+        except Exception:  # noqa: BLE001 - a defect: it is told, the message comes again, the others go on
+            _log.error("message_failed", durable=self._durable, seq=seq, exc_info=True)
 
     async def _keep_alive(self) -> None:
         while True:

@@ -41,6 +41,7 @@ from services.ledger.timers import TimerHandler, Timers
 _log = structlog.get_logger(__name__)
 _LONGEST_WAIT = 3600.0
 _LOOK_AT = 128
+_LOOK_FOR_LIFE = 2.0
 
 
 class Ledger:
@@ -290,10 +291,11 @@ class Ledger:
             if resident.watchers and not self._closing:
                 self._start(catch_up(resident), "catch-up")
 
-    def _start(self, work: Any, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
+    def _start(self, work: Any, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -302,31 +304,40 @@ class Ledger:
 
     async def _consume(self, role: str, source: str, handle: Handler, kind: str | None) -> None:
         own = source == self.settings.service
-        epoch = self.epoch if own else await self._life_of(source)
+        epoch = self.epoch if own else await self._life_of(source, 0)
         desk: Desk = self._desk if own else RemoteDesk(self._nats, source)
-        stored = self._stored
-        if not own:
-            stored = StoredEntries(self.writer)
-            await stored.listen(self._nats, source, epoch)
-        for partition in range(self.settings.partitions):
-            consumer = Consumer(
-                self._nats, self._archive, self._letters, self._tracer, desk, stored,
-                role=role, source=source, epoch=epoch, partition=partition, handle=handle, kind=kind,
-            )  # fmt: skip
-            self._consumers.append(consumer)
-            self._start(consumer.run(), f"consume-{role}-{partition}")
+        while True:
+            stored = self._stored
+            if not own:
+                stored = StoredEntries(self.writer)
+                await stored.listen(self._nats, source, epoch)
+            consumers = [
+                Consumer(
+                    self._nats, self._archive, self._letters, self._tracer, desk, stored,
+                    role=role, source=source, epoch=epoch, partition=partition, handle=handle, kind=kind,
+                )
+                for partition in range(self.settings.partitions)
+            ]  # fmt: skip
+            self._consumers += consumers
+            tasks = [self._start(c.run(), f"consume-{role}-{c.partition}") for c in consumers]
+            if own:
+                return  # a new life of the own log is a new start of this process
+            epoch = await self._life_of(source, epoch)
+            await end(tasks)
+            self._consumers = [c for c in self._consumers if c not in consumers]
 
-    async def _life_of(self, source: str) -> int:
+    async def _life_of(self, source: str, above: int) -> int:
+        """Waits for the first, or the next, life of a log."""
         wait = 0.05
         while True:
             try:
                 epoch = await newest_life(self._nats.jetstream(), source)
-                if epoch is not None:
+                if epoch is not None and epoch > above:
                     return epoch
             except LogUnavailable:
                 _log.warning("source_waits", source=source)
             await asyncio.sleep(wait)
-            wait = min(1.0, wait * 2)
+            wait = min(1.0 if not above else _LOOK_FOR_LIFE, wait * 2)
 
     async def _rearm(self) -> None:
         """After a lost log the scheduled messages are gone: what waits for a timer is found in the store."""

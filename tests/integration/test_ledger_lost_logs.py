@@ -206,6 +206,27 @@ async def test_a_lost_log_of_another_service_is_caught_up_from_its_store(
             assert await seen.until(till, 16, timeout=30) == list(range(1, 17))
 
 
+async def test_a_consumer_that_never_stopped_follows_another_service_into_its_new_life(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """What was stored when the log went, and not yet taken, comes first."""
+    order, mail, seen, till = fresh_service(), fresh_service(), Seen(), tally("till")
+    async with open_ledger(nats_server.url, tmp_path / "mail.db", service=mail) as reader:
+        async with open_ledger(nats_server.url, tmp_path / "order.db", service=order, exclusive=True) as writer:
+            reader.consume("receipts", seen, source=order)
+            await add(writer, till)
+            assert await seen.until(till, 1) == [1]
+            seen.failure = _Away()
+            await add(writer, till)
+            await writer._nats.jetstream().delete_stream(writer.engine.log.stream)
+        seen.failure = None
+        async with open_ledger(nats_server.url, tmp_path / "order.db", service=order, exclusive=True) as writer:
+            assert await add(writer, till) == 3
+            versions = await seen.until(till, 3)
+            assert sorted(set(versions)) == [1, 2, 3]  # its place is kept every two seconds: some may come again
+            assert versions[-2:] == [2, 3]
+
+
 async def test_a_log_killed_and_started_again_under_load(own_nats_server: NatsServer, tmp_path: Path) -> None:
     """Callers get an answer or an honest refusal; with the same request they get there, and all is there once."""
     server, service = own_nats_server, fresh_service()
