@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+import structlog
+
 from services.ledger.ending import end
 from services.ledger.errors import LogUnavailable
 from services.ledger.ids import AggregateId
@@ -32,6 +34,7 @@ HANDED_BACK_AFTER: Final = 25.0
 """A look that takes longer goes on, but a timer takes over from whoever waits for it."""
 TURN_WAIT: Final = 15.0
 PUT_OFF_SECONDS: Final = 10.0
+_log = structlog.get_logger(__name__)
 
 
 class Delivery:
@@ -68,7 +71,7 @@ class Delivery:
         if task is None:
             task = asyncio.create_task(self._look(aggregate, queued, parent), name="deliver")
             self._under_way[aggregate.key] = task
-            task.add_done_callback(lambda _: self._forget(aggregate.key))
+            task.add_done_callback(partial(self._ended, aggregate.key))
         done, _ = await asyncio.wait({task}, timeout=HANDED_BACK_AFTER)
         if done:
             await task
@@ -91,9 +94,13 @@ class Delivery:
             self._begun.add(aggregate.key)
         return not self._closing
 
-    def _forget(self, key: str) -> None:
+    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
         self._under_way.pop(key, None)
         self._begun.discard(key)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # Whoever waits is told too; but nobody may be waiting any more.
+            _log.warning("look_failed", reason=getattr(error, "reason", "") or type(error).__name__)
 
     async def _look(self, aggregate: AggregateId, queued: Queued | None, parent: str | None) -> None:
         mail: Mail = (await self._ledger.read(aggregate, fresh=queued is None)).state
