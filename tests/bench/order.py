@@ -46,15 +46,21 @@ class Shop:
         return str(placed.order.order_id)
 
     async def until(self, orders: list[str], state: int) -> None:
-        """Waits until all orders are in a state or beyond it, looking at the last ones first."""
-        waiting = list(orders)
-        while waiting:
-            order = pb.GetOrderRequest(order_id=waiting[-1])
-            seen = (await self.stub.GetOrder(order, metadata=self.customer)).order.state
-            if seen >= state:
-                waiting.pop()
-            else:
-                await asyncio.sleep(0.02)
+        """Waits until all orders are in a state or beyond it, looking at pages of the list."""
+        while not await self._all(set(orders), state):
+            await asyncio.sleep(0.05)
+
+    async def _all(self, orders: set[str], state: int) -> bool:
+        page = pb.ListOrdersRequest(page_size=200)
+        while orders:
+            listed = await self.stub.ListOrders(page, metadata=self.customer)
+            for order in listed.orders:
+                if order.order_id in orders:
+                    if order.state < state:
+                        return False
+                    orders.discard(order.order_id)
+            page.page_token = listed.next_page_token
+        return True
 
     async def fulfil(self, order: str) -> None:
         """Accepts, dispatches and delivers."""
