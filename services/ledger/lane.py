@@ -64,7 +64,9 @@ class Lane(Generic[J]):
             self._wake.clear()
             while self._jobs:
                 taken = [self._jobs.popleft() for _ in range(min(len(self._jobs), self._batch))]
-                self._answer(taken)
+                wanted = [pair for pair in taken if not pair[1].cancelled()]  # who left needs no answer
+                if wanted:
+                    self._answer(wanted)
             if self._closing:
                 return
 
