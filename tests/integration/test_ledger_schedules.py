@@ -87,7 +87,9 @@ class World:
         ledger = await self.server(0)
         if version := (await ledger.refresh(TILLS[till])).version:
             await seen.until(TILLS[till], version)
-        await ledger._nats.jetstream().purge_stream(ledger.engine.log.stream, subject=ledger.engine.log.subject(TILLS[till]))
+        await ledger._nats.jetstream().purge_stream(
+            ledger.engine.log.stream, subject=ledger.engine.log.subject(TILLS[till])
+        )
 
 
 class _Dead(Exception):
@@ -117,7 +119,9 @@ async def test_the_five_promises_hold(nats_server: NatsServer, schedule: list[tu
                 if what == "add":
                     await world.add(number, till_number, name)
                 elif what == "burst":
-                    await asyncio.gather(*(world.add(n % 3, till_number, (name + n) % 12) for n in range(number, number + 9)))
+                    await asyncio.gather(
+                        *(world.add(n % 3, till_number, (name + n) % 12) for n in range(number, number + 9))
+                    )
                 elif what == "lose an answer":
                     lose_answers(await world.server(number))
                 elif what == "die":

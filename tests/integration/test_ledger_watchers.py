@@ -110,7 +110,7 @@ async def test_a_cancelled_reader_loses_nothing(nats_server: NatsServer, tmp_pat
         while sum(map(len, shown.values())) < 50:
             task = asyncio.create_task(watcher.ready())
             for _ in range(rounds % 12):
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.0003)
             rounds += 1
             task.cancel()
             try:
@@ -119,7 +119,7 @@ async def test_a_cancelled_reader_loses_nothing(nats_server: NatsServer, tmp_pat
                 continue
             for frame in frames:
                 shown[frame.aggregate] += decoded(frame.data)
-            assert rounds < 10_000
+            assert rounds < 2_000
         for till in tills:
             assert shown[till] == [event.payload for event in await whole_history(ledger, till)]
         watcher.close()
