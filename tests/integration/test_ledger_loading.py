@@ -84,7 +84,9 @@ async def test_a_hole_is_refused_and_nothing_guessed(nats_server: NatsServer, tm
         assert len(await whole_history(ledger, till)) == 1
 
 
-async def test_what_is_no_entry_is_refused_buried_and_harms_nobody_else(nats_server: NatsServer, tmp_path: Path) -> None:
+async def test_what_is_no_entry_is_refused_buried_and_harms_nobody_else(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
     seen, till, other = Seen(), tally("till"), tally("other")
     async with open_ledger(nats_server.url, tmp_path / "a.db", service=fresh_service()) as ledger:
         ledger.consume("reader", seen)
@@ -302,6 +304,7 @@ async def test_a_reader_beside_a_busy_writer_is_never_told_that_the_log_is_lost(
 
 async def test_a_read_model_that_fails_writes_nothing(nats_server: NatsServer, tmp_path: Path) -> None:
     """A defect in a read model is found before the append, not after it."""
+
     def defect(*_: object) -> Any:
         raise ZeroDivisionError
 
