@@ -69,8 +69,11 @@ async def test_the_inbox_holds_six_letters_with_good_signatures(standalone: Stan
     subjects = []
     for path in (standalone.home.inbox / "new").iterdir():
         raw = path.read_bytes()
+        message = email.message_from_bytes(raw, policy=email.policy.default)
+        if "ann@" not in str(message["To"]):
+            continue  # another test's
         assert dkim.verify(raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), dnsfunc=lambda *_, **__: record)
-        subjects.append(str(email.message_from_bytes(raw, policy=email.policy.default)["Subject"]))
+        subjects.append(str(message["Subject"]))
     assert sorted(subjects) == sorted(
         ["Confirmation of your order"] * 2
         + ["We could not take your order"] * 2
