@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -28,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit code."""
     options = _parser().parse_args(arguments)
     settings = load(StandaloneSettings)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a tick shows something else instead.
+        sys.stdout.reconfigure(errors="replace")
     # Where no terminal says how wide it is, lines may be long.
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     picture = Picture(_WIDTH) if options.picture is not None else None

@@ -47,7 +47,8 @@ async def supervise(settings: StandaloneSettings, home: Home, screen: Screen, *,
                 code: int = await _first(_serve(journey, home, ports, screen, once=once), failure, told)
                 return code
         except _Told:
-            return 0
+            # With --once somebody waits to hear whether every step held.
+            return 1 if once else 0
         finally:
             await telemetry.close()
 
