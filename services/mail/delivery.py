@@ -33,7 +33,6 @@ from services.runtime.telemetry import Telemetry
 HANDED_BACK_AFTER: Final = 25.0
 """A look that takes longer goes on, but a timer takes over from whoever waits for it."""
 TURN_WAIT: Final = 15.0
-PUT_OFF_SECONDS: Final = 10.0
 _log = structlog.get_logger(__name__)
 
 
@@ -128,7 +127,8 @@ class Delivery:
                 start = partial(self._start, attempt)
                 outcome = await self._hand_overs[labels.lane].deliver(aggregate.id, letter, start, trace)
         except Busy:
-            until = now_us() + round(PUT_OFF_SECONDS * random.uniform(0.75, 1.5) * SECOND_US)
+            seconds = self._lanes.put_off(labels.domain, labels.lane) * random.uniform(0.95, 1.05)
+            until = now_us() + round(seconds * SECOND_US)
             await self._scribe.write(aggregate, domain.Postpone(now_us(), until), trace)
             return
         except Unreachable as error:

@@ -127,7 +127,6 @@ async def test_a_slow_domain_holds_up_no_other(own_nats_server: NatsServer, tmp_
 async def test_what_waits_for_a_busy_domain_waits_in_the_log(
     own_nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.mail.delivery.PUT_OFF_SECONDS", 0.3)
     monkeypatch.setattr("services.mail.delivery.TURN_WAIT", 0.05)
     async with (
         Sink(slow_seconds=0.2) as slow,

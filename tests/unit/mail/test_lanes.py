@@ -51,3 +51,19 @@ async def test_once_many_are_here_a_domain_with_many_gets_no_more_and_others_do(
         async with lanes.turn("b.example", ONE, 1.0):
             pass
     await asyncio.gather(*waiting)
+
+
+async def test_who_is_put_off_gets_a_time_of_its_own_at_the_pace_of_the_domain() -> None:
+    lanes = Lanes(under_way=2, waiting=10)
+
+    async def take(seconds: float) -> None:
+        async with lanes.turn("a.example", ONE, 60.0):
+            await asyncio.sleep(seconds)
+
+    await asyncio.gather(*(take(0.05) for _ in range(8)))
+    times = [lanes.put_off("a.example", ONE) for _ in range(2000)]
+    assert times == sorted(times)
+    assert times[0] == 1.0
+    assert times[-1] > 2 * times[0]
+    assert max(times) <= 1800.0
+    assert lanes.put_off("b.example", ONE) == 1.0
