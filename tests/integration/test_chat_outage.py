@@ -21,6 +21,7 @@ async def test_streams_live_through_an_outage_of_the_log(own_nats_server: NatsSe
         first = ada.message(name, "before")
         await voice.write(first)
         await voice.until(lambda t: first.request_id in t.results)
+        await ear.until(lambda t: len(t.versions(name)) >= 2)  # subscribed before the log goes
         await asyncio.to_thread(own_nats_server.kill)
         lost = ada.message(name, "meanwhile")
         await voice.write(lost)
