@@ -106,7 +106,9 @@ class Journey:
 
     async def _show_trail(self) -> None:
         with self._screen.step(_LAST) as step:
-            found = await trail.gather(self._home.traces, self.trace_id)
+            # What a killed process took along will not come, however long one waits.
+            patience = 2.0 if self._interrupted() else 10.0
+            found = await trail.gather(self._home.traces, self.trace_id, patience)
             missing = trail.missing(found)
             if missing and not self._interrupted():
                 raise Unmet("the trace", f"all of {', '.join(trail.PARTS)}", f"no {', no '.join(missing)}")

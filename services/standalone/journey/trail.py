@@ -10,7 +10,6 @@ from tradewind.cli.traces import Span, spans
 
 _LOOK_SECONDS = 0.2
 _QUIET_LOOKS = 3
-_MOST_SECONDS = 10.0
 
 
 def _named(word: str) -> Callable[[Span], bool]:
@@ -29,10 +28,10 @@ PARTS: Mapping[str, Callable[[Span], bool]] = {
 """What the whole way is made of, and how its spans are known."""
 
 
-async def gather(folder: Path, trace_id: str) -> list[Span]:
-    """Wait until all processes have written their spans of a trace; where parts are missing, for 10 seconds. Raises OSError."""
+async def gather(folder: Path, trace_id: str, patience: float = 10.0) -> list[Span]:
+    """Wait until all processes have written their spans of a trace; where parts are missing, for ``patience`` seconds. Raises OSError."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + _MOST_SECONDS
+    until = loop.time() + patience
     known, quiet = -1, 0
     while True:
         found = await asyncio.to_thread(lambda: list(spans(folder, trace_id)))
