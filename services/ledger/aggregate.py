@@ -226,13 +226,18 @@ class Aggregate:
 
     def _show(self, payloads: list[bytes]) -> None:
         if not self.watchers:
-            self.ring = None
+            self.drop_ring()
             return
         if self.ring is None:
             self.ring = Ring(self.version + 1 - len(payloads))
-        self.ring.push(payloads)
+        self._engine.shelf.push(self.ring, payloads)
         for cursor in self.watchers:
             cursor.wake()
+
+    def drop_ring(self) -> None:
+        """Lets go of the encoded events; the next watcher reads the store first."""
+        self._engine.shelf.drop(self.ring)
+        self.ring = None
 
     async def _settle(self, draft: Draft) -> None:
         """Answers everybody whose command was decided."""
@@ -270,7 +275,7 @@ class Aggregate:
         self.current = True
         if known is not None and found.version > known.version:
             if len(found.fresh) != found.version - known.version:
-                self.ring = None  # read anew from the store: the watchers read there too
+                self.drop_ring()  # read anew from the store: the watchers read there too
                 found.fresh = []
             if self.ring is None and self.watchers:
                 self.ring = Ring(found.version + 1 - len(found.fresh))

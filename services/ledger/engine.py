@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from services.ledger.archive import Archive
 from services.ledger.ids import AggregateId
 from services.ledger.log import Log
+from services.ledger.ring import Shelf
 
 
 class Spanned(Protocol):
@@ -113,6 +114,7 @@ class Engine:
     Attributes:
         stored: called with (aggregate, seq, version) after each entry this process stored.
         aside: tasks that nobody waits for while they run.
+        shelf: the rings of all watched aggregates, bounded together.
         pause: named points between the steps of a write, awaited where a test set one; None in production.
     """
 
@@ -125,6 +127,7 @@ class Engine:
     counters: Counters = field(default_factory=Counters)
     pause: Callable[[str], Awaitable[None]] | None = None
     aside: set[asyncio.Task[None]] = field(default_factory=set)
+    shelf: Shelf = field(default_factory=Shelf)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Starts what nobody waits for but `Ledger.close`."""

@@ -35,7 +35,6 @@ class LogSettings:
         replicas: copies of the stream.
         max_age: seconds entries stay; only stored ones may leave (the store is the memory).
         exclusive: True where this process owns log and store alone and may begin a new life by itself (standalone).
-        takeover_wait: seconds between registering a new life and its first use (`2D`), where others may still live.
     """
 
     service: str
@@ -43,7 +42,6 @@ class LogSettings:
     replicas: int = 1
     max_age: float = 7 * 24 * 3600.0
     exclusive: bool = False
-    takeover_wait: float = 10.0
 
 
 async def open_epoch(nats: Client, archive: Archive, settings: LogSettings) -> int:

@@ -125,7 +125,8 @@ class Ledger:
         """
         future = self.submit(aggregate, command, request, timeout)
         try:
-            return await asyncio.wait_for(future, min(timeout, _LONGEST_WAIT))
+            async with asyncio.timeout(min(timeout, _LONGEST_WAIT)):
+                return await future
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline passed; the outcome is unknown") from error
 
@@ -274,7 +275,9 @@ class Ledger:
         """Lets go of the longest-held aggregates that nobody waits on or watches."""
         for key in list(islice(self._residents, _LOOK_AT)):
             resident = self._residents.pop(key)
-            if not resident.idle:  # it goes to the end, so that the next look finds others
+            if resident.idle:
+                resident.drop_ring()
+            else:  # it goes to the end, so that the next look finds others
                 self._residents[key] = resident
 
     def _was_stored(self, aggregate: AggregateId, seq: int, version: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from services.ledger.ids import AggregateId
@@ -13,6 +14,7 @@ EVENTS_TAG = b"\x12"
 
 _MOST_EVENTS = 4096
 _MOST_BYTES = 4 << 20
+_MOST_SHELF_BYTES = 256 << 20
 _RUN_EVENTS = 1024
 _RUN_BYTES = 256 << 10
 _MOST_RUNS = 64
@@ -41,6 +43,17 @@ class Ring:
         self._chunks: list[bytes] = []
         self._bytes = 0
         self._runs: dict[tuple[int, Wrap | None], tuple[int, bytes]] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the events it holds."""
+        return self._bytes
+
+    def clear(self) -> None:
+        """Lets go of all events; who wants them reads the store."""
+        self.first += len(self._chunks)
+        self._chunks, self._bytes = [], 0
+        self._runs.clear()
 
     def push(self, payloads: Sequence[bytes]) -> None:
         """Adds the next events."""
@@ -78,3 +91,27 @@ class Ring:
         self._bytes -= sum(map(len, self._chunks[:drop]))
         del self._chunks[:drop]
         self.first += drop
+
+
+class Shelf:
+    """All rings of a process, bounded in bytes together: those longest without a new event are cleared first."""
+
+    def __init__(self, most_bytes: int = _MOST_SHELF_BYTES) -> None:
+        self._most = most_bytes
+        self._sizes: OrderedDict[Ring, int] = OrderedDict()
+        self._bytes = 0
+
+    def push(self, ring: Ring, payloads: Sequence[bytes]) -> None:
+        """Adds the next events to a ring, and clears others where there is no room for all."""
+        ring.push(payloads)
+        self._bytes += ring.size - self._sizes.pop(ring, 0)
+        self._sizes[ring] = ring.size
+        while self._bytes > self._most and len(self._sizes) > 1:
+            oldest, size = self._sizes.popitem(last=False)
+            oldest.clear()
+            self._bytes -= size
+
+    def drop(self, ring: Ring | None) -> None:
+        """Forgets a ring that nobody reads any more."""
+        if ring is not None:
+            self._bytes -= self._sizes.pop(ring, 0)

@@ -8,7 +8,7 @@ from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger import ring as ring_module
 from services.ledger.ids import AggregateId
-from services.ledger.ring import Ring, field
+from services.ledger.ring import Ring, Shelf, field
 from tests.integration.ledger_world import decoded
 
 TILL = AggregateId("acme", "tally", "till")
@@ -72,3 +72,24 @@ def test_a_field_is_what_protobuf_reads(size: int) -> None:
     read = entry_pb2.DeadLetter.FromString(field(payload, b"\x52"))
     assert read.entry == payload
     assert decoded(field(payload) + field(b"next")) == [payload, b"next"]
+
+
+def test_a_shelf_clears_the_rings_that_were_quiet_longest() -> None:
+    shelf, rings = Shelf(most_bytes=1000), [Ring(1) for _ in range(4)]
+    for ring in rings:
+        shelf.push(ring, [b"x" * 298])  # 301 bytes each with tag and length
+    assert [ring.size for ring in rings] == [0, 301, 301, 301]
+    assert rings[0].first == 2  # what it held is read from the store; what comes next is at hand again
+    shelf.push(rings[1], [b"y" * 98])
+    assert [ring.size for ring in rings] == [0, 401, 0, 301]
+    shelf.drop(rings[3])
+    shelf.push(rings[0], [b"z" * 298])
+    assert [ring.size for ring in rings[:3]] == [301, 401, 0]
+    assert rings[0].run(2, TILL, None) == (2, field(b"z" * 298))
+
+
+def test_a_shelf_keeps_the_ring_that_is_written_however_large() -> None:
+    shelf, ring = Shelf(most_bytes=100), Ring(1)
+    shelf.push(ring, [b"x" * 500])
+    assert ring.size > 500
+    assert ring.run(1, TILL, None)[0] == 1
