@@ -77,7 +77,9 @@ class Saga:
         if aggregate.kind == kinds.STOCK.name:
             await self._stockroom.expire(aggregate)
         elif aggregate.kind == kinds.ORDER.name:
-            await self.carry_on(aggregate, None, again=True)
+            # A step that is tried again belongs to the trace that the order began in.
+            placed = await self._ledger.history(aggregate, limit=1)
+            await self.carry_on(aggregate, (placed[0].traceparent or None) if placed else None, again=True)
 
     async def carry_on(self, aggregate: AggregateId, traceparent: str | None, again: bool) -> None:
         """Do what an order waits for until it waits for nothing, or not now. ``again``: a step may have been begun before.
