@@ -11,9 +11,9 @@ from typing import Final
 from google.rpc import status_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from services.chat.varint import field, varint
 from services.chat.wire import timestamp_bytes
 from services.ledger.ids import AggregateId
+from services.ledger.varint import field, varint
 
 # Fields of ConverseResponse, SendResult and Delivery; the tests of this module hold them to the contract.
 _RESULT: Final = b"\x0a"

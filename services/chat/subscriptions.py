@@ -14,10 +14,10 @@ from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain
 from services.chat.access import Actor, visible
-from services.chat.varint import field
 from services.ledger.cursor import Frame, Watcher
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
+from services.ledger.varint import field
 
 MOST_AHEAD: Final = 1_000_000
 """A client may know versions this server has not heard of yet, but not so many."""

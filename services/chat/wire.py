@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain
-from services.chat.varint import field, varint
+from services.ledger.varint import field, varint
 
 _KINDS: Final = {
     domain.Kind.DIRECT: chat_pb2.CONVERSATION_KIND_DIRECT,

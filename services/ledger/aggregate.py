@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import Any
 
+from services.ledger.archive import Head, StoredEntry, Write
 from services.ledger.decider import Kind, Receipt, Request, View
 from services.ledger.draft import Draft, Pending, Refresh
 from services.ledger.engine import Engine
@@ -176,8 +177,7 @@ class Aggregate:
         if standing.fence == 0 and time.monotonic() - standing.read_at > engine.limits.fence_zero_within:
             raise FenceLost  # 0 may by now mean "aged out": read the log again
         rows = self._loader.rows(self.id, standing.state, draft.state, draft.decided)
-        entry = draft.entry(engine.writer)
-        data = entry.SerializeToString()
+        data = draft.entry(engine.writer)
         parent = draft.traceparent
         await engine.reached("decided")
         sent_at = time.monotonic()
@@ -190,7 +190,13 @@ class Aggregate:
                 seq = await engine.log.append(self._subject, data, standing.fence)
         await engine.reached("appended")
         newest = max(standing.newest_request_ms, draft.newest_request_ms)
-        write = self._loader.write(self.id, seq, entry, data, rows, newest)
+        write = Write(
+            self.id.key,
+            StoredEntry(standing.version + 1, seq, data),
+            Head(draft.version, seq, newest),
+            [request_id for request_id, _ in draft.answered],
+            rows,
+        )
         if parent is None:
             await engine.archive.store(write)
         else:

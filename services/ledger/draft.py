@@ -7,8 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tradewind.ledger.v1 import entry_pb2
-
+from services.ledger import entries
 from services.ledger.decider import Kind, Receipt, Request
 from services.ledger.engine import Limits
 from services.ledger.errors import DeadlineExceeded, InvalidRequestId, RequestIdReused, TooLarge
@@ -83,7 +82,7 @@ class Draft:
         self.left_over: list[Pending] = []
         self.traceparent: str | None = None
         self.newest_request_ms = 0
-        self._commands: list[entry_pb2.Command] = []
+        self._commands: list[bytes] = []
         self._bytes = 0
 
     def decide(self, batch: Sequence[Pending], known: Mapping[bytes, Answered]) -> None:
@@ -99,13 +98,10 @@ class Draft:
                 return
             self.outcomes.append((pending, outcome))
 
-    def entry(self, writer: str) -> entry_pb2.Entry:
+    def entry(self, writer: str) -> bytes:
         """The draft as the entry to append."""
         standing = self._standing
-        return entry_pb2.Entry(
-            first_version=standing.version + 1, base_version=standing.version, base_seq=standing.last_seq,
-            events=self.events, commands=self._commands, writer=writer,
-        )  # fmt: skip
+        return entries.encode(standing.version, standing.last_seq, self.events, self._commands, writer)
 
     def _outcome(
         self, pending: Pending, known: Mapping[bytes, Answered], here: dict[bytes, tuple[bytes, Receipt]], now: float
@@ -157,14 +153,7 @@ class Draft:
 
     def _note(self, pending: Pending, first: int, events: int) -> None:
         request_id = pending.request_id
-        self._commands.append(
-            entry_pb2.Command(
-                request_id=request_id,
-                fingerprint=pending.fingerprint,
-                events=events,
-                traceparent=pending.traceparent or "",
-            )
-        )
+        self._commands.append(entries.command(request_id, pending.fingerprint, events, pending.traceparent))
         self.answered.append((request_id, Answered(first, events, pending.fingerprint)))
         if pending.made_ms > self.newest_request_ms:
             self.newest_request_ms = pending.made_ms

@@ -120,19 +120,6 @@ class Loader:
         """A state as a snapshot."""
         return Snapshot(version, seq, self._states.dump_json(state))
 
-    def write(
-        self, aggregate: AggregateId, seq: int, entry: entry_pb2.Entry, data: bytes, rows: Sequence[Row],
-        newest_request_ms: int,
-    ) -> Write:  # fmt: skip
-        """All that an entry writes into the store."""
-        return Write(
-            key=aggregate.key,
-            entry=StoredEntry(entry.first_version, seq, data),
-            head=Head(entries.last_version(entry), seq, newest_request_ms),
-            request_ids=[command.request_id for command in entry.commands],
-            rows=rows,
-        )
-
     def rows(self, aggregate: AggregateId, before: Any, after: Any, decided: Sequence[tuple[int, Any]]) -> list[Row]:
         """The read-model rows of an entry, from what was decided (or decoded) of it."""
         rows = list(self._kind.rows(aggregate, after, decided)) if decided else []
@@ -241,27 +228,26 @@ class Loader:
         newest = max([found.newest_request_ms, *(milliseconds_of(c.request_id) for c in entry.commands)])
         if missing:
             rows = self.rows(aggregate, before, state, decided)
-            write = self.write(aggregate, message.seq, entry, message.data, rows, newest)
-            await self._engine.archive.store(write)
+            ids = [command.request_id for command in entry.commands]
+            head = Head(entries.last_version(entry), message.seq, newest)
+            stored = StoredEntry(entry.first_version, message.seq, message.data)
+            await self._engine.archive.store(Write(aggregate.key, stored, head, ids, rows))
             self._in_time(found)  # before anybody is told
             self._engine.counters.repaired += 1
-            self._engine.stored(aggregate, message.seq, write.head.version)
+            self._engine.stored(aggregate, message.seq, head.version)
         found.state, found.version = state, entries.last_version(entry)
         found.last_seq, found.newest_request_ms = message.seq, newest
         found.fresh += entry.events
 
     async def _open_in_new_life(self, aggregate: AggregateId, subject: str, found: Standing) -> None:
         """Rule 2: what an earlier life of the log left is shown only once this life holds an entry that continues it."""
-        entry = entry_pb2.Entry(
-            first_version=found.version + 1, base_version=found.version, base_seq=found.last_seq,
-            writer=self._engine.writer,
-        )  # fmt: skip
-        data = entry.SerializeToString()
+        data = entries.encode(found.version, found.last_seq, (), (), self._engine.writer)
         if found.fence == 0 and time.monotonic() - found.read_at > self._engine.limits.fence_zero_within:
             raise FenceLost  # 0 may by now mean "aged out": read the log again
         sent_at = time.monotonic()
         seq = await self._engine.log.append(subject, data, found.fence)
-        await self._engine.archive.store(self.write(aggregate, seq, entry, data, (), found.newest_request_ms))
+        head = Head(found.version, seq, found.newest_request_ms)
+        await self._engine.archive.store(Write(aggregate.key, StoredEntry(found.version + 1, seq, data), head))
         found.read_at = sent_at
         self._in_time(found)
         self._engine.stored(aggregate, seq, found.version)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from services.ledger.ids import AggregateId
+from services.ledger.varint import varint
 
 Wrap = Callable[[AggregateId, bytes], bytes]
 
@@ -20,17 +21,9 @@ _RUN_BYTES = 256 << 10
 _MOST_RUNS = 64
 
 
-def field(payload: bytes, tag: bytes = EVENTS_TAG) -> bytes:
-    """A message as one element of a repeated field: tag, length, bytes (protobuf encoding, "Length-Delimited Records")."""
-    length = len(payload)
-    if length < 128:
-        return tag + bytes((length,)) + payload
-    prefix = bytearray(tag)
-    while length > 127:
-        prefix.append(length & 127 | 128)
-        length >>= 7
-    prefix.append(length)
-    return bytes(prefix) + payload
+def field(payload: bytes) -> bytes:
+    """An event as one element of the repeated field of events."""
+    return EVENTS_TAG + varint(len(payload)) + payload
 
 
 class Ring:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from services.chat import domain, frames, wire
 from services.chat.access import Actor
 from services.chat.subscriptions import Subscription
-from services.chat.varint import field
 from services.ledger.cursor import Frame
 from services.ledger.ids import AggregateId
+from services.ledger.varint import field
 
 WHERE = AggregateId("acme", "conversation", "c-1")
 ids = st.text(min_size=1, max_size=128)

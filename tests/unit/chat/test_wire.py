@@ -10,7 +10,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import domain, wire
 from services.chat.frames import delivery, send_result
-from services.chat.varint import read_varint, varint
+from services.ledger.varint import read_varint, varint
 
 times = st.integers(0, 4_000_000_000_000_000)
 versions = st.integers(1, 2**64 - 1)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from services.ledger import entries
 from services.ledger.decider import Receipt, Request
 from services.ledger.draft import Draft, Pending
 from services.ledger.engine import Limits
@@ -36,7 +37,7 @@ async def test_commands_are_decided_on_what_those_before_them_left() -> None:
     assert isinstance(two, Refused)
     assert [(r.first_version, r.last_version) for r in (one, three) if isinstance(r, Receipt)] == [(4, 4), (5, 5)]
     assert (made.state.total, made.version, len(made.events)) == (4, 5, 2)
-    entry = made.entry("a server")
+    entry = entries.parse(made.entry("a server"))
     assert (entry.first_version, entry.base_version, entry.base_seq) == (4, 3, 77)
     assert [command.events for command in entry.commands] == [1, 1]
     assert last_version(entry) == 5
@@ -106,7 +107,7 @@ async def test_an_entry_tells_who_wrote_what() -> None:
     requests = [request(n, n) for n in range(3)]
     sampled = Request(requests[1].id, requests[1].fingerprint, PARENT)
     made = draft(*(pending(Add(n + 1), what) for n, what in enumerate((requests[0], sampled, requests[2]))))
-    entry = made.entry("a server")
+    entry = entries.parse(made.entry("a server"))
     ids = [request_bytes(what.id) for what in requests]
     assert [(event.version, event.request_id) for event in recorded(entry)] == list(zip((4, 5, 6), ids, strict=True))
     assert [event.traceparent for event in recorded(entry)] == ["", PARENT, ""]

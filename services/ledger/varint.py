@@ -1,4 +1,5 @@
-"""The two pieces of protobuf's encoding that frames are joined from (protobuf.dev, "Encoding": varints, length-delimited fields)."""
+"""The two pieces of protobuf's encoding that entries and frames are joined from: varints and length-delimited fields
+(protobuf.dev, "Encoding")."""
 
 from __future__ import annotations
 
