@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from services.runtime.validation import validate
@@ -22,12 +22,16 @@ _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as the verified token says; ``on_behalf_of`` is the end user a service acts for."""
+    """Who calls, as the verified token says; ``on_behalf_of`` is the end user a service acts for.
+
+    ``until``: when the token is taken no more, in seconds since the epoch; it is no part of who one is.
+    """
 
     tenant: str
     subject: str
     roles: frozenset[str]
     on_behalf_of: str | None = None
+    until: float = field(default=math.inf, compare=False)
 
 
 ANONYMOUS: Final = Caller("", "", frozenset())

@@ -78,6 +78,10 @@ class RuntimeSettings(BaseSettings):
     """Unary calls under way in this process; more are refused as OVERLOADED."""
     max_streams: int = Field(default=20_000, ge=1)
     """Streams open in this process; more are refused as OVERLOADED."""
+    max_caller_streams: int = Field(default=1000, ge=1)
+    """Streams that one caller may have open in this process, unless it is a service; more are refused as OVERLOADED."""
+    max_public_streams: int = Field(default=1000, ge=1)
+    """Streams that need no token (health, reflection) open in this process, counted apart; more are refused as OVERLOADED."""
     keepalive: Seconds = 30.0
     """A connection silent for so long is asked for a sign of life, and dropped after 10 more."""
     max_connection_age: Seconds = 0.0

@@ -11,7 +11,7 @@ from typing import Any
 
 from services.runtime import call as calls
 from services.runtime import trace
-from services.runtime.call import ANONYMOUS, EXEMPT, Call
+from services.runtime.call import ANONYMOUS, EXEMPT, Call, Caller
 from services.runtime.config import RuntimeSettings
 from services.runtime.errors import Refused
 from services.runtime.limits import RateLimiter
@@ -35,6 +35,10 @@ class Gate:
         self._deadline_max = settings.deadline_max
         self._room = {True: settings.max_streams, False: settings.max_unary_calls}
         self._inside = {True: 0, False: 0}
+        self._public_room = settings.max_public_streams
+        self._public_streams = 0
+        self._caller_room = settings.max_caller_streams
+        self._caller_streams: dict[tuple[str, str], int] = {}
         self._loop = asyncio.get_running_loop()
 
     def enter(self, method: str, roles: frozenset[str], streams: bool, context: Any) -> Call:
@@ -49,6 +53,11 @@ class Gate:
         if traceparent is not None and trace.parse(traceparent) is None:
             traceparent = None
         if roles is PUBLIC:
+            # Counted apart: who needs no token must not take the place of those who have one. A probe's single call is
+            # answered at once and always let in.
+            if streams and self._public_streams >= self._public_room:
+                raise Refused("OVERLOADED", "the server holds as many streams without a token as it allows itself")
+            self._public_streams += streams
             caller, span = ANONYMOUS, NO_SPAN
         else:
             if self.refusing:
@@ -61,6 +70,9 @@ class Gate:
             authorise(roles, caller.roles)
             if self._inside[streams] >= self._room[streams]:
                 raise Refused("OVERLOADED", "the server holds as much work as it allows itself")
+            if streams:
+                self._take_stream(caller)
+            self._inside[streams] += 1
             span = self.telemetry.root(method[1:], traceparent, "server")
             if span is not NO_SPAN:
                 service, _, name = method[1:].partition("/")
@@ -69,7 +81,6 @@ class Gate:
                 span.set("rpc.method", name)
                 span.set("tradewind.tenant", caller.tenant)
                 traceparent = span.traceparent
-        self._inside[streams] += 1
         call = Call(caller, method, self.draining, deadline, ours, span, self._limiter, self._loop)
         # Each call runs in a task of its own, so there is nothing to set back.
         calls.current.set(call)
@@ -79,7 +90,12 @@ class Gate:
 
     def leave(self, call: Call, streams: bool, code: str, failure: str | None) -> None:
         """Let a call out, with the name of its status code and, where it failed, the reason."""
-        self._inside[streams] -= 1
+        if call.caller is ANONYMOUS:
+            self._public_streams -= streams
+        else:
+            self._inside[streams] -= 1
+            if streams:
+                self._give_stream_back(call.caller)
         span = call.span
         if span is not NO_SPAN:
             span.set("rpc.grpc.status_code", code)
@@ -88,8 +104,28 @@ class Gate:
             span.end()
 
     def inside(self) -> Iterable[int]:
-        """Give how many streams and how many unary calls are inside."""
+        """Give how many streams and how many unary calls are inside, without those that need no token."""
         return tuple(self._inside.values())
+
+    def _take_stream(self, caller: Caller) -> None:
+        """Count a caller's open streams, so that one alone cannot fill the server. Raises Refused (OVERLOADED)."""
+        if EXEMPT in caller.roles:
+            return
+        key = (caller.tenant, caller.subject)
+        held = self._caller_streams.get(key, 0)
+        if held >= self._caller_room:
+            raise Refused("OVERLOADED", "the caller holds as many streams as it may")
+        self._caller_streams[key] = held + 1
+
+    def _give_stream_back(self, caller: Caller) -> None:
+        if EXEMPT in caller.roles:
+            return
+        key = (caller.tenant, caller.subject)
+        left = self._caller_streams[key] - 1
+        if left:
+            self._caller_streams[key] = left
+        else:
+            del self._caller_streams[key]
 
     def _deadline(self, context: Any, streams: bool) -> tuple[float | None, bool]:
         """Give the deadline in the loop's time, and whether it is ours to enforce: grpc cancels at the client's own."""

@@ -18,6 +18,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from services.runtime.call import Call
 from services.runtime.errors import Refused, code_of, reason_of, status_of, trailers_of
+from services.runtime.expiry import Expiry
 from services.runtime.gate import Gate
 from services.runtime.validation import validate
 
@@ -79,7 +80,7 @@ class Rpc:
             if call is not None and not call.remaining():
                 code = failure = "DEADLINE_EXCEEDED"
                 if call.expired:
-                    await self._expire(context)
+                    await _end(context, Refused("DEADLINE_EXCEEDED", "the deadline passed before the call was done"))
             raise
         except Exception as error:
             status = status_of(error)
@@ -115,12 +116,17 @@ class Rpc:
         """Run a stream between the gate and the error table."""
         started = perf_counter()
         call: Call | None = None
+        expiry: Expiry | None = None
         code, failure = "OK", None
         try:
             call = self._gate.enter(self._method, self._roles, True, context)
+            expiry = Expiry(call.caller.until, asyncio.current_task())
             return await serve(call)
         except asyncio.CancelledError:
             code = "CANCELLED"
+            if expiry is not None and expiry.passed:
+                code = failure = "UNAUTHENTICATED"
+                await _end(context, Refused("UNAUTHENTICATED", "the bearer token expired while the stream was open"))
             raise
         except Exception as error:
             status = status_of(error)
@@ -128,17 +134,11 @@ class Rpc:
             await context.abort(code_of(status), status.message, trailers_of(status))
             raise
         finally:
+            if expiry is not None:
+                expiry.stop()
             if call is not None:
                 self._gate.leave(call, True, code, failure)
             self._telemetry.observe(self._method, code, perf_counter() - started)
-
-    async def _expire(self, context: Any) -> None:
-        """Answer a call whose handler was cancelled by its deadline."""
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
-        status = status_of(Refused("DEADLINE_EXCEEDED", "the deadline passed before the call was done"))
-        await context.abort(code_of(status), status.message, trailers_of(status))
 
 
 class Requests:
@@ -173,6 +173,15 @@ async def _pump(frames: AsyncIterator[Message | bytes], context: Any) -> None:
         if close is not None:
             # Else a generator left in the middle would run its cleanup some time later.
             await close()
+
+
+async def _end(context: Any, refused: Refused) -> None:
+    """Answer a call whose handler was cancelled by us, and not by its client."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+    status = status_of(refused)
+    await context.abort(code_of(status), status.message, trailers_of(status))
 
 
 def _encode(response: Message | bytes) -> bytes:

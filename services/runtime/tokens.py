@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 import time
 from collections import OrderedDict
@@ -201,11 +202,11 @@ class Authenticator:
                 leeway=self._leeway,
                 options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False},
             )
-            caller = _caller(claims)
-            expires = float(claims["exp"]) + self._leeway
-            issued = float(claims["iat"]) - self._leeway
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError):
-            # Which of the checks failed is of use to an attacker only.
+            expires = _seconds(claims["exp"]) + self._leeway
+            issued = _seconds(claims["iat"]) - self._leeway
+            caller = _caller(claims, expires)
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+            # Which of the checks failed is of use to an attacker only. What is nested too deeply is no token of ours either.
             raise Refused("UNAUTHENTICATED", "the bearer token does not verify") from None
         now = self._clock()
         if now >= expires:
@@ -215,7 +216,7 @@ class Authenticator:
         return caller, expires
 
 
-def _caller(claims: Mapping[str, Any]) -> Caller:
+def _caller(claims: Mapping[str, Any], until: float) -> Caller:
     """Read the caller out of verified claims. Raises ValueError where one is not of its type."""
     subject, tenant, roles = claims["sub"], claims["tenant"], claims["roles"]
     if not isinstance(roles, list) or not isinstance(tenant, str) or _TENANT.fullmatch(tenant) is None:
@@ -223,9 +224,16 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
     granted = frozenset(map(str, roles))
     actor = claims.get("act")
     if actor is None:
-        return Caller(tenant, _name(subject), granted, None)
+        return Caller(tenant, _name(subject), granted, None, until)
     # The roles are the actor's; the subject is for whom it acts.
-    return Caller(tenant, _name(actor["sub"]), granted, _name(subject))
+    return Caller(tenant, _name(actor["sub"]), granted, _name(subject), until)
+
+
+def _seconds(value: object) -> float:
+    """Read a time of a claim. Raises ValueError: "for ever" and "not a number" would never expire."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("claims of a wrong type")
+    return float(value)
 
 
 def _name(value: object) -> str:

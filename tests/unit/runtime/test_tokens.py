@@ -168,3 +168,28 @@ def test_a_file_that_holds_no_fitting_key_is_said_in_one_line(tmp_path: Path) ->
     for name in ("key.pub", "missing"):
         with pytest.raises(BadKey, match=name):
             Signer.from_file(tmp_path / name)
+
+
+def test_what_is_nested_too_deeply_is_refused_as_any_junk(authenticator: Authenticator) -> None:
+    def coded(text: str) -> str:
+        return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+    deep = coded("[" * 5000)
+    refused(authenticator, f"{deep}.e30.e30")
+    refused(authenticator, f"{coded('{' + chr(34) + 'kid' + chr(34) + ':' + '[' * 5000)}.{deep}.e30")
+
+
+@pytest.mark.parametrize("claim", ["exp", "iat"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), True, "2000000000", 10**400, None])
+def test_a_time_that_would_never_come_is_no_time(clock: Clock, claim: str, value: object) -> None:
+    key = Ed25519PrivateKey.generate()
+    signer = Signer(key, clock=clock)
+    token = signer.mint("ann", "acme", ["customer"])
+    claims = {**jwt.decode(token, options={"verify_signature": False}), claim: value}
+    authenticator = Authenticator([key.public_key()], clock=clock)
+    kid = jwt.get_unverified_header(token)["kid"]
+    refused(authenticator, jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": kid}))
+
+
+def test_a_caller_knows_until_when(signer: Signer, authenticator: Authenticator, clock: Clock) -> None:
+    assert authenticator.verify(signer.mint("ann", "acme", [], ttl=60)).until == clock.now + 60 + 5
