@@ -214,8 +214,7 @@ class Aggregate:
         standing.state, standing.version = draft.state, draft.version
         standing.last_seq = standing.fence = seq
         standing.newest_request_ms = newest_request_ms
-        for request_id, answered in draft.answered:
-            self._memory.add(request_id, answered)
+        self._memory.add(draft.answered, draft.newest_request_ms)
         self._engine.counters.appends += 1
         self._engine.counters.events += len(draft.events)
         self._engine.stored(self.id, seq, draft.version)

@@ -131,25 +131,39 @@ class Draft:
         events = kind.decide(self.state, pending.command)
         if not events:
             return Receipt(self.version + 1, self.version, ())
-        state, version, payloads, decided = self.state, self.version, [], []
+        if len(events) == 1:  # a message, and most else: spare it the lists
+            version = self.version + 1
+            payloads: tuple[bytes, ...] = (kind.encode(events[0], version),)
+            state = kind.evolve(self.state, events[0])
+            decided: Sequence[tuple[int, Any]] = ((version, events[0]),)
+            size = len(payloads[0])
+        else:
+            state, version, payloads, decided = self._fold(events)
+            size = sum(map(len, payloads))
+        if size > self._limits.command_bytes:
+            raise TooLarge("what one command writes is larger than the log takes in one message")
+        if self._bytes and self._bytes + size > self._limits.entry_bytes:
+            return None
+        first = self.version + 1
+        self.state, self.version = state, version
+        self.events += payloads
+        self.decided += decided
+        self._bytes += size
+        receipt = Receipt(first, version, payloads)
+        here[pending.request_id] = (pending.fingerprint, receipt)
+        self._note(pending, first, len(payloads))
+        return receipt
+
+    def _fold(self, events: Sequence[Any]) -> tuple[Any, int, tuple[bytes, ...], Sequence[tuple[int, Any]]]:
+        kind, state, version = self._kind, self.state, self.version
+        payloads: list[bytes] = []
+        decided: list[tuple[int, Any]] = []
         for event in events:
             version += 1
             payloads.append(kind.encode(event, version))
             state = kind.evolve(state, event)
             decided.append((version, event))
-        first, size = self.version + 1, sum(map(len, payloads))
-        if size > self._limits.command_bytes:
-            raise TooLarge("what one command writes is larger than the log takes in one message")
-        if self._bytes and self._bytes + size > self._limits.entry_bytes:
-            return None
-        self.state, self.version = state, version
-        self.events += payloads
-        self.decided += decided
-        self._bytes += size
-        receipt = Receipt(first, version, tuple(payloads))
-        here[pending.request_id] = (pending.fingerprint, receipt)
-        self._note(pending, first, len(payloads))
-        return receipt
+        return state, version, tuple(payloads), decided
 
     def _note(self, pending: Pending, first: int, events: int) -> None:
         request_id = pending.request_id

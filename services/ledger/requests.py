@@ -5,10 +5,8 @@ An id newer than every id that is not in memory is surely new. The bound for tha
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Sequence
 from typing import NamedTuple
-
-from services.ledger.ids import milliseconds_of
 
 
 class Answered(NamedTuple):
@@ -20,35 +18,34 @@ class Answered(NamedTuple):
 
 
 class RequestMemory:
-    """The recent request ids of one aggregate, at most `capacity`; the oldest are forgotten first.
+    """The recent request ids of one aggregate, at most about `capacity`; the oldest are forgotten first.
 
+    Two generations: when the younger is half of the capacity, the older is forgotten whole, so that forgetting costs nothing per id.
     Only ids of stored entries are put in, so none that the store lacks is ever forgotten.
     """
 
-    __slots__ = ("_capacity", "_known", "horizon_ms")
+    __slots__ = ("_half", "_old", "_old_newest_ms", "_young", "_young_newest_ms", "horizon_ms")
 
     def __init__(self, horizon_ms: int, capacity: int = 16_384) -> None:
-        self._known: dict[bytes, Answered] = {}
-        self._capacity = capacity
+        self._young: dict[bytes, Answered] = {}
+        self._old: dict[bytes, Answered] = {}
+        self._young_newest_ms = self._old_newest_ms = 0
+        self._half = max(1, capacity // 2)
         self.horizon_ms = horizon_ms
 
     def find(self, request_id: bytes) -> Answered | None:
         """What is remembered of an id."""
-        return self._known.get(request_id)
+        return self._young.get(request_id) or self._old.get(request_id)
 
     def surely_new(self, request_id: bytes, made_ms: int) -> bool:
         """True: neither memory nor store holds this id. False: ask memory, then the store. `made_ms`: the id's own time."""
-        return made_ms > self.horizon_ms and request_id not in self._known
+        return made_ms > self.horizon_ms and request_id not in self._young and request_id not in self._old
 
-    def add(self, request_id: bytes, answered: Answered) -> None:
-        """Remembers an id whose entry is stored."""
-        known = self._known
-        known[request_id] = answered
-        if len(known) > self._capacity:
-            self._forget()
-
-    def _forget(self) -> None:
-        # A quarter at a time: taking the first key of a dict whose first keys are gone walks over the gaps.
-        for oldest in list(islice(self._known, self._capacity // 4 + 1)):
-            del self._known[oldest]
-            self.horizon_ms = max(self.horizon_ms, milliseconds_of(oldest))
+    def add(self, applied: Sequence[tuple[bytes, Answered]], newest_ms: int) -> None:
+        """Remembers ids whose entry is stored. `newest_ms`: the time of the newest of them."""
+        self._young.update(applied)
+        self._young_newest_ms = max(self._young_newest_ms, newest_ms)
+        if len(self._young) >= self._half:
+            self.horizon_ms = max(self.horizon_ms, self._old_newest_ms)
+            self._old, self._old_newest_ms = self._young, self._young_newest_ms
+            self._young, self._young_newest_ms = {}, 0

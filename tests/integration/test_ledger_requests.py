@@ -9,7 +9,7 @@ import pytest
 from services.ledger.decider import Receipt, Request
 from services.ledger.engine import Limits
 from services.ledger.errors import DeadlineExceeded, InvalidRequestId, Overloaded, RequestIdReused, TooLarge
-from services.ledger.ids import derive_request_id, fingerprint
+from services.ledger.ids import fingerprint, milliseconds_of, request_bytes
 from services.ledger.requests import Answered, RequestMemory
 from tests.integration.ledger_world import add, fresh_service, reckon, whole_history
 from tests.servers import NatsServer
@@ -49,10 +49,11 @@ async def test_an_id_far_older_than_what_is_remembered_is_looked_up(nats_server:
     async with open_ledger(nats_server.url, tmp_path / "a.db", service=fresh_service()) as ledger:
         first = await ledger.execute(till, Add(5), old)
         ledger._residents[till]._memory = RequestMemory(ledger._residents[till]._memory.horizon_ms, capacity=8)
-        ledger._residents[till]._memory.add(bytes.fromhex(old.id.replace("-", "")), _answered(first, old))
+        remembered = [(request_bytes(old.id), _answered(first, old))]
+        ledger._residents[till]._memory.add(remembered, milliseconds_of(request_bytes(old.id)))
         for _ in range(20):
             await add(ledger, till)
-        assert ledger._residents[till]._memory.find(bytes.fromhex(old.id.replace("-", ""))) is None
+        assert ledger._residents[till]._memory.find(request_bytes(old.id)) is None
         again = await ledger.execute(till, Add(5), old)
         assert facts(again) == facts(first)
         assert ledger.counters.look_ups >= 1

@@ -33,7 +33,7 @@ class Memory(RuleBasedStateMachine):
         if ident in self.applied:
             return
         self.applied[ident] = Answered(version, 1, b"f")
-        self.memory.add(ident, self.applied[ident])
+        self.memory.add([(ident, self.applied[ident])], milliseconds_of(ident))
 
     @rule(ident=ids)
     def ask(self, ident: bytes) -> None:
@@ -49,7 +49,7 @@ class Memory(RuleBasedStateMachine):
 
     @invariant()
     def it_stays_small_and_its_horizon_never_goes_back(self) -> None:
-        assert len(self.memory._known) <= CAPACITY
+        assert len(self.memory._young) + len(self.memory._old) <= CAPACITY
         assert self.memory.horizon_ms >= self.horizon
         self.horizon = self.memory.horizon_ms
 
@@ -61,7 +61,7 @@ TestMemory.settings = settings(max_examples=60, stateful_step_count=40)
 def test_recent_ids_are_found_and_newer_ones_are_new() -> None:
     memory = RequestMemory(0, CAPACITY)
     for at in range(1, 30):
-        memory.add(made(at, 0), Answered(at, 1, b"f"))
+        memory.add([(made(at, 0), Answered(at, 1, b"f"))], at)
     assert memory.find(made(29, 0)) == Answered(29, 1, b"f")
     assert memory.find(made(1, 0)) is None
     assert memory.surely_new(made(30, 0), 30)
