@@ -9,7 +9,7 @@ import pytest
 from services.ledger.decider import Receipt, Request
 from services.ledger.engine import Limits
 from services.ledger.errors import DeadlineExceeded, InvalidRequestId, Overloaded, RequestIdReused, TooLarge
-from services.ledger.ids import fingerprint, milliseconds_of, request_bytes
+from services.ledger.ids import derive_request_id, fingerprint, milliseconds_of, request_bytes
 from services.ledger.requests import Answered, RequestMemory
 from tests.integration.ledger_world import add, fresh_service, reckon, whole_history
 from tests.servers import NatsServer
