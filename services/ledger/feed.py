@@ -23,8 +23,8 @@ from services.ledger.ending import end
 from services.ledger.pulling import pull
 from services.ledger.turns import Turns
 
-_ACK_WAIT = 5.0
-_HEARTBEAT = 1.5
+_ACK_WAIT = 2.5  # so long does what a dead process held wait for another
+_HEARTBEAT = 0.75
 _PULL = 256
 _IDLE = 2.0  # so long a pull that was lost with its connection is waited for
 _log = structlog.get_logger(__name__)
