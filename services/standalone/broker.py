@@ -42,16 +42,20 @@ def url(keys: Keys, ports: Ports) -> str:
 
 
 def _configuration(store: Path, token: str, ports: Ports) -> list[str]:
-    # JSON strings are strings of this format too.
     return [
         "server_name: tradewind-standalone",
-        f"listen: {json.dumps(f'{HOST}:{ports.nats}')}",
-        f"http: {json.dumps(f'{HOST}:{ports.nats_monitor}')}",
+        f"listen: {_quoted(f'{HOST}:{ports.nats}')}",
+        f"http: {_quoted(f'{HOST}:{ports.nats_monitor}')}",
         f"max_payload: {_MAX_PAYLOAD}",
-        f"authorization {{ token: {json.dumps(token)} }}",
+        f"authorization {{ token: {_quoted(token)} }}",
         "jetstream {",
-        f"  store_dir: {json.dumps(str(store.resolve()))}",
+        f"  store_dir: {_quoted(str(store.resolve()))}",
         f"  max_file_store: {_MAX_LOG_BYTES}",
         f"  max_memory_store: {_MAX_MEMORY_BYTES}",
         "}",
     ]
+
+
+def _quoted(text: str) -> str:
+    """Quote a string as this format does: as JSON, but without its escapes for letters beyond ASCII."""
+    return json.dumps(text, ensure_ascii=False)

@@ -45,7 +45,8 @@ class Child:
     """A program under watch.
 
     Its end is noticed at once, told through ``tell``, and answered by a new start after a pause that grows with each
-    failure; after 20 starts none of which served for half a minute it is given up.
+    failure; after 20 starts none of which served for half a minute it is given up, and at once where it ended by itself
+    before it ever served.
     """
 
     def __init__(self, program: Program, home: Home, tell: Callable[[str], None]) -> None:
@@ -61,6 +62,7 @@ class Child:
         self._output = Output(self._log_file)
         self._process: Process | None = None
         self._ending = False
+        self._served = False
         self._log = structlog.get_logger().bind(child=program.name)
 
     @property
@@ -79,15 +81,13 @@ class Child:
         self._log.info("child_started", pid=self._process.pid)
 
     async def wait_ready(self) -> None:
-        """Wait until it serves. Raises ChildFailed when it ends before, or does not within 30 seconds."""
-        process = self._process
+        """Wait until it serves. Raises ChildFailed when it does not within 30 seconds; `watch` tells whether it ends before."""
         until = asyncio.get_running_loop().time() + _READY_SECONDS
         while not await self._program.ready():
-            if process is None or process.returncode is not None:
-                raise ChildFailed(await self._why())
             if asyncio.get_running_loop().time() > until:
                 raise ChildFailed(f"{self.name} does not serve after {_READY_SECONDS:.0f} s; see {self._log_file}")
             await asyncio.sleep(_POLL_SECONDS)
+        self._served = True
 
     async def watch(self) -> None:
         """Start it again whenever it ends, until ``end``. Raises ChildFailed when it is given up."""
@@ -100,7 +100,9 @@ class Child:
                 return
             self._log.warning("child_ended", code=code)
             failures = 0 if loop.time() - started > _HEALTHY_SECONDS else failures + 1
-            if code == BAD_SETTINGS_EXIT_CODE or failures > _MOST_RESTARTS:
+            # What ends by itself before it ever served will do so again; what was killed was not its own fault.
+            hopeless = code == BAD_SETTINGS_EXIT_CODE or (code >= 0 and not self._served)
+            if hopeless or failures > _MOST_RESTARTS:
                 raise ChildFailed(await self._why())
             self._tell(f"{self.name} ended ({_how(code)}); starting it again")
             await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1] if failures else 0)

@@ -32,17 +32,29 @@ class Fleet:
     async def start(self, ready: Callable[[str], None]) -> None:
         """Start all, and return when all serve; ``ready`` is told of each. Raises ChildFailed.
 
-        They start at once: each waits by itself for those it needs.
+        They start at once: each waits by itself for those it needs. One that is killed meanwhile is started again.
         """
         for child in self._children:
             await child.start()
+        self._watches = [asyncio.create_task(child.watch(), name=child.name) for child in self._children]
+        serving = asyncio.create_task(self._serving(ready))
+        failure = asyncio.create_task(self.failure())
+        try:
+            done, _ = await asyncio.wait((serving, failure), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (serving, failure):
+                task.cancel()
+            await asyncio.gather(serving, failure, return_exceptions=True)
+
+    async def _serving(self, ready: Callable[[str], None]) -> None:
         try:
             async with asyncio.TaskGroup() as waits:
                 for child in self._children:
                     waits.create_task(_until_ready(child, ready))
         except* ChildFailed as failures:
             raise failures.exceptions[0] from None
-        self._watches = [asyncio.create_task(child.watch(), name=child.name) for child in self._children]
 
     async def failure(self) -> None:
         """Wait until a child is given up, and raise ChildFailed."""

@@ -114,6 +114,14 @@ class Standalone:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    def kills_when_it_runs(self, child: str, seconds: float = SECONDS) -> None:
+        """Kill a child as soon as its process is there, before it can serve."""
+        until = time.monotonic() + seconds
+        while holder_of(self.home.run / f"{child}.lock") is None:
+            assert time.monotonic() < until, f"{child} was never started:\n{self.screen}"
+            time.sleep(0.002)
+        self.kill(child)
+
     def pids(self) -> dict[str, int]:
         """The children's process ids."""
         found = {child: holder_of(self.home.run / f"{child}.lock") for child in CHILDREN}

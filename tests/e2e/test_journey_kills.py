@@ -40,6 +40,14 @@ def test_a_killed_child_comes_back_and_the_journey_completes(own_standalone: Sta
     assert own_standalone.screen.count(f"{child} ended (signal 9); starting it again") == len(set(killed))
 
 
+@pytest.mark.parametrize("child", ["nats", "order"])
+def test_a_child_killed_while_all_start_is_started_again(own_standalone: Standalone, child: str) -> None:
+    own_standalone.start("--once")
+    own_standalone.kills_when_it_runs(child)
+    assert own_standalone.ends(100) == 0, own_standalone.screen
+    assert f"{child} ended (signal 9); starting it again" in own_standalone.screen
+
+
 @pytest.mark.parametrize("step", [1, 3, 5])
 def test_a_killed_supervisor_is_started_again_and_completes_the_same_journey(
     own_standalone: Standalone, step: int
