@@ -116,6 +116,19 @@ def test_a_file_without_its_header_is_refused_whole(text: str, said: str) -> Non
         list(read(source(text), "GBP"))
 
 
+def test_columns_stand_in_any_order_and_others_are_passed_over() -> None:
+    lines = [["", *reversed(COLUMNS), "Notes"], ["1", *reversed(GOOD), "a, b"]]
+    text = "\n".join(",".join(f'"{field}"' for field in line) for line in [*lines, GOOD]) + "\n"
+    found = list(read(source(text), "GBP"))
+    assert found[0] == next(read(source(table(GOOD)), "GBP"))
+    assert found[1] == Refusal(3, "columns", "it has 8 fields; the header has 10")
+
+
+def test_a_column_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(BrokenFile, match="names Country twice"):
+        list(read(source(",".join([*COLUMNS, "Country"]) + "\n"), "GBP"))
+
+
 @given(st.decimals(min_value=0, max_value=10**9, places=2), st.sampled_from(["GBP", "EUR", "KWD", "CLF"]))
 def test_amounts_are_exact(amount: Decimal, currency: str) -> None:
     minor = in_minor_units(str(amount), currency)

@@ -70,7 +70,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise Broken("json", f"it is not JSON: {error.msg} at column {error.colno}") from error
+        raise Broken("json", f"it is not JSON: {error.msg.removesuffix(' at')}, column {error.colno}") from error
     except (ValueError, RecursionError) as error:
         raise Broken("json", "it is not JSON that can be read") from error
     if not isinstance(found, dict):

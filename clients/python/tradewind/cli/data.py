@@ -31,8 +31,9 @@ _FILE = typer.Argument(exists=True, dir_okay=False, readable=True, help="The fil
 def replay_chat(ctx: typer.Context, file: Annotated[Path, _FILE]) -> None:
     """Replay a day of a chat channel (JSON Lines) into one group conversation, one user per nick, in order.
 
-    Needs role service. Running it again changes nothing, and goes on where an earlier run was interrupted. Lines that
-    cannot be taken are told with their number in the file (from 1) and rule; the others go on.
+    Needs role service. Running it again changes nothing, and goes on where an
+    earlier run was interrupted. Lines that cannot be taken are told with
+    their number in the file (from 1) and rule; the others go on.
     """
     run(ctx, lambda client, output: _replay(client, output, file), name="service")
 
@@ -62,7 +63,12 @@ async def _replay(client: Client, output: Output, file: Path) -> Exit:
 
 @export_app.command("chat")
 def export_chat(ctx: typer.Context, conversation: str) -> None:
-    """Write a conversation as JSON Lines, oldest first: a replayed one exactly as it came, others in the same format."""
+    """Write a conversation as JSON Lines, oldest first: a replayed one as it came, others in the same format.
+
+    Lines end with LF, and fields stand in the format's order: a file that
+    was written so comes back byte for byte, any other with the same objects.
+    Lines that were refused are not there.
+    """
 
     async def work(client: Client, output: Output) -> None:
         async for line in export(client, conversation):
@@ -87,8 +93,10 @@ def import_orders(
 ) -> None:
     """Import a shop's invoice lines (CSV) as orders, one per invoice; a longer one than 1,000 lines as several.
 
-    Needs role service, or shop for its own. Lines that cannot be part of an order are told with their number in the file (the header is
-    1) and rule; `refused` counts such lines, `placed` and `replayed` count orders. Running it again changes nothing.
+    Needs role service, or shop for its own. Lines that cannot be part of an
+    order are told with their number in the file (the header is 1) and rule;
+    `refused` counts such lines, `placed` and `replayed` count orders. Running
+    it again changes nothing.
     """
     if not re.fullmatch("[A-Z]{3}", currency):
         raise typer.BadParameter("a currency is a code of three capital letters", param_hint="--currency")

@@ -1,7 +1,8 @@
 """Invoice lines of a shop as CSV (RFC 4180, UTF-8), grouped into orders.
 
-Columns: InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country. A line is judged by itself first:
-what is no order line (a cancellation, no quantity, no price) or cannot be read is refused with its number and rule, and the others go on.
+Columns: InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country, in any order; others are
+passed over. A line is judged by itself first: what is no order line (a cancellation, no quantity, no price) or cannot be read is
+refused with its number and rule, and the others go on.
 The lines left of one InvoiceNo are one order, wherever in the file they stand.
 """
 
@@ -101,13 +102,13 @@ class InvoiceLine:
 def read(lines: Iterable[SourceLine], currency: str) -> Iterator[InvoiceLine | Refusal]:
     """Yield what becomes of every record after the header; blank lines are passed over. Raises BrokenFile for another header."""
     records = _records(lines)
-    order = _columns(next(records, None))
+    columns = _columns(next(records, None))
     for record in records:
         if isinstance(record, Refusal):
             yield record
             continue
         try:
-            yield _line(record, order, currency)
+            yield _line(record, columns, currency)
         except Broken as broken:
             yield Refusal(record.number, broken.rule, broken.reason)
 
@@ -166,21 +167,30 @@ def _decoded(line: SourceLine) -> str:
         raise Broken("encoding", f"byte {error.start + 1} is not UTF-8") from error
 
 
-def _columns(header: _Record | Refusal | None) -> list[int]:
-    """Where each of COLUMNS is."""
+class _Columns(NamedTuple):
+    """How many fields a record has, and where each of COLUMNS is."""
+
+    fields: int
+    places: list[int]
+
+
+def _columns(header: _Record | Refusal | None) -> _Columns:
     if header is None:
         raise BrokenFile("the file is empty")
     names = [name.strip() for name in header.fields] if isinstance(header, _Record) else []
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise BrokenFile(f"line {header.number} is not the header: it has no {', '.join(missing)}")
-    return [names.index(name) for name in COLUMNS]
+    twice = [name for name in COLUMNS if names.count(name) > 1]
+    if twice:
+        raise BrokenFile(f"line {header.number}, the header, names {', '.join(twice)} twice")
+    return _Columns(len(names), [names.index(name) for name in COLUMNS])
 
 
-def _line(record: _Record, order: list[int], currency: str) -> InvoiceLine:
-    if len(record.fields) != len(order):
-        raise Broken("columns", f"it has {len(record.fields)} fields; the header has {len(order)}")
-    invoice, sku, title, quantity, date, price, customer, country = (record.fields[at] for at in order)
+def _line(record: _Record, columns: _Columns, currency: str) -> InvoiceLine:
+    if len(record.fields) != columns.fields:
+        raise Broken("columns", f"it has {len(record.fields)} fields; the header has {columns.fields}")
+    invoice, sku, title, quantity, date, price, customer, country = (record.fields[at] for at in columns.places)
     invoice = invoice.strip()
     if invoice[:1] in ("C", "c"):
         raise Broken("cancellation", "it is part of a cancellation, which is no order")

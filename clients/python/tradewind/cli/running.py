@@ -69,7 +69,7 @@ def tell(output: Output, error: Exception) -> Exit:
         return code_of(error)
     if isinstance(error, BrokenFile):
         output.error("broken file", "BROKEN_FILE", str(error))
-        return Exit.REFUSED
+        return Exit.USAGE
     if isinstance(error, OSError):
         output.error("usage", type(error).__name__, f"{error.filename or 'a file'}: {error.strerror or error}")
     else:

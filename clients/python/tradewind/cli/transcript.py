@@ -80,7 +80,7 @@ class Transcript:
         self._next = item.line + 1
         self._nameless = 0
         if skipped:
-            yield Note(item.number, "gap", f"lines {expected} to {item.line - 1} are not in the file")
+            yield Note(item.number, "gap", _gap(expected, item.line - 1))
         try:
             self._check(item)
         except Broken as broken:
@@ -124,6 +124,10 @@ class Transcript:
             item.number, "reply_to_refused", f"it answers line {named}, refused; taken, the link as an attribute only"
         )
         yield replace(item, lost=lost)
+
+
+def _gap(first: int, last: int) -> str:
+    return f"line {first} is not in the file" if first == last else f"lines {first} to {last} are not in the file"
 
 
 def _parsed(source: SourceLine) -> Line | Refusal:
