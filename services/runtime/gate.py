@@ -53,11 +53,7 @@ class Gate:
         if traceparent is not None and trace.parse(traceparent) is None:
             traceparent = None
         if roles is PUBLIC:
-            # Counted apart: who needs no token must not take the place of those who have one. A probe's single call is
-            # answered at once and always let in.
-            if streams and self._public_streams >= self._public_room:
-                raise Refused("OVERLOADED", "the server holds as many streams without a token as it allows itself")
-            self._public_streams += streams
+            self._take_public(streams)
             caller, span = ANONYMOUS, NO_SPAN
         else:
             if self.refusing:
@@ -68,11 +64,7 @@ class Gate:
                 if wait:
                     raise Refused("RATE_LIMITED", "the caller sends faster than its limit", retry_after=wait)
             authorise(roles, caller.roles)
-            if self._inside[streams] >= self._room[streams]:
-                raise Refused("OVERLOADED", "the server holds as much work as it allows itself")
-            if streams:
-                self._take_stream(caller)
-            self._inside[streams] += 1
+            self._take_place(streams, caller)
             span = self.telemetry.root(method[1:], traceparent, "server")
             if span is not NO_SPAN:
                 service, _, name = method[1:].partition("/")
@@ -93,9 +85,7 @@ class Gate:
         if call.caller is ANONYMOUS:
             self._public_streams -= streams
         else:
-            self._inside[streams] -= 1
-            if streams:
-                self._give_stream_back(call.caller)
+            self._give_place_back(streams, call.caller)
         span = call.span
         if span is not NO_SPAN:
             span.set("rpc.grpc.status_code", code)
@@ -107,25 +97,36 @@ class Gate:
         """Give how many streams and how many unary calls are inside, without those that need no token."""
         return tuple(self._inside.values())
 
-    def _take_stream(self, caller: Caller) -> None:
-        """Count a caller's open streams, so that one alone cannot fill the server. Raises Refused (OVERLOADED)."""
-        if EXEMPT in caller.roles:
-            return
-        key = (caller.tenant, caller.subject)
-        held = self._caller_streams.get(key, 0)
-        if held >= self._caller_room:
-            raise Refused("OVERLOADED", "the caller holds as many streams as it may")
-        self._caller_streams[key] = held + 1
+    def _take_public(self, streams: bool) -> None:
+        """Take the place of a call without a token. Raises Refused (OVERLOADED).
 
-    def _give_stream_back(self, caller: Caller) -> None:
-        if EXEMPT in caller.roles:
-            return
-        key = (caller.tenant, caller.subject)
-        left = self._caller_streams[key] - 1
-        if left:
-            self._caller_streams[key] = left
-        else:
-            del self._caller_streams[key]
+        Counted apart, so that it is not the place of somebody with a token; a probe's single call is always let in.
+        """
+        if streams and self._public_streams >= self._public_room:
+            raise Refused("OVERLOADED", "the server holds as many streams without a token as it allows itself")
+        self._public_streams += streams
+
+    def _take_place(self, streams: bool, caller: Caller) -> None:
+        """Take a place in the server and, for a stream, one of the caller's own. Raises Refused (OVERLOADED)."""
+        if self._inside[streams] >= self._room[streams]:
+            raise Refused("OVERLOADED", "the server holds as much work as it allows itself")
+        if streams and EXEMPT not in caller.roles:
+            key = (caller.tenant, caller.subject)
+            held = self._caller_streams.get(key, 0)
+            if held >= self._caller_room:
+                raise Refused("OVERLOADED", "the caller holds as many streams as it may")
+            self._caller_streams[key] = held + 1
+        self._inside[streams] += 1
+
+    def _give_place_back(self, streams: bool, caller: Caller) -> None:
+        self._inside[streams] -= 1
+        if streams and EXEMPT not in caller.roles:
+            key = (caller.tenant, caller.subject)
+            left = self._caller_streams[key] - 1
+            if left:
+                self._caller_streams[key] = left
+            else:
+                del self._caller_streams[key]
 
     def _deadline(self, context: Any, streams: bool) -> tuple[float | None, bool]:
         """Give the deadline in the loop's time, and whether it is ours to enforce: grpc cancels at the client's own."""

@@ -167,7 +167,7 @@ class ChatWorld:
     ) -> None:
         self.server, self.ledger, self.client, self.telemetry = server, ledger, client, telemetry
         self.settings = settings
-        self._signer = signer
+        self.signer = signer
         self._channels: list[grpc.aio.Channel] = []
 
     def user(self, user_id: str, *roles: str, tenant: str = TENANT, options: Any = (), on_behalf_of: str = "") -> User:
@@ -177,9 +177,9 @@ class ChatWorld:
         )
         self._channels.append(channel)
         if on_behalf_of:
-            token = self._signer.mint(on_behalf_of, tenant, roles, actor=user_id)
+            token = self.signer.mint(on_behalf_of, tenant, roles, actor=user_id)
         else:
-            token = self._signer.mint(user_id, tenant, roles or ("customer",))
+            token = self.signer.mint(user_id, tenant, roles or ("customer",))
         return User(channel, token, user_id)
 
     async def close(self) -> None:

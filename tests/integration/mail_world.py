@@ -80,7 +80,7 @@ class MailWorld:
     def __init__(self, hosted: Host[MailSettings], house: House, signer: Signer) -> None:
         self.hosted, self.house = hosted, house
         self.ledger, self.nats = hosted.ledger, hosted.nats
-        self._signer = signer
+        self.signer = signer
         self._channel = grpc.aio.insecure_channel(
             f"127.0.0.1:{hosted.server.port}", options=[("grpc.use_local_subchannel_pool", 1)]
         )
@@ -88,7 +88,7 @@ class MailWorld:
 
     def metadata(self, *roles: str, tenant: str = TENANT, subject: str = "tester") -> tuple[tuple[str, str], ...]:
         """Gives the metadata of somebody with roles."""
-        return (("authorization", f"Bearer {self._signer.mint(subject, tenant, roles or ('service',))}"),)
+        return (("authorization", f"Bearer {self.signer.mint(subject, tenant, roles or ('service',))}"),)
 
     def call(self, method: str, *args: Any, roles: tuple[str, ...] = (), tenant: str = TENANT, **options: Any) -> Any:
         """Calls an rpc by name."""

@@ -205,7 +205,7 @@ class OrderWorld:
 
     def __init__(self, server: Server, ledger: Any, saga: Saga, signer: Signer) -> None:
         self.server, self.ledger, self.saga = server, ledger, saga
-        self._signer = signer
+        self.signer = signer
         self._channels: list[grpc.aio.Channel] = []
         self.shop = self.user(SHOP, "shop")
         self.customer = self.user("carol")
@@ -214,7 +214,7 @@ class OrderWorld:
         """Let somebody in."""
         channel = new_channel(self.server.port)
         self._channels.append(channel)
-        return User(channel, self._signer.mint(user_id, tenant, roles or ("customer",)))
+        return User(channel, self.signer.mint(user_id, tenant, roles or ("customer",)))
 
     async def close(self) -> None:
         for channel in self._channels:

@@ -17,7 +17,10 @@ from tradewind.sdk._retry import RetryPolicy, retrying
 from tradewind.sdk._trace import traceparent
 
 Token = str | Callable[[], str | Awaitable[str]]
-"""A bearer token, or a function (plain or async) that gives one; it is asked before every call, so it should remember."""
+"""A bearer token, or a function (plain or async) that gives one; it is asked before every call, so it should remember.
+
+A stream ends when its token expires. With a function it goes on with the token that is then given; else it raises Unauthenticated.
+"""
 
 Answer = TypeVar("Answer", bound=Message)
 Metadata = tuple[tuple[str, str], ...]
@@ -63,6 +66,11 @@ class Connection:
         self.timeout = timeout
         self._token = token
 
+    @property
+    def renews(self) -> bool:
+        """Whether the token comes from a function, which can give another one."""
+        return callable(self._token)
+
     async def metadata(self) -> Metadata:
         """What travels with a call: authorization, and the trace it belongs to."""
         headers = []
@@ -91,7 +99,7 @@ class Connection:
             try:
                 return await attempt(left)
             except Unauthenticated:
-                if not callable(self._token):
+                if not self.renews:
                     raise
             # A provider may hold a token that expired on the way; it is asked once more.
             return await attempt(left)

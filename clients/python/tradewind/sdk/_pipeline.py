@@ -160,7 +160,7 @@ class Pipeline(Generic[Request, Answer]):
         self._outbox.clear()
 
     async def _run(self) -> None:
-        patience = Patience(self._connection.policy)
+        patience = Patience(self._connection.policy, renews=self._connection.renews)
         while True:
             try:
                 wait = await self._connect(patience)
@@ -192,6 +192,7 @@ class Pipeline(Generic[Request, Answer]):
     async def _connect(self, patience: Patience) -> float:
         """Hold one connection; give the seconds to wait before the next, or less than 0 where there is to be none."""
         metadata = await self._connection.metadata()
+        patience.begun()
         async with cancelled_at_end(self._wire.open(metadata)) as call:
             self._outbox = list(self._pending.values())
             heapq.heapify(self._outbox)

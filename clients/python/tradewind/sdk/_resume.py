@@ -10,8 +10,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import grpc.aio
 
 from tradewind.sdk._connection import Connection, cancelled_at_end
-from tradewind.sdk._errors import TradewindError, Transient, Unavailable, VersionGap, from_rpc
+from tradewind.sdk._errors import TradewindError, Transient, Unauthenticated, Unavailable, VersionGap, from_rpc
 from tradewind.sdk._retry import RetryPolicy
+
+
+_GOOD_ONCE_SECONDS = 1.0
+_MOST_RENEWALS = 3
 
 
 class Versioned(Protocol):
@@ -33,13 +37,24 @@ class Frame(NamedTuple):
 
 
 class Patience:
-    """Decides whether and when to connect again. A frame heard, or a connection that held a while, forgives all failures before."""
+    """Decides whether and when to connect again. A frame heard, or a connection that held a while, forgives all failures before.
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    `renews`: whoever gives the token can give another. A server ends a stream when its token expires; that is then a reason to connect
+    again at once. Only tokens that are refused as soon as they are shown, several in a row, are not worth another try.
+    """
+
+    def __init__(self, policy: RetryPolicy, *, renews: bool = False) -> None:
         self._policy = policy
+        self._renews = renews
+        self._renewals = 0
+        self._begun_at = 0.0
         self._failures = 0
         self._down_since: float | None = None
         self._connected_at: float | None = None
+
+    def begun(self) -> None:
+        """Note that a connection is asked for."""
+        self._begun_at = asyncio.get_running_loop().time()
 
     def connected(self) -> None:
         """Note that a connection stands."""
@@ -49,21 +64,31 @@ class Patience:
         """Note a frame."""
         self._failures = 0
         self._down_since = None
+        self._renewals = 0
 
     def wait(self, error: TradewindError) -> float:
         """Seconds to wait before the next connection. Raises `error` where it is not Transient or patience has ended."""
-        if not isinstance(error, Transient):
-            raise error
         now = asyncio.get_running_loop().time()
         if self._connected_at is not None and now - self._connected_at > max(1.0, self._policy.longest_wait):
             self.heard()
         self._connected_at = None
+        if isinstance(error, Unauthenticated) and self._renews:
+            return self._renew(error, now - self._begun_at)
+        if not isinstance(error, Transient):
+            raise error
         self._failures += 1
         if self._down_since is None:
             self._down_since = now
         if now - self._down_since > self._policy.stream_patience:
             raise error
         return self._policy.wait(self._failures, error)
+
+    def _renew(self, error: TradewindError, lasted: float) -> float:
+        # A stream on which nothing happened shows only by its length that its token was good once.
+        self._renewals = 1 if lasted > _GOOD_ONCE_SECONDS else self._renewals + 1
+        if self._renewals > _MOST_RENEWALS:
+            raise error
+        return 0.0 if self._renewals == 1 else self._policy.wait(self._renewals, error)
 
 
 async def resuming(
@@ -74,11 +99,13 @@ async def resuming(
     `open_call(metadata)` begins a stream where the caller now is. `ends`: the server ends the stream when there is nothing more to come;
     otherwise an end is taken for a broken connection. Raises TradewindError when refused, or when patience has ended.
     """
-    patience = Patience(connection.policy)
+    patience = Patience(connection.policy, renews=connection.renews)
     while True:
         wait = 0.0
         try:
-            async with cancelled_at_end(open_call(metadata=await connection.metadata())) as call:
+            metadata = await connection.metadata()
+            patience.begun()
+            async with cancelled_at_end(open_call(metadata=metadata)) as call:
                 await call.wait_for_connection()
                 patience.connected()
                 async for message in call:
