@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tradewind.admin.v1 import admin_service_pb2 as pb
@@ -15,6 +16,7 @@ POLICY = {
 }
 
 _PAGE = 100
+_TOKEN = re.compile(r"[0-9]{1,18}")  # the log counts to 2**64, and no letter's number is that long
 
 
 class InvalidPageToken(LedgerError):
@@ -38,7 +40,7 @@ class AdminService:
 
     async def ListDeadLetters(self, request: pb.ListDeadLettersRequest, _call: Any) -> pb.ListDeadLettersResponse:
         """Lists dead letters, oldest first; a page token is the last letter's id."""
-        if request.page_token and not request.page_token.isdecimal():
+        if request.page_token and _TOKEN.fullmatch(request.page_token) is None:
             raise InvalidPageToken("page_token is not of this listing")
         limit = request.page_size or _PAGE
         letters = await self._ledger.dead_letters(int(request.page_token or 0), limit)

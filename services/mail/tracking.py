@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 PIXEL: Final = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 """A transparent picture of one point."""
 MOST_TOKEN: Final = 512
+MOST_CONNECTIONS: Final = 1000
+SWEEP_SECONDS: Final = 15.0
 _SIGNATURE_BYTES: Final = 16
 _FEWEST_KEY_BYTES: Final = 32
 _PURPOSE: Final = b"open\x00"
@@ -84,9 +87,19 @@ class Links:
 class PictureServer:
     """Hands out pictures: to any valid token, even while openings cannot be written down; 404 to all else."""
 
-    def __init__(self, links: Links, opened: Opened) -> None:
-        """Call ``opened`` for each valid fetch; what it raises has been dealt with there."""
+    def __init__(
+        self, links: Links, opened: Opened, *, connections: int = MOST_CONNECTIONS, seconds: float = SWEEP_SECONDS
+    ) -> None:
+        """Call ``opened`` for each valid fetch; what it raises has been dealt with there.
+
+        At most ``connections`` at a time, each for twice ``seconds`` at most, whatever its client does or does not send.
+        """
         self._links = links
+        self._most = connections
+        self._seconds = seconds
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._were_here: set[Any] = set()
         self._opened = opened
         app = web.Application(client_max_size=1024)
         app.router.add_get(r"/o/{token:[A-Za-z0-9_-]+}.gif", self._picture)
@@ -96,14 +109,33 @@ class PictureServer:
     async def start(self, host: str, port: int) -> None:
         """Listen. Raises OSError."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, backlog=256)
-        await site.start()
-        addresses = self._runner.addresses
-        self.port = int(addresses[0][1]) if addresses else port
+        self._listener = await asyncio.get_running_loop().create_server(self._connection, host, port, backlog=256)
+        self.port = int(self._listener.sockets[0].getsockname()[1])
+        self._sweep()
 
     async def close(self) -> None:
         """Stop, after what is under way."""
+        if self._listener is not None:
+            self._listener.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         await self._runner.cleanup()
+
+    def _connection(self) -> asyncio.Protocol:
+        server = self._runner.server
+        if server is None or len(server.connections) >= self._most:
+            return _TurnedAway()
+        return server()
+
+    def _sweep(self) -> None:
+        """Hang up on whoever was here at the last sweep already: aiohttp would wait for ever for a first request."""
+        server = self._runner.server
+        now_here = set(server.connections) if server is not None else set()
+        for connection in now_here & self._were_here:
+            if connection.transport is not None:
+                connection.transport.abort()
+        self._were_here = now_here - self._were_here
+        self._sweeper = asyncio.get_running_loop().call_later(self._seconds, self._sweep)
 
     async def _picture(self, request: web.Request) -> web.Response:
         found = self._links.read(request.match_info["token"])
@@ -112,6 +144,14 @@ class PictureServer:
         if request.method == "GET":
             await self._opened(*found)
         return web.Response(body=PIXEL, content_type="image/gif", headers=_HEADERS)
+
+
+class _TurnedAway(asyncio.Protocol):
+    """Ends a connection that there is no room for."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Leave."""
+        transport.close()
 
 
 def _signature(key: bytes, body: bytes) -> bytes:

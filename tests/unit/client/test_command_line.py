@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tradewind.chat.v1 import chat_pb2
 from tradewind.cli.__main__ import flags_first
 from tradewind.cli.exits import Exit, code_of
-from tradewind.cli.output import plain
+from tradewind.cli.output import Output, plain
 from tradewind.cli.settings import Flags, Misconfigured, load
-from tradewind.cli.traces import chosen, ordered, spans
+from tradewind.cli.traces import chosen, drawing, ordered, spans
 from tradewind.sdk import DeadlineExceeded, Endpoints, InvalidArgument, PermissionDenied, RateLimited, Unauthenticated
 
 
@@ -131,10 +131,23 @@ def test_a_trace_is_put_together_from_all_files(tmp_path: Path) -> None:
         "\n".join([span("t1", "child", "root", 2, 3), span("t1", "late", "gone", 9, 10)])
     )
     (tmp_path / "order-2.jsonl").write_text(
-        "\n".join([span("t1", "root", None, 1, 8), span("t2", "other", None, 20, 21), '{"half'])
+        "\n".join([span("t1", "root", None, 1, 8), span("t2", "other", None, 20, 21), "[]", '{"half'])
     )
     assert chosen(tmp_path, "") == "t1"
     assert chosen(tmp_path, "t2") == "t2"
     assert chosen(tmp_path, "t9") is None
     found = [each for each in spans(tmp_path) if each.trace_id == "t1"]
     assert [(depth, each.name) for depth, each in ordered(found)] == [(0, "root"), (1, "child"), (0, "late")]
+    assert "3 spans, 0.0 ms, chat; 1 of them below spans" in str(drawing("t1", found).label)
+
+
+def test_other_people_s_texts_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "a\x1b]0;owned\x07\x9b31m\u202eb\x7f\r\tc\n[red]d"
+    Output(as_json=False).line({}, evil)
+    said = capsys.readouterr().out
+    assert not set(said) & {"\x1b", "\x07", "\x9b", "\u202e", "\x7f", "\r"}
+    assert "[red]d" in said
+    Output(as_json=True).line({"text": evil}, "")
+    said = capsys.readouterr().out
+    assert not set(said) & {"\x1b", "\x07", "\x9b", "\u202e", "\x7f", "\r"}
+    assert json.loads(said) == {"text": evil}

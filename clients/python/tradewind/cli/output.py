@@ -17,6 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 _PIPE_WIDTH = 240
+# Texts are other people's: what commands a terminal, or turns the writing around, is shown and not obeyed.
+_BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SHOWN = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: "\u2421",
+    **dict.fromkeys((*range(0x80, 0xA0), *_BIDI), "\ufffd"),
+}
+_JSON_SHOWN = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_BIDI)}
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -47,6 +55,16 @@ def _plain_value(field: Any, value: Any) -> Any:
     return value
 
 
+def shown(text: str) -> str:
+    """Make a text harmless to a terminal: control characters become their pictures, line ends and tabs stay."""
+    return text.translate(_SHOWN)
+
+
+def _json(fields: Any) -> str:
+    # JSON escapes most control characters by itself; these mean the same escaped.
+    return json.dumps(fields, ensure_ascii=False).translate(_JSON_SHOWN)
+
+
 class Output:
     """Writes results to stdout, and whatever is not a result to stderr."""
 
@@ -59,9 +77,9 @@ class Output:
     def line(self, fields: Mapping[str, Any], text: str) -> None:
         """Say one thing: `fields` to programs, `text` (plain) to people."""
         if self.as_json:
-            self.raw(json.dumps(fields, ensure_ascii=False))
+            self.raw(_json(fields))
         else:
-            self.out.print(escape(text))
+            self.out.print(escape(shown(text)))
 
     def message(self, message: Message, text: str) -> None:
         """Say one message of a contract."""
@@ -77,7 +95,7 @@ class Output:
         """Say many things: `rows` pair the fields for programs with the cells for people."""
         if self.as_json:
             for fields, _ in rows:
-                self.raw(json.dumps(fields, ensure_ascii=False))
+                self.raw(_json(fields))
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         # The first column names the thing, and is there to be copied.
@@ -85,22 +103,22 @@ class Output:
         for at, column in enumerate(columns):
             table.add_column(column, min_width=longest if at == 0 else None, overflow="fold")
         for _, cells in rows:
-            table.add_row(*(escape(cell) for cell in cells))
+            table.add_row(*(escape(shown(cell)) for cell in cells))
         self.out.print(table)
 
     def note(self, fields: Mapping[str, Any], text: str) -> None:
         """Say something beside the results: `{"note": …}` to programs, on stderr to people."""
         if self.as_json:
-            self.raw(json.dumps({"note": fields}, ensure_ascii=False))
+            self.raw(_json({"note": fields}))
         else:
-            self.err.print(escape(text))
+            self.err.print(escape(shown(text)))
 
     def error(self, kind: str, reason: str, text: str) -> None:
         """Say why the command failed."""
         if self.as_json:
-            self.raw(json.dumps({"error": kind, "reason": reason, "message": text}, ensure_ascii=False))
+            self.raw(_json({"error": kind, "reason": reason, "message": text}))
         else:
-            self.err.print(f"[bold red]{escape(kind)}[/]: {escape(text)}")
+            self.err.print(f"[bold red]{escape(shown(kind))}[/]: {escape(shown(text))}")
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int | None], None]]:
