@@ -35,6 +35,11 @@ def _commands(journey: Journey) -> list[tuple[str, str]]:
 def _two_columns(screen: Screen, rows: list[tuple[str, str]]) -> None:
     """Print rows whole, however narrow the screen is: commands are there to be copied."""
     width = max(len(left) for left, _ in rows)
+    most = max(len(right) for _, right in rows)
+    if screen.console.is_terminal and width + most + 4 > screen.console.width:
+        for left, right in rows:
+            screen.say(Text.assemble((f"  {left}", "cyan"), (f"\n      {right}", "dim")))
+        return
     for left, right in rows:
         screen.say(Text.assemble((f"  {left:<{width}}  ", "cyan"), (right, "dim")))
 

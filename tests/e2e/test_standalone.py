@@ -113,6 +113,17 @@ async def test_a_lost_log_loses_nothing_that_was_acknowledged(own_standalone: St
     assert item["available"] in (3, "3")
 
 
+def test_a_lost_store_is_refused_with_one_line_that_says_why(own_standalone: Standalone) -> None:
+    own_standalone.play()
+    for file in own_standalone.home.archive.glob("order.db*"):
+        file.unlink()
+    own_standalone.start("--once")
+    assert own_standalone.ends() == 2
+    [why] = [line for line in own_standalone.screen.splitlines() if line.startswith("order ended")]
+    assert "restore the store; see " in why
+    assert "{" not in why
+
+
 def test_a_killed_supervisor_takes_its_children_along(own_standalone: Standalone) -> None:
     own_standalone.start()
     own_standalone.shows("Serving until Ctrl-C")

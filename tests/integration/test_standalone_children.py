@@ -226,3 +226,21 @@ async def test_logs_are_kept_within_bounds(home: Home, monkeypatch: pytest.Monke
     assert path.stat().st_size <= 10_000
     assert path.with_name("loud.1.jsonl").stat().st_size <= 10_000
     assert loud.last_line() == f"{39:0999}"
+
+
+async def test_the_last_line_is_an_error_of_this_run(home: Home) -> None:
+    path = home.logs / "told.jsonl"
+    path.write_text('{"event": "cannot_start", "level": "error", "reason": "of an earlier run"}\n', encoding="utf-8")
+    told = output.Output(path)
+    assert await _said(told, '{"event": "nats_closed", "level": "info"}\n') == ""
+    error = '{"reason": "restore the store", "event": "cannot_start", "level": "error"}\n'
+    assert await _said(told, error + '{"event": "nats_closed", "level": "info"}\n') == "cannot_start: restore the store"
+    assert await _said(told, "TRADEWIND_X: bad\n\n") == "TRADEWIND_X: bad"
+
+
+async def _said(told: output.Output, text: str) -> str:
+    writing = told.begin()
+    os.write(writing, text.encode())
+    os.close(writing)
+    await asyncio.to_thread(told.finish)
+    return told.last_line()

@@ -19,5 +19,7 @@ def test_the_log_server_takes_its_configuration(tmp_path: Path, name: str) -> No
     keys = Keys(home.keys)
     keys.ensure()
     path = write_configuration(home, keys, Ports(7400))
-    checked = subprocess.run([program(), "-t", "-c", str(path)], check=False, capture_output=True, text=True, timeout=30)
+    checked = subprocess.run(
+        [program(), "-t", "-c", str(path)], check=False, capture_output=True, text=True, timeout=30
+    )
     assert checked.returncode == 0, checked.stderr

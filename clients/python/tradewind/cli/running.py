@@ -44,6 +44,12 @@ def run(ctx: typer.Context, work: Work, *, name: str | None = None) -> None:
         with suppress(OSError):
             sys.stdout.close()
         code = Exit.OK
+    except OSError as error:
+        # Not even the error could be written where it belongs: a full disk, most likely.
+        Output(as_json=False).error("output", type(error).__name__, f"cannot be written: {error.strerror or error}")
+        with suppress(OSError):
+            sys.stdout.close()
+        code = Exit.USAGE
     raise typer.Exit(int(code))
 
 

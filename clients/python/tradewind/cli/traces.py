@@ -69,7 +69,9 @@ def spans(folder: Path, trace_id: str = "") -> Iterator[Span]:
 
 def _span(raw: bytes) -> Span | None:
     try:
-        found: dict[str, Any] = json.loads(raw)
+        found: Any = json.loads(raw)
+        if not isinstance(found, dict):
+            return None
         failed = str(found.get("reason") or "failed") if found.get("status") == "error" else None
         return Span(
             trace_id=str(found["trace_id"]),
@@ -139,8 +141,11 @@ def drawing(trace_id: str, found: list[Span]) -> Tree:
     began = min(span.start_ns for span in found)
     whole = (max(span.end_ns for span in found) - began) / 1e6
     services = sorted({span.service for span in found})
+    known = {span.span_id for span in found}
+    orphans = sum(span.parent_id is not None and span.parent_id not in known for span in found)
+    lost = f"; {orphans} of them below spans that are not in the files, or no more" if orphans else ""
     tree = Tree(
-        f"trace {trace_id}: {len(found)} spans, {whole:.1f} ms, {escape(', '.join(services))}", guide_style="dim"
+        f"trace {trace_id}: {len(found)} spans, {whole:.1f} ms, {escape(', '.join(services))}{lost}", guide_style="dim"
     )
     path = [tree]
     for depth, span in ordered(found):
