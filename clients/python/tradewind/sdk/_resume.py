@@ -13,7 +13,6 @@ from tradewind.sdk._connection import Connection, cancelled_at_end
 from tradewind.sdk._errors import TradewindError, Transient, Unauthenticated, Unavailable, VersionGap, from_rpc
 from tradewind.sdk._retry import RetryPolicy
 
-
 _GOOD_ONCE_SECONDS = 1.0
 _MOST_RENEWALS = 3
 
