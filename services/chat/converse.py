@@ -23,6 +23,7 @@ from services.chat.subscriptions import Subscription, allowed, arrived_in_order
 from services.chat.watch import going_away, told_of_drain
 from services.ledger.cursor import Frame
 from services.ledger.decider import Receipt, Request
+from services.ledger.ending import end
 from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
@@ -72,9 +73,8 @@ class Converse:
                     reader.cancel()
                     yield await self._farewell()
         finally:
-            reader.cancel()
             # What it failed of was raised above, or the stream is gone and it is nobody's any more.
-            await asyncio.gather(reader, return_exceptions=True)
+            await end([reader])
 
     def _is_over(self, reader: asyncio.Task[None]) -> bool:
         """Tell whether nothing more will come: the client is done or at fault, and has all its answers."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 _AGAIN = 0.2
 
 
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancels tasks until they have ended, and looks at no result.
 
     Once is not enough: up to Python 3.11 `asyncio.wait_for`, which the NATS client stands on, swallows a cancellation that comes

@@ -113,7 +113,8 @@ class StoredEntries:
             return False
         future = self._waiting.setdefault(seq, asyncio.get_running_loop().create_future())
         try:
-            await asyncio.wait_for(asyncio.shield(future), timeout)
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(future)
         except TimeoutError:
             return False
         finally:

@@ -10,6 +10,7 @@ from typing import Final
 from tradewind.mail.v1 import mail_service_pb2 as pb
 
 from services.ledger.decider import Receipt
+from services.ledger.ending import end
 from services.runtime.call import Call
 from services.runtime.errors import Refused, status_of
 
@@ -56,9 +57,7 @@ class Bulk:
             if drained.done():
                 yield pb.SendMailsResponse(reconnect_after_ms=random.randint(*RECONNECT_MS))
         finally:
-            reader.cancel()
-            drained.cancel()
-            await asyncio.gather(reader, drained, return_exceptions=True)
+            await end([reader, drained])
 
     async def _read(self, requests: AsyncIterator[pb.SendMailsRequest]) -> None:
         async for frame in requests:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from tradewind.order.v1 import order_service_pb2 as pb
 
 from services.ledger.decider import View
+from services.ledger.ending import end
 from services.ledger.ledger import Ledger
 from services.order import access, kinds
 from services.order.access import actor_of
@@ -92,10 +93,7 @@ class _Bulk:
         try:
             yield reader
         finally:
-            tasks = {reader, *self._tasks}
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end([reader, *self._tasks])
 
     def over(self, reader: asyncio.Task[None]) -> bool:
         """Tell whether nothing more will come."""
