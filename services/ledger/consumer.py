@@ -37,6 +37,7 @@ _TRIES = 5
 _CRASHES = 12
 _HANDLER_TIMEOUT = 60.0
 _KEEP_POSITION = 2.0
+_TELL_EVERY = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -58,6 +59,7 @@ class Consumer:
         self.role, self.source, self.epoch, self.partition = role, source, epoch, partition
         self._handle = handle
         self._kind = kind
+        self._told_at = -_TELL_EVERY
         self._feed = Feed(
             nats, stream_name(source, epoch), f"{role}-{partition}", subject_filter(source, epoch, partition, kind),
             key=lambda message: message.subject, take=self._take, before=_before, floor=epoch - 1,
@@ -107,9 +109,17 @@ class Consumer:
             try:
                 return await self._desk.settle(aggregate, first_version, seq)
             except LedgerError as error:
-                _log.warning("settle_waits", role=self.role, source=self.source, reason=error.reason)
-                await asyncio.sleep(wait)
+                self._tell_of_outage(error.reason)
+                if await self._stored.wait(seq, wait):
+                    return True  # it was announced after all
                 wait = min(2.0, wait * 2)
+
+    def _tell_of_outage(self, reason: str) -> None:
+        """One line for all entries that wait for the same owner."""
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_EVERY:
+            self._told_at = now
+            _log.warning("settle_waits", role=self.role, source=self.source, partition=self.partition, reason=reason)
 
     async def _hand(self, delivered: Delivered, data: bytes) -> None:
         """Tries until it is taken, or given up and kept as a dead letter."""

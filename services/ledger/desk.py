@@ -7,9 +7,11 @@ without the network.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import structlog
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -17,10 +19,14 @@ from nats.errors import Error as NatsError
 from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger.archive import Archive
+from services.ledger.ending import end
 from services.ledger.errors import LedgerError, LogUnavailable, StoreUnavailable
 from services.ledger.ids import AggregateId, partition_of
+from services.ledger.stored import StoredEntries
 
 _PAGE = 200
+_AT_ONCE = 64
+_log = structlog.get_logger(__name__)
 
 
 class Desk(Protocol):
@@ -46,20 +52,36 @@ class LocalDesk:
 
     Args:
         refresh: loads an aggregate, which stores what is missing.
+        stored: what is known to be stored needs no look.
     """
 
-    def __init__(self, archive: Archive, refresh: Callable[[AggregateId], Awaitable[object]], partitions: int) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        refresh: Callable[[AggregateId], Awaitable[object]],
+        stored: StoredEntries,
+        partitions: int,
+    ) -> None:
         self._archive = archive
         self._refresh = refresh
+        self._stored = stored
         self._partitions = partitions
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, nats: Client, service: str) -> None:
-        """Answers other services' questions; processes of one service share them."""
-        await nats.subscribe(f"desk.{service}.settle", queue="desk", cb=self._settle)
+        """Answers other services' questions, some at once; processes of one service share them."""
+        await nats.subscribe(f"desk.{service}.settle", queue="desk", cb=self._settle_aside)
         await nats.subscribe(f"desk.{service}.scan", queue="desk", cb=self._scan)
+
+    async def close(self) -> None:
+        """Leaves what is not answered yet to another process."""
+        await end(self._tasks)
 
     async def settle(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
         """See `Desk.settle`."""
+        if self._stored.knows(seq):
+            return True
         head = await self._archive.head(aggregate.key)
         if head is None or head.seq < seq:
             await self._refresh(aggregate)
@@ -80,6 +102,18 @@ class LocalDesk:
                 kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id, seq=entry.seq, entry=entry.data
             )
         return answer
+
+    async def _settle_aside(self, message: Msg) -> None:
+        await self._room.acquire()  # more questions wait in the subscription
+        task = asyncio.create_task(self._settle(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("desk_answer_lost", error=type(error).__name__)
 
     async def _settle(self, message: Msg) -> None:
         answer = entry_pb2.SettleResponse()

@@ -60,7 +60,7 @@ class Ledger:
         self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits)
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
         self._residents: dict[AggregateId, Aggregate] = {}
-        self._desk = LocalDesk(archive, self.refresh, settings.partitions)
+        self._desk = LocalDesk(archive, self.refresh, self._stored, settings.partitions)
         self._letters = DeadLetters(nats, publisher, settings.service, settings.replicas)
         self._timers = Timers(nats, publisher, tracer, settings.service, epoch, settings.partitions)
         self._consumers: list[Consumer] = []
@@ -255,6 +255,7 @@ class Ledger:
         """Stops consuming, lets what is under way end, and lets go."""
         self._closing = True
         await end(self._tasks)
+        await self._desk.close()
         under_way = [resident.task for resident in self._residents.values() if resident.task is not None]
         if under_way:
             await asyncio.wait(under_way, timeout=5.0)
