@@ -34,7 +34,7 @@ class Cable:
 
     async def __aenter__(self) -> Cable:
         """Lay it. Raises OSError."""
-        self._server = await asyncio.start_server(self._relay, self._target[0], 0)
+        self._server = await asyncio.start_server(self._connected, self._target[0], 0)
         return self
 
     async def __aexit__(
@@ -59,11 +59,13 @@ class Cable:
         self._ends.clear()
         self._audible.set()
 
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio reports one of its own as failed when the cable is taken away.
+        relay = asyncio.create_task(self._relay(reader, writer))
+        self._relays.add(relay)
+        relay.add_done_callback(self._relays.discard)
+
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._relays.add(task)
-            task.add_done_callback(self._relays.discard)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
         except OSError:
@@ -87,6 +89,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, audi
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(_CHUNK):
             await audible.wait()
+            if writer.is_closing():
+                return
             writer.write(data)
             await writer.drain()
     writer.close()
