@@ -14,6 +14,9 @@ Probe = Callable[[], Awaitable[bool]]
 
 _TRY_SECONDS = 1.0
 _HEALTH = "/grpc.health.v1.Health/Check"
+# CQL binary protocol v4, section 2: version, flags, stream (2 bytes), opcode, length (4 bytes); a request of no body, and its answer.
+_OPTIONS = bytes((4, 0, 0, 0, 5, 0, 0, 0, 0))
+_SUPPORTED = 6
 
 
 def serving(port: int) -> Probe:
@@ -47,6 +50,24 @@ def greeting(port: int, start: bytes) -> Probe:
                 finally:
                     writer.close()
         except (OSError, TimeoutError):
+            return False
+
+    return probe
+
+
+def cql(host: str, port: int) -> Probe:
+    """Make a probe: does the CQL server answer what it supports, as it does to anyone once it accepts clients?"""
+
+    async def probe() -> bool:
+        try:
+            async with asyncio.timeout(_TRY_SECONDS):
+                reader, writer = await asyncio.open_connection(host, port)
+                try:
+                    writer.write(_OPTIONS)
+                    return (await reader.readexactly(len(_OPTIONS)))[4] == _SUPPORTED
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return False
 
     return probe
