@@ -21,7 +21,7 @@ from services.ledger.admin import POLICY as ADMIN_POLICY
 from services.ledger.admin import AdminService
 from services.ledger.archive import Archive
 from services.ledger.decider import Kind
-from services.ledger.epoch import LogSettings
+from services.ledger.log import LogSettings
 from services.ledger.errors import LogLost, StoreLost, StoreUnavailable
 from services.ledger.ledger import Ledger
 from services.ledger.sqlite import SqliteArchive

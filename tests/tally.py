@@ -14,9 +14,9 @@ from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 from services.ledger.archive import Row
 from services.ledger.decider import Kind, Request
 from services.ledger.engine import Limits, NoTracer
-from services.ledger.epoch import LogSettings
 from services.ledger.ids import AggregateId, derive_request_id, fingerprint
 from services.ledger.ledger import Ledger
+from services.ledger.log import LogSettings
 from services.ledger.sqlite import SqliteArchive
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import deque
 from typing import Any
 
-from services.ledger.archive import Head, StoredEntry, Write
+from services.ledger.archive import Head, StoredEntry, Write, entry_size
 from services.ledger.decider import Kind, Receipt, Request, View
 from services.ledger.draft import Draft, Pending, Refresh
 from services.ledger.engine import Engine
 from services.ledger.entries import find, parse
-from services.ledger.errors import Contention, FenceLost, LedgerError, LogUnavailable, Overloaded
+from services.ledger.errors import Contention, FenceLost, LedgerError, LogLost, LogUnavailable, Overloaded
 from services.ledger.ids import AggregateId
 from services.ledger.loading import Loader, Standing
 from services.ledger.requests import Answered, RequestMemory
@@ -74,7 +73,7 @@ class Aggregate:
         """Queues a command; see `Ledger.submit`."""
         if len(self._queue) >= self._engine.limits.queue:
             raise Overloaded("too many commands wait on this aggregate", kind=self.id.kind)
-        pending = Pending(command, request, until)
+        pending = Pending(command, request, until, self._engine.clock.wall_us())
         self._enqueue(pending)
         return pending.future
 
@@ -131,7 +130,7 @@ class Aggregate:
         for attempt in range(limits.attempts):
             try:
                 if not self.current:
-                    await self._load()
+                    await self._load(sure=attempt > 0)
                 draft = await self._decide(batch)
                 if draft.events:
                     await self._write(draft)
@@ -141,6 +140,8 @@ class Aggregate:
                 if attempt > 1:
                     await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))
                 continue
+            except LogLost:
+                raise
             except LogUnavailable:
                 # The entry may still land. A load finds it, or finds that it cannot be asked; request ids make the retry harmless.
                 self.current = False
@@ -162,7 +163,7 @@ class Aggregate:
             if rid not in known and (stored := await self._look_up(rid)) is not None:
                 known[rid] = stored
         draft = Draft(self.kind, standing, self._engine.limits)
-        draft.decide(batch, known)
+        draft.decide(batch, known, self._engine.clock.monotonic())
         return draft
 
     async def _look_up(self, request_id: bytes) -> Answered | None:
@@ -174,13 +175,13 @@ class Aggregate:
         """Append, store, and only then believe it: the order that everything rests on."""
         engine, standing = self._engine, self.standing
         assert standing is not None
-        if standing.fence == 0 and time.monotonic() - standing.read_at > engine.limits.fence_zero_within:
+        if standing.fence == 0 and engine.clock.monotonic() - standing.read_at > engine.limits.fence_zero_within:
             raise FenceLost  # 0 may by now mean "aged out": read the log again
         rows = self._loader.rows(self.id, standing.state, draft.state, draft.decided)
         data = draft.entry(engine.writer)
         parent = draft.traceparent
         await engine.reached("decided")
-        sent_at = time.monotonic()
+        sent_at = engine.clock.monotonic()
         if parent is None:
             seq = await engine.log.append(self._subject, data, standing.fence)
         else:
@@ -189,11 +190,14 @@ class Aggregate:
             ):
                 seq = await engine.log.append(self._subject, data, standing.fence)
         await engine.reached("appended")
+        if seq <= standing.last_seq:
+            raise LogLost("the log gave a sequence anew: it lost its end, and an operator must recover it")
         newest = max(standing.newest_request_ms, draft.newest_request_ms)
+        size = standing.size + entry_size(data)
         write = Write(
             self.id.key,
             StoredEntry(standing.version + 1, seq, data),
-            Head(draft.version, seq, newest),
+            Head(draft.version, seq, newest, size),
             [request_id for request_id, _ in draft.answered],
             rows,
         )
@@ -202,18 +206,18 @@ class Aggregate:
         else:
             with engine.tracer.span("ledger.store", parent, attributes={"ledger.kind": self.id.kind}):
                 await engine.archive.store(write)
-        if time.monotonic() - sent_at > engine.limits.acknowledge_within:
-            await engine.log.last(self._subject)  # rule 5: count it only if this life of the log still answers
+        if engine.clock.monotonic() - sent_at > engine.limits.acknowledge_within:
+            await engine.confirm_life()  # rule 5
         await engine.reached("stored")
-        self._adopt(draft, seq, newest)
+        self._adopt(draft, seq, newest, size)
 
-    def _adopt(self, draft: Draft, seq: int, newest_request_ms: int) -> None:
+    def _adopt(self, draft: Draft, seq: int, newest_request_ms: int, size: int) -> None:
         """What is stored becomes the state, and is shown."""
         standing = self.standing
         assert standing is not None
         standing.state, standing.version = draft.state, draft.version
         standing.last_seq = standing.fence = seq
-        standing.newest_request_ms = newest_request_ms
+        standing.newest_request_ms, standing.size = newest_request_ms, size
         self._memory.add(draft.answered, draft.newest_request_ms)
         self._engine.counters.appends += 1
         self._engine.counters.events += len(draft.events)
@@ -267,10 +271,10 @@ class Aggregate:
                 payloads = list(entry.events[start : start + answered.events])
         return Receipt(answered.first_version, last, tuple(payloads), replayed=True)
 
-    async def _load(self) -> None:
+    async def _load(self, *, sure: bool = False) -> None:
         """Loads, or catches up from what is known; events that another process wrote are shown to the watchers here."""
         known = self.standing
-        found = await self._loader.load(self.id, known)
+        found = await self._loader.load(self.id, known, sure=sure)
         if known is None:
             self._memory = RequestMemory(found.newest_request_ms)
             self._snapshot_version = found.snapshot_version

@@ -1,12 +1,13 @@
 """The port to the store: what the ledger asks of SQLite, ScyllaDB or Apache Cassandra.
 
 All writes are idempotent upserts in which the higher log sequence wins, in any order and any number of times. Nothing above an
-aggregate's head is ever answered. Adapters: `sqlite.SqliteArchive`. One contract suite runs on every adapter: `tests/contract`.
+aggregate's head is ever answered, and what was answered once stays true whichever copy is lost afterwards. One contract suite runs on
+every adapter: `tests/contract`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,11 +20,14 @@ class Head:
         version: of its last event.
         seq: log sequence of its last entry.
         newest_request_ms: time of the newest request id ever applied to it, so that a newer id needs no look-up.
+        size: bytes of all its entries up to this one, as `entry_size` counts them. A function of the entries alone, so that whoever
+            stores an entry finds the same place for it in a store that cuts long histories into parts.
     """
 
     version: int
     seq: int
     newest_request_ms: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,15 @@ class StoredEntry:
     first_version: int
     seq: int
     data: bytes
+
+
+ENTRY_OVERHEAD = 128
+"""Bytes that an entry takes beside its data: keys, and what a store keeps with every row."""
+
+
+def entry_size(data: bytes) -> int:
+    """What one entry adds to `Head.size`."""
+    return len(data) + ENTRY_OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +119,38 @@ class Archive(Protocol):
     async def close(self) -> None:
         """Finishes what is queued and lets go of the store."""
 
+    def trust(self, stored: Callable[[int], bool]) -> None:
+        """Tells which log sequences are known to be stored by others, on as many copies as an answer needs.
+
+        A store of several copies makes sure of everything else it reads, before it answers it; one of a single copy need not.
+        """
+
+    async def identity(self) -> str | None:
+        """The id of this store's contents; None where it has none: it is new, or was wiped."""
+
+    async def put_identity(self, identity: str) -> None:
+        """Gives the store's contents an id; a restored store gets another, so that nobody trusts what it knew of the old one."""
+
     async def epoch(self, service: str) -> int | None:
         """The registered life of a service's log; None where none ever was."""
 
-    async def register_epoch(self, service: str, epoch: int, expected: int | None) -> int:
-        """Registers a new life if the registered one is still `expected`; answers the one registered afterwards."""
+    async def register_epoch(self, service: str, epoch: int) -> int:
+        """Registers a life; the highest one wins. Answers the one registered afterwards."""
 
     async def newest_seq(self) -> int:
-        """The highest log sequence of any stored entry; 0 where there is none."""
+        """The highest log sequence of any stored entry; 0 where there is none. May lag behind by a moment, never ahead."""
 
     async def store(self, write: Write) -> None:
         """Stores one entry: rows and ids first, then the head. Many callers' writes share one transaction."""
 
     async def load(self, key: str) -> Loaded:
-        """Reads an aggregate: at most some thousand entries; `complete` is False where more follow (read on with `entries`)."""
+        """Reads an aggregate: at most some thousand entries; `complete` is False where more follow (read on with `entries`).
+
+        The answer is durable: every later load sees it, or more.
+        """
 
     async def head(self, key: str) -> Head | None:
-        """Reads an aggregate's head."""
+        """Reads an aggregate's head; durable as what `load` answers."""
 
     async def entries(
         self, key: str, *, after: int = 0, before: int | None = None, limit: int

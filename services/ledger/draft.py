@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,13 +26,13 @@ class Pending:
 
     __slots__ = ("command", "fingerprint", "future", "made_ms", "request_id", "traceparent", "until")
 
-    def __init__(self, command: Any, request: Request, until: float) -> None:
+    def __init__(self, command: Any, request: Request, until: float, wall_us: int) -> None:
         try:
             self.request_id = request_bytes(request.id)
         except ValueError as error:
             raise InvalidRequestId("request_id must be a UUIDv7") from error
         self.made_ms = milliseconds_of(self.request_id)
-        if self.made_ms > time.time() * 1000 + _AHEAD_MS:
+        if self.made_ms > wall_us // 1000 + _AHEAD_MS:
             raise InvalidRequestId("request_id is dated more than a day ahead")
         self.command = command
         self.fingerprint = request.fingerprint
@@ -85,9 +84,8 @@ class Draft:
         self._commands: list[bytes] = []
         self._bytes = 0
 
-    def decide(self, batch: Sequence[Pending], known: Mapping[bytes, Answered]) -> None:
+    def decide(self, batch: Sequence[Pending], known: Mapping[bytes, Answered], now: float) -> None:
         """Decides every command in order. `known`: what memory and store hold of the batch's older request ids."""
-        now = time.monotonic()
         here: dict[bytes, tuple[bytes, Receipt]] = {}
         for index, pending in enumerate(batch):
             if pending.future.done():

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from services.ledger.archive import Archive
+from services.ledger.clock import SYSTEM, Clock
+from services.ledger.errors import LogLost
 from services.ledger.ids import AggregateId
 from services.ledger.log import Log
 from services.ledger.ring import Shelf
@@ -115,6 +117,7 @@ class Engine:
         stored: called with (aggregate, seq, version) after each entry this process stored.
         aside: tasks that nobody waits for while they run.
         shelf: the rings of all watched aggregates, bounded together.
+        clock: where time comes from.
         pause: named points between the steps of a write, awaited where a test set one; None in production.
     """
 
@@ -124,10 +127,24 @@ class Engine:
     tracer: Tracer
     stored: Callable[[AggregateId, int, int], None]
     limits: Limits = field(default_factory=Limits)
+    clock: Clock = SYSTEM
     counters: Counters = field(default_factory=Counters)
     pause: Callable[[str], Awaitable[None]] | None = None
     aside: set[asyncio.Task[None]] = field(default_factory=set)
     shelf: Shelf = field(default_factory=Shelf)
+
+    async def confirm_life(self) -> None:
+        """Makes sure that this life of the log was still the registered one at some moment after this call began.
+
+        An operator registers the next life first, and lets no process read the store in it before `2D` have passed: what was stored
+        by then is seen by all of them.
+
+        Raises:
+            LogLost: another life is registered.
+            StoreUnavailable: the store cannot be asked.
+        """
+        if await self.archive.epoch(self.log.service) != self.log.epoch:
+            raise LogLost("this life of the log is over")
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Starts what nobody waits for but `Ledger.close`."""

@@ -83,16 +83,16 @@ class HistoryGap(LedgerError):
     reason = "HISTORY_GAP"
 
 
-class StoreLost(LedgerError):
+class StoreLost(StoreUnavailable):
     """The log has a life this store knows nothing of: the store was lost, or is another's. An operator must restore it."""
 
-    reason = "STORE_UNAVAILABLE"
+    retry_after = 5.0
 
 
-class LogLost(LedgerError):
+class LogLost(LogUnavailable):
     """The registered life of the log is gone or shorter than the store: an operator must recover the log."""
 
-    reason = "LOG_UNAVAILABLE"
+    retry_after = 5.0
 
 
 class FenceLost(Exception):

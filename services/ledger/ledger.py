@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -18,30 +18,35 @@ from tradewind.ledger.v1 import entry_pb2
 from services.ledger import entries
 from services.ledger.aggregate import Aggregate
 from services.ledger.archive import Archive, Row
-from services.ledger.consumer import Consumer, Handler
+from services.ledger.clock import SYSTEM
+from services.ledger.consumer import Handler
 from services.ledger.cursor import Watcher
 from services.ledger.deadletters import DeadLetters
 from services.ledger.decider import Kind, Receipt, Recorded, Request, View
-from services.ledger.desk import Desk, LocalDesk, RemoteDesk
+from services.ledger.desk import LocalDesk
 from services.ledger.ending import end
 from services.ledger.engine import Counters, Engine, Limits, Tracer
-from services.ledger.epoch import LogSettings, create_timers, newest_life, open_epoch
-from services.ledger.errors import DeadlineExceeded, HistoryGap, LedgerError, LogUnavailable
+from services.ledger.epoch import open_epoch
+from services.ledger.errors import DeadlineExceeded, LogLost, LogUnavailable
+from services.ledger.guard import Guard
 from services.ledger.ids import AggregateId
+from services.ledger.jetstream import JetStreamLog
+from services.ledger.lives import JetStreamLives
 from services.ledger.loading import Loader
-from services.ledger.log import Log
+from services.ledger.log import LogSettings
 from services.ledger.publisher import Publisher
 from services.ledger.reconnects import catch_up, follow_reconnects
 from services.ledger.repair import Repair
 from services.ledger.ring import Wrap
+from services.ledger.sources import Source, Sources
 from services.ledger.stored import Announcer, StoredEntries
 from services.ledger.tail import Tail
-from services.ledger.timers import TimerHandler, Timers
+from services.ledger.timers import TimerHandler, Timers, rearm
 
 _log = structlog.get_logger(__name__)
 _LONGEST_WAIT = 3600.0
 _LOOK_AT = 128
-_LOOK_FOR_LIFE = 2.0
+_MOST_STANDING = 100_000
 
 
 class Ledger:
@@ -49,21 +54,29 @@ class Ledger:
 
     def __init__(
         self, nats: Client, archive: Archive, publisher: Publisher, tracer: Tracer, settings: LogSettings, epoch: int,
-        kinds: Iterable[Kind[Any, Any, Any]], limits: Limits,
+        identity: str, kinds: Iterable[Kind[Any, Any, Any]], limits: Limits,
     ) -> None:  # fmt: skip
         self._nats, self._archive, self._publisher, self._tracer = nats, archive, publisher, tracer
         self.settings, self.epoch = settings, epoch
         self.writer = f"{settings.service}@{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._announcer = Announcer(nats, settings.service, epoch, self.writer)
         self._stored = StoredEntries(self.writer, self._heard)
-        log = Log(nats, publisher, settings.service, epoch, settings.partitions)
+        log = JetStreamLog(nats, publisher, settings.service, epoch, settings.partitions)
+        # An append at fence 0 must count as late long before what it did not see can have aged out (rule 3).
+        limits = replace(limits, fence_zero_within=min(limits.fence_zero_within, settings.max_age / 4))
         self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits)
+        self._guard = Guard(log, archive, identity)
+        archive.trust(self._stored.knows)
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
         self._residents: dict[AggregateId, Aggregate] = {}
+        self._standing: dict[AggregateId, None] = {}
         self._desk = LocalDesk(archive, self.refresh, self._stored, settings.partitions)
         self._letters = DeadLetters(nats, publisher, settings.service, settings.replicas)
         self._timers = Timers(nats, publisher, tracer, settings.service, epoch, settings.partitions)
-        self._consumers: list[Consumer] = []
+        self._sources = Sources(
+            nats, archive, self._letters, tracer, self.writer, self._start,
+            own=Source(settings.service, epoch, settings.partitions, self._desk, self._stored),
+        )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -80,18 +93,23 @@ class Ledger:
             LogLost, StoreLost: an operator must recover.
             StoreUnavailable: the archive does not answer.
         """
-        epoch = await _when_reachable(nats, archive, settings)
+        epoch, identity = await _when_reachable(nats, archive, settings)
         publisher = Publisher(nats)
         await publisher.start()
-        ledger = cls(nats, archive, publisher, tracer, settings, epoch, kinds, limits or Limits())
-        await create_timers(nats.jetstream(), settings, epoch)
+        ledger = cls(nats, archive, publisher, tracer, settings, epoch, identity, kinds, limits or Limits())
         await ledger._letters.open()
         await ledger._stored.listen(nats, settings.service, epoch)
         await ledger._desk.serve(nats, settings.service)
-        repair = Repair(nats, archive, ledger.engine.log, ledger._stored, ledger.refresh)
+        repair = Repair(archive, ledger.engine.log, ledger._stored, ledger.refresh)
         ledger._start(repair.run(), "repair")
+        ledger._start(ledger._guard.run(), "guard")
         ledger._start(follow_reconnects(nats, lambda: list(ledger._residents.values())), "reconnects")
         return ledger
+
+    @property
+    def over(self) -> asyncio.Event:
+        """Set once another life of the log, or another store, took the place of this one: end this process and start it again."""
+        return self._guard.over
 
     @property
     def counters(self) -> Counters:
@@ -106,11 +124,14 @@ class Ledger:
         Raises:
             Overloaded: too many commands wait on this aggregate.
             InvalidRequestId: the request id is no UUIDv7.
-            Unavailable: the process is ending.
+            Unavailable: the process is ending, or the log was lost.
         """
         if self._closing:
             raise LogUnavailable("the process is ending")
-        return self._resident(aggregate).submit(command, request, time.monotonic() + timeout)
+        if self._guard.refusal is not None:
+            raise LogLost(self._guard.refusal)
+        until = self.engine.clock.monotonic() + timeout
+        return self._resident(aggregate).submit(command, request, until)
 
     async def execute(self, aggregate: AggregateId, command: Any, request: Request, timeout: float = 10.0) -> Receipt:
         """Decides a command, writes its events into log and store, and answers.
@@ -169,7 +190,9 @@ class Ledger:
 
         Raises:
             StoreUnavailable: they cannot be read.
+            LogUnavailable: an earlier life of the log left them, and only this life can say that they stand (rule 2).
         """
+        await self._stands(aggregate)
         found: list[Recorded] = []
         while len(found) < limit:
             page = await self._archive.entries(aggregate.key, after=after, before=before, limit=min(limit, 256))
@@ -180,6 +203,19 @@ class Ledger:
             found += news
             after, before = (news[-1].version, None) if before is None else (0, news[-1].version)
         return found[:limit]
+
+    async def _stands(self, aggregate: AggregateId) -> None:
+        """Rule 2: what an earlier life left is shown only once this life holds an entry that continues it."""
+        resident = self._residents.get(aggregate)
+        if aggregate in self._standing or (resident is not None and resident.standing is not None):
+            return
+        head = await self._archive.head(aggregate.key)
+        if head is not None and head.seq < self.epoch:
+            await self.refresh(aggregate)
+        self._standing[aggregate] = None
+        if len(self._standing) > _MOST_STANDING:
+            for oldest in list(islice(self._standing, _MOST_STANDING // 4)):
+                del self._standing[oldest]
 
     def watcher(self, wrap: Wrap | None = None) -> Watcher:
         """A new stream's places; close it at the stream's end. See `cursor.Watcher`."""
@@ -204,7 +240,7 @@ class Ledger:
 
         `kind`: only entries of this kind of aggregate are wanted; what a role wants never changes.
         """
-        self._start(self._consume(role, source or self.settings.service, handle, kind), f"consume-{role}")
+        self._start(self._sources.consume(role, source or self.settings.service, handle, kind), f"consume-{role}")
 
     def tail(self, role: str, partition: int) -> Tail:
         """A reader of one partition of the own log, strictly in order; see `tail.Tail`."""
@@ -224,7 +260,7 @@ class Ledger:
 
     def on_timer(self, handle: TimerHandler) -> None:
         """Starts handing due timers to `handle(aggregate, name)`, at least once each."""
-        self._start(self._rearm(), "rearm-timers")
+        self._start(rearm(self._archive, self.settings.service, self.epoch, self.arm), "rearm-timers")
         for feed in self._timers.feeds(handle):
             self._start(feed.run(), "timers")
 
@@ -241,7 +277,7 @@ class Ledger:
         letter = await self._letters.get(letter_id)
         if letter is None:
             return None
-        consumer = next((c for c in self._consumers if (c.role, c.source) == (letter.role, letter.source)), None)
+        consumer = self._sources.consumer(letter.role, letter.source)
         if consumer is None:
             return "NO_SUCH_CONSUMER"
         try:
@@ -306,75 +342,18 @@ class Ledger:
         if not task.cancelled() and task.exception() is not None:
             _log.error("task_failed", task=task.get_name(), exc_info=task.exception())
 
-    async def _consume(self, role: str, source: str, handle: Handler, kind: str | None) -> None:
-        own = source == self.settings.service
-        epoch = self.epoch if own else await self._life_of(source, 0)
-        desk: Desk = self._desk if own else RemoteDesk(self._nats, source)
-        while True:
-            stored = self._stored
-            if not own:
-                stored = StoredEntries(self.writer)
-                await stored.listen(self._nats, source, epoch)
-            consumers = [
-                Consumer(
-                    self._nats, self._archive, self._letters, self._tracer, desk, stored,
-                    role=role, source=source, epoch=epoch, partition=partition, handle=handle, kind=kind,
-                )
-                for partition in range(self.settings.partitions)
-            ]  # fmt: skip
-            self._consumers += consumers
-            tasks = [self._start(c.run(), f"consume-{role}-{c.partition}") for c in consumers]
-            if own:
-                return  # a new life of the own log is a new start of this process
-            epoch = await self._life_of(source, epoch)
-            await end(tasks)
-            self._consumers = [c for c in self._consumers if c not in consumers]
 
-    async def _life_of(self, source: str, above: int) -> int:
-        """Waits for the first, or the next, life of a log."""
-        wait = 0.05
-        while True:
-            try:
-                epoch = await newest_life(self._nats.jetstream(), source)
-                if epoch is not None and epoch > above:
-                    return epoch
-            except LogUnavailable:
-                _log.warning("source_waits", source=source)
-            await asyncio.sleep(wait)
-            wait = min(1.0 if not above else _LOOK_FOR_LIFE, wait * 2)
-
-    async def _rearm(self) -> None:
-        """After a lost log the scheduled messages are gone: what waits for a timer is found in the store."""
-        wait = 0.1
-        while True:
-            try:
-                return await self._rearm_all()
-            except LedgerError as error:
-                _log.warning("rearm_waits", reason=error.reason)
-                await asyncio.sleep(wait)
-                wait = min(2.0, wait * 2)
-
-    async def _rearm_all(self) -> None:
-        for partition in range(self.settings.partitions):
-            after: str | None = None
-            while page := await self._archive.rows("timers", str(partition), after=after, limit=200):
-                for row in page:
-                    if row.seq < self.epoch:
-                        await self._arm_again(AggregateId.from_key(row.key))
-                after = page[-1].key
-
-    async def _arm_again(self, aggregate: AggregateId) -> None:
-        try:
-            await self.arm(aggregate)
-        except HistoryGap:  # nobody can say what it waits for; the others' timers must not wait for an operator
-            _log.error("history_gap", kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id)
-
-
-async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings) -> int:
+async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings) -> tuple[int, str]:
+    """The current life of the log, and the store's identity."""
+    lives = JetStreamLives(nats, settings)
     wait = 0.1
     while True:
         try:
-            return await open_epoch(nats, archive, settings)
+            epoch = await open_epoch(lives, archive, settings, SYSTEM)
+            await lives.begin_timers(epoch)
+            return epoch, await archive.identity() or ""
+        except LogLost:
+            raise
         except LogUnavailable as error:
             _log.warning("log_waits", service=settings.service, reason=str(error))
             await asyncio.sleep(wait)

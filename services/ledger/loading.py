@@ -7,7 +7,6 @@ shows a gap.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +15,13 @@ from pydantic import TypeAdapter
 from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger import entries
-from services.ledger.archive import Head, Loaded, Row, Snapshot, StoredEntry, Write
+from services.ledger.archive import Head, Loaded, Row, Snapshot, StoredEntry, Write, entry_size
 from services.ledger.decider import Kind, no_timers
 from services.ledger.engine import Engine
 from services.ledger.errors import FenceLost, HistoryGap, LogUnavailable, StoreUnavailable
-from services.ledger.ids import AggregateId, milliseconds_of, partition_of
+from services.ledger.ids import AggregateId, milliseconds_of
 from services.ledger.log import LogMessage
+from services.ledger.timers import row_of
 
 _TRIES = 4
 _PAGE = 4096
@@ -38,6 +38,7 @@ class Standing:
         read_at: monotonic time before the log was read.
         newest_request_ms: see `archive.Head`.
         fresh: payloads of events this load found beyond what it started from.
+        size: bytes of all entries; see `archive.Head`.
         snapshot_version: of the snapshot it was loaded from; 0 where there was none.
     """
 
@@ -48,6 +49,7 @@ class Standing:
     read_at: float = 0.0
     newest_request_ms: int = 0
     fresh: list[bytes] = field(default_factory=list)
+    size: int = 0
     snapshot_version: int = 0
 
 
@@ -64,8 +66,10 @@ class Loader:
         self._engine = engine
         self._states: TypeAdapter[Any] = TypeAdapter(kind.state_type)
 
-    async def load(self, aggregate: AggregateId, known: Standing | None = None) -> Standing:
+    async def load(self, aggregate: AggregateId, known: Standing | None = None, *, sure: bool = False) -> Standing:
         """Loads an aggregate, from what is known of it in memory on where that is possible.
+
+        `sure`: a copy of the log that may be behind is not asked; every try after the first is sure in any case.
 
         Raises:
             LogUnavailable, StoreUnavailable: it cannot be read now.
@@ -73,11 +77,11 @@ class Loader:
         """
         refusal: Exception = HistoryGap("the log holds this aggregate only in part", kind=aggregate.kind)
         for _ in range(_TRIES):
-            read_at = time.monotonic()
+            read_at = self._engine.clock.monotonic()
             try:
-                found = await self._attempt(aggregate, known, read_at)
+                found = await self._attempt(aggregate, known, read_at, sure=sure)
             except (_Gap, FenceLost):
-                known = None
+                known, sure = None, True
                 continue
             except _TooLate:
                 refusal = StoreUnavailable("the store answers too slowly to be believed")
@@ -94,8 +98,13 @@ class Loader:
 
         Raises:
             StoreUnavailable: it cannot be read now.
+            LogUnavailable: an earlier life of the log left it, and only this life can say that it stands (rule 2).
         """
-        return await self._from_store(aggregate)
+        found = await self._from_store(aggregate)
+        if 0 < found.last_seq < self._engine.log.epoch:
+            raise LogUnavailable("an earlier life of the log left this; it is shown once the log is there")
+        await self._engine.confirm_life()  # a process that slept through a lost log must not answer out of it
+        return found
 
     async def state_at(self, aggregate: AggregateId, version: int) -> Any:
         """The state as of a version, folded from the first event on.
@@ -131,26 +140,25 @@ class Loader:
         old, new = self._kind.timers(before), self._kind.timers(after)
         if old == new:
             return []
-        partition = partition_of(aggregate.key, self._engine.log.partitions)
-        return [Row("timers", str(partition), aggregate.key, b"1" if new else None)]
+        return [row_of(aggregate, waits=bool(new))]
 
-    async def _attempt(self, aggregate: AggregateId, known: Standing | None, read_at: float) -> Standing:
+    async def _attempt(self, aggregate: AggregateId, known: Standing | None, read_at: float, *, sure: bool) -> Standing:
         log = self._engine.log
         subject = log.subject(aggregate)
-        last = await log.last(subject)
+        last = await log.last(subject, sure=sure)
         found, head_seq = await self._base(aggregate, known)
         found.read_at = read_at
         if head_seq > (last.seq if last else 0) and (last is not None or head_seq > found.last_seq):
             # Another writer was here between the two reads. Its entry is at the head, so what the log now has from there on, and
             # nothing older, is what is missing: entries age out oldest first, and a hole shows in `base_seq`.
-            last = await log.last(subject)
+            last = await log.last(subject, sure=True)
             if last is None:
                 raise _Gap
             if last.seq < head_seq:
                 raise _Behind
         found.fence = last.seq if last else 0
         if last is not None and last.seq > found.last_seq:
-            tail = await log.tail(subject, found.last_seq, last.seq)
+            tail = await log.tail(subject, found.last_seq, last.seq, sure=sure)
             await self._follow(aggregate, found, tail, last.seq)
         self._in_time(found)
         if 0 < found.last_seq < log.epoch:
@@ -159,7 +167,7 @@ class Loader:
 
     def _in_time(self, found: Standing) -> None:
         """Rule 5: the store's answers count only soon after an answer of this life of the log."""
-        if time.monotonic() - found.read_at > self._engine.limits.acknowledge_within:
+        if self._engine.clock.monotonic() - found.read_at > self._engine.limits.acknowledge_within:
             raise _TooLate
 
     async def _base(self, aggregate: AggregateId, known: Standing | None) -> tuple[Standing, int]:
@@ -172,7 +180,7 @@ class Loader:
         if head_seq < known.last_seq:
             raise StoreUnavailable("the store is behind what it answered: an operator must restore it")
         newest = max(known.newest_request_ms, head.newest_request_ms if head else 0)
-        return Standing(known.state, known.version, known.last_seq, newest_request_ms=newest), head_seq
+        return Standing(known.state, known.version, known.last_seq, newest_request_ms=newest, size=known.size), head_seq
 
     async def _from_store(self, aggregate: AggregateId) -> Standing:
         loaded = await self._engine.archive.load(aggregate.key)
@@ -187,7 +195,7 @@ class Loader:
             raise HistoryGap("the store holds this aggregate only in part", kind=aggregate.kind)
         return Standing(
             state, version, loaded.head.seq,
-            newest_request_ms=loaded.head.newest_request_ms, snapshot_version=snapshot_version,
+            newest_request_ms=loaded.head.newest_request_ms, size=loaded.head.size, snapshot_version=snapshot_version,
         )  # fmt: skip
 
     async def _fold(self, aggregate: AggregateId, loaded: Loaded, state: Any, version: int) -> tuple[Any, int]:
@@ -226,27 +234,29 @@ class Loader:
             state = self._kind.evolve(state, decoded)
             decided.append((event.version, decoded))
         newest = max([found.newest_request_ms, *(milliseconds_of(c.request_id) for c in entry.commands)])
+        size = found.size + entry_size(message.data)
         if missing:
             rows = self.rows(aggregate, before, state, decided)
             ids = [command.request_id for command in entry.commands]
-            head = Head(entries.last_version(entry), message.seq, newest)
+            head = Head(entries.last_version(entry), message.seq, newest, size)
             stored = StoredEntry(entry.first_version, message.seq, message.data)
             await self._engine.archive.store(Write(aggregate.key, stored, head, ids, rows))
             self._in_time(found)  # before anybody is told
             self._engine.counters.repaired += 1
             self._engine.stored(aggregate, message.seq, head.version)
         found.state, found.version = state, entries.last_version(entry)
-        found.last_seq, found.newest_request_ms = message.seq, newest
+        found.last_seq, found.newest_request_ms, found.size = message.seq, newest, size
         found.fresh += entry.events
 
     async def _open_in_new_life(self, aggregate: AggregateId, subject: str, found: Standing) -> None:
         """Rule 2: what an earlier life of the log left is shown only once this life holds an entry that continues it."""
         data = entries.encode(found.version, found.last_seq, (), (), self._engine.writer)
-        if found.fence == 0 and time.monotonic() - found.read_at > self._engine.limits.fence_zero_within:
+        if found.fence == 0 and self._engine.clock.monotonic() - found.read_at > self._engine.limits.fence_zero_within:
             raise FenceLost  # 0 may by now mean "aged out": read the log again
-        sent_at = time.monotonic()
+        sent_at = self._engine.clock.monotonic()
         seq = await self._engine.log.append(subject, data, found.fence)
-        head = Head(found.version, seq, found.newest_request_ms)
+        found.size += entry_size(data)
+        head = Head(found.version, seq, found.newest_request_ms, found.size)
         await self._engine.archive.store(Write(aggregate.key, StoredEntry(found.version + 1, seq, data), head))
         found.read_at = sent_at
         self._in_time(found)

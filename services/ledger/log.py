@@ -1,4 +1,4 @@
-"""One life (epoch) of one service's log on JetStream: fenced appends, and reads of one aggregate's subject.
+"""The port to the log: one life (epoch) of one service's log, and the lives themselves. JetStream is behind it: `jetstream`.
 
 The epoch is the stream's first sequence and part of its name and of every subject, so a client of an earlier life fails loudly
 instead of writing into a new one. Sequences therefore rise over all lives.
@@ -6,20 +6,11 @@ instead of writing into a new one. Sequences therefore rise over all lives.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
-
-from services.ledger.errors import LogUnavailable
 from services.ledger.ids import AggregateId, partition_of, token, untoken
-from services.ledger.publisher import Publisher
-
-_TAIL_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +20,35 @@ class LogMessage:
     seq: int
     data: bytes
     subject: str
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """How a service's log is kept.
+
+    Attributes:
+        service: whose.
+        partitions: into how many parts consumers share it; never changed within a life.
+        replicas: copies of the stream.
+        max_age: seconds entries stay; only stored ones may leave (the store is the memory).
+        max_bytes: most bytes of the log, beyond which it takes no more until older entries have left; -1: no bound of its own.
+        exclusive: True where this process owns log and store alone and may begin a new life by itself (standalone).
+    """
+
+    service: str
+    partitions: int = 4
+    replicas: int = 1
+    max_age: float = 7 * 24 * 3600.0
+    max_bytes: int = -1
+    exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The first sequence a life still holds (the next one it would give where it holds none), and the last it gave."""
+
+    first: int
+    last: int
 
 
 def stream_name(service: str, epoch: int) -> str:
@@ -49,106 +69,78 @@ def aggregate_of(subject: str) -> AggregateId:
     return AggregateId(untoken(tenant), kind, untoken(ident))
 
 
-class Log:
-    """One life of a service's log."""
+def subject_of(service: str, epoch: int, partitions: int, aggregate: AggregateId) -> str:
+    """The subject of an aggregate's entries in one life of a log."""
+    partition = partition_of(aggregate.key, partitions)
+    return f"ledger.{epoch}.{service}.{partition}.{token(aggregate.tenant)}.{aggregate.kind}.{token(aggregate.id)}"
 
-    def __init__(self, nats: Client, publisher: Publisher, service: str, epoch: int, partitions: int) -> None:
-        self._nats = nats
-        self._publisher = publisher
-        self.service = service
-        self.epoch = epoch
-        self.partitions = partitions
-        self.stream = stream_name(service, epoch)
-        self._direct = f"$JS.API.DIRECT.GET.{self.stream}"
+
+class Log(Protocol):
+    """One life of a service's log.
+
+    Reads may be answered by a copy that is a moment behind; with `sure` the copy that decides answers, which costs more. What an
+    append was acknowledged for, every sure read shows.
+    """
+
+    service: str
+    epoch: int
+    partitions: int
 
     def subject(self, aggregate: AggregateId) -> str:
         """The aggregate's subject in this life."""
-        partition = partition_of(aggregate.key, self.partitions)
-        return (
-            f"ledger.{self.epoch}.{self.service}.{partition}"
-            f".{token(aggregate.tenant)}.{aggregate.kind}.{token(aggregate.id)}"
-        )
 
     async def append(self, subject: str, data: bytes, fence: int) -> int:
-        """Appends if the subject's last sequence is still `fence` (0: none); answers the new one.
+        """Appends if the subject's last sequence is still `fence` (0: none, or none any more); answers the new one.
 
         Raises:
             FenceLost: another writer was first.
-            LogUnavailable: see `Publisher.publish`; it may still land.
+            TooLarge: the log takes no message of this size.
+            LogUnavailable: not sent, refused, or not acknowledged in time; in the last case it may still land.
         """
-        return await self._publisher.publish(subject, data, {"Nats-Expected-Last-Subject-Sequence": str(fence)})
 
-    async def last(self, subject: str) -> LogMessage | None:
+    async def last(self, subject: str, *, sure: bool = False) -> LogMessage | None:
         """The subject's last message; None where it holds none.
 
         Raises:
             LogUnavailable: this life of the log did not answer.
         """
-        return await self._get(f"{self._direct}.{subject}", b"")
 
-    async def _get(self, subject: str, query: bytes) -> LogMessage | None:
-        if not self._nats.is_connected:
-            raise LogUnavailable("no connection to the log")
-        try:
-            answer = await self._nats.request(subject, query, timeout=2.0)
-        except NoRespondersError as error:
-            raise LogUnavailable("this life of the log is down or lost") from error
-        except (TimeoutError, NatsError) as error:
-            raise LogUnavailable(f"the log did not answer: {type(error).__name__}") from error
-        return _message(answer)
-
-    async def tail(self, subject: str, after: int, until: int) -> Sequence[LogMessage]:
+    async def tail(self, subject: str, after: int, until: int, *, sure: bool = False) -> Sequence[LogMessage]:
         """The subject's messages above sequence `after` up to `until`, in order.
 
         Raises:
             LogUnavailable: this life of the log did not answer.
         """
-        first = await self._get(self._direct, json.dumps({"seq": after + 1, "next_by_subj": subject}).encode())
-        if first is None:
-            return ()
-        found = [first]
-        after = first.seq  # mostly that is all: one entry of another writer
-        while after < until:
-            page = await self._page(subject, after + 1)
-            if not page:
-                break
-            found.extend(message for message in page if message.seq <= until)
-            after = page[-1].seq
-        return found
 
-    async def page(self, start: int, limit: int) -> Sequence[LogMessage]:
-        """This life's messages from sequence `start` on, of all aggregates, in order, at most `limit`.
+    async def page(self, start: int, until: int) -> Sequence[LogMessage]:
+        """All messages from sequence `start` to `until`, of all aggregates, in order, as far as they have not aged out.
+
+        Raises:
+            LogUnavailable: this life of the log did not answer, or not wholly.
+        """
+
+    async def ends(self) -> Ends:
+        """Where this life begins and ends now.
 
         Raises:
             LogUnavailable: this life of the log did not answer.
         """
-        return await self._page(subject_filter(self.service, self.epoch), start, limit)
-
-    async def _page(self, subject: str, start: int, limit: int = _TAIL_BATCH) -> list[LogMessage]:
-        inbox = self._nats.new_inbox()
-        page: list[LogMessage] = []
-        subscription = await self._nats.subscribe(inbox)
-        try:
-            query = {"seq": start, "batch": limit, "next_by_subj": subject}
-            await self._nats.publish(self._direct, json.dumps(query).encode(), reply=inbox)
-            while len(page) < limit:
-                answer = await subscription.next_msg(timeout=2.0)
-                message = _message(answer)
-                if message is None:
-                    break
-                page.append(message)
-        except (TimeoutError, NatsError) as error:
-            raise LogUnavailable(f"the log did not answer: {type(error).__name__}") from error
-        finally:
-            await subscription.unsubscribe()
-        return page
 
 
-def _message(answer: Msg) -> LogMessage | None:
-    headers = answer.headers or {}
-    status = headers.get("Status")
-    if status in ("404", "204"):
-        return None
-    if status is not None:
-        raise LogUnavailable(f"the log answered with status {status}")
-    return LogMessage(int(headers["Nats-Sequence"]), answer.data, headers["Nats-Subject"])
+class Lives(Protocol):
+    """The lives of one service's log. Every method raises `LogUnavailable` where the log cannot be asked now."""
+
+    async def newest(self) -> int | None:
+        """The newest life the log holds; None where it holds none."""
+
+    async def ends(self, epoch: int) -> Ends | None:
+        """Where a life begins and ends; None where the log does not hold it."""
+
+    async def claim(self, epoch: int) -> int:
+        """Names the very first life; of all who try, one decides. Answers the one that holds."""
+
+    async def begin(self, epoch: int) -> None:
+        """Makes a life; nothing where it is there."""
+
+    async def end(self, epoch: int) -> None:
+        """Ends a life, so that nobody can write into it any more; nothing where it is gone."""

@@ -11,11 +11,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
-from nats.aio.client import Client
-from nats.errors import Error as NatsError
 
 from services.ledger.archive import Archive, Position
-from services.ledger.errors import HistoryGap, LedgerError, LogUnavailable
+from services.ledger.errors import HistoryGap, LedgerError
 from services.ledger.ids import AggregateId
 from services.ledger.log import Log, aggregate_of
 from services.ledger.stored import StoredEntries
@@ -37,13 +35,11 @@ class Repair:
 
     def __init__(
         self,
-        nats: Client,
         archive: Archive,
         log: Log,
         stored: StoredEntries,
         refresh: Callable[[AggregateId], Awaitable[object]],
     ) -> None:
-        self._js = nats.jetstream()
         self._archive, self._entries, self._stored, self._refresh = archive, log, stored, refresh
         self._floor = log.epoch - 1
         self._kept = 0
@@ -56,10 +52,10 @@ class Repair:
             try:
                 if not turn:
                     await self._resume()
-                first, last = await self._ends()
-                self._floor = max(self._floor, first - 1)
+                ends = await self._entries.ends()
+                self._floor = max(self._floor, ends.first - 1)
                 await self._settle(end)
-                end = last
+                end = ends.last
                 turn += 1
                 if turn % _KEEP_EVERY == 0:
                     await self._keep()
@@ -77,13 +73,6 @@ class Repair:
             position = Position(self._entries.epoch, self._floor)
             await self._archive.put_position(_ROLE, self._entries.service, 0, position)
             self._kept = self._floor
-
-    async def _ends(self) -> tuple[int, int]:
-        try:
-            state = (await self._js.stream_info(self._entries.stream)).state
-        except (NatsError, TimeoutError) as error:
-            raise LogUnavailable(f"the log did not answer: {type(error).__name__}") from error
-        return int(state.first_seq), int(state.last_seq)
 
     async def _settle(self, until: int) -> None:
         """Moves the floor up to `until`, which was the log's end a second ago."""
@@ -105,9 +94,8 @@ class Repair:
         end = start
         while end < until and end - start < _READ and not self._stored.knows(end + 1):
             end += 1
-        for message in await self._entries.page(start, end - start + 1):
-            if message.seq <= end:
-                await self._load(aggregate_of(message.subject))
+        for message in await self._entries.page(start, end):
+            await self._load(aggregate_of(message.subject))
         return end
 
     async def _load(self, aggregate: AggregateId) -> None:

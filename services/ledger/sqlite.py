@@ -18,7 +18,8 @@ from services.ledger.lane import Lane
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS heads (
-    key TEXT PRIMARY KEY, version INTEGER NOT NULL, seq INTEGER NOT NULL, newest_request_ms INTEGER NOT NULL
+    key TEXT PRIMARY KEY, version INTEGER NOT NULL, seq INTEGER NOT NULL, newest_request_ms INTEGER NOT NULL,
+    size INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS entries (
     key TEXT NOT NULL, first_version INTEGER NOT NULL, seq INTEGER NOT NULL, data BLOB NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE IF NOT EXISTS positions (
     PRIMARY KEY (role, source, partition)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS epochs (service TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS identities (one INTEGER PRIMARY KEY CHECK (one = 1), identity TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS newest (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL);
 """
 
@@ -50,9 +52,10 @@ _PUT_REQUEST = """INSERT INTO requests VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
     SET first_version = excluded.first_version, seq = excluded.seq WHERE excluded.seq >= seq"""
 _PUT_ROW = """INSERT INTO rows VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
     SET value = excluded.value, seq = excluded.seq WHERE excluded.seq >= seq"""
-_PUT_HEAD = """INSERT INTO heads VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
-    SET version = excluded.version, seq = excluded.seq,
+_PUT_HEAD = """INSERT INTO heads VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+    SET version = excluded.version, seq = excluded.seq, size = excluded.size,
         newest_request_ms = max(newest_request_ms, excluded.newest_request_ms) WHERE excluded.seq >= seq"""
+_PUT_EPOCH = "INSERT INTO epochs VALUES (?, ?) ON CONFLICT DO UPDATE SET epoch = max(epoch, excluded.epoch)"
 _PUT_NEWEST = "INSERT INTO newest VALUES (1, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)"
 _PUT_SNAPSHOT = """INSERT INTO snapshots VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
     SET version = excluded.version, seq = excluded.seq, data = excluded.data WHERE excluded.seq >= seq"""
@@ -80,6 +83,7 @@ class SqliteArchive:
         self._path = path
         self._writer_connection = _connect(path)
         self._writer_connection.executescript(_SCHEMA)
+        _grow(self._writer_connection)
         self._reader_connection = _connect(path)
         self._writer: Lane[Write | _Job] = Lane("archive-writer", self._write_all)
         self._reader: Lane[_Job] = Lane("archive-reader", self._read_all)
@@ -104,6 +108,20 @@ class SqliteArchive:
         self._reader_connection.close()
         self._writer_connection.close()
 
+    def trust(self, stored: Callable[[int], bool]) -> None:
+        """See `Archive.trust`: a file is one copy, and what is read from it is written."""
+
+    async def identity(self) -> str | None:
+        """See `Archive.identity`."""
+        found = await self._reader.submit(lambda c: c.execute("SELECT identity FROM identities").fetchone())
+        return found[0] if found else None
+
+    async def put_identity(self, identity: str) -> None:
+        """See `Archive.put_identity`."""
+        await self._writer.submit(
+            lambda c: c.execute("INSERT OR REPLACE INTO identities VALUES (1, ?)", (identity,)) and None
+        )
+
     async def epoch(self, service: str) -> int | None:
         """See `Archive.epoch`."""
         found = await self._reader.submit(
@@ -111,14 +129,11 @@ class SqliteArchive:
         )
         return found[0] if found else None
 
-    async def register_epoch(self, service: str, epoch: int, expected: int | None) -> int:
+    async def register_epoch(self, service: str, epoch: int) -> int:
         """See `Archive.register_epoch`; atomic also between processes."""
 
         def register(c: sqlite3.Connection) -> int:
-            if expected is None:
-                c.execute("INSERT OR IGNORE INTO epochs VALUES (?, ?)", (service, epoch))
-            else:
-                c.execute("UPDATE epochs SET epoch = ? WHERE service = ? AND epoch = ?", (epoch, service, expected))
+            c.execute(_PUT_EPOCH, (service, epoch))
             return int(c.execute("SELECT epoch FROM epochs WHERE service = ?", (service,)).fetchone()[0])
 
         return int(await self._writer.submit(register))
@@ -292,6 +307,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _grow(connection: sqlite3.Connection) -> None:
+    """Adds what files of earlier versions lack; of two processes one is first, and the other finds it done."""
+    connection.execute("BEGIN IMMEDIATE")
+    columns = [line[1] for line in connection.execute("PRAGMA table_info(heads)")]
+    if "size" not in columns:
+        connection.execute("ALTER TABLE heads ADD COLUMN size INTEGER NOT NULL DEFAULT 0")
+    connection.execute("COMMIT")
+
+
 def _put_writes(c: sqlite3.Connection, writes: Sequence[Write]) -> None:
     if not writes:
         return
@@ -300,12 +324,13 @@ def _put_writes(c: sqlite3.Connection, writes: Sequence[Write]) -> None:
     rows = [(r.table, r.partition, r.key, r.value, w.entry.seq) for w in writes for r in w.rows]
     if rows:
         c.executemany(_PUT_ROW, rows)
-    c.executemany(_PUT_HEAD, [(w.key, w.head.version, w.head.seq, w.head.newest_request_ms) for w in writes])
+    heads = [(w.key, w.head.version, w.head.seq, w.head.newest_request_ms, w.head.size) for w in writes]
+    c.executemany(_PUT_HEAD, heads)
     c.execute(_PUT_NEWEST, (max(w.entry.seq for w in writes),))
 
 
 def _head(c: sqlite3.Connection, key: str) -> Head | None:
-    found = c.execute("SELECT version, seq, newest_request_ms FROM heads WHERE key = ?", (key,)).fetchone()
+    found = c.execute("SELECT version, seq, newest_request_ms, size FROM heads WHERE key = ?", (key,)).fetchone()
     return Head(*found) if found else None
 
 

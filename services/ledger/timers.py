@@ -17,17 +17,29 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from tradewind.ledger.v1 import entry_pb2
 
+from services.ledger.archive import Archive, Position, Row
 from services.ledger.engine import Tracer
-from services.ledger.epoch import timers_stream
+from services.ledger.errors import HistoryGap, LedgerError
 from services.ledger.feed import Feed
 from services.ledger.ids import AggregateId, partition_of, token
+from services.ledger.lives import timers_stream
 from services.ledger.publisher import Publisher
 
 TimerHandler = Callable[[AggregateId, str], Awaitable[None]]
 
+TABLE = "timers"
+"""The rows of all aggregates that wait for a timer."""
+SLOTS = 1024
+"""Into how many partitions of the store they are spread; never changed."""
+_REARM = "rearm"
 _MOST_ARMED = 50_000
 _TRIES = 10
 _log = structlog.get_logger(__name__)
+
+
+def row_of(aggregate: AggregateId, *, waits: bool) -> Row:
+    """The row that says whether an aggregate waits for a timer."""
+    return Row(TABLE, str(partition_of(aggregate.key, SLOTS)), aggregate.key, b"1" if waits else None)
 
 
 class Timers:
@@ -110,3 +122,36 @@ class Timers:
 def _key(message: Msg) -> str:
     timer = entry_pb2.Timer.FromString(message.data)
     return f"{timer.tenant}/{timer.kind}/{timer.id}"
+
+
+async def rearm(archive: Archive, service: str, epoch: int, arm: Callable[[AggregateId], Awaitable[None]]) -> None:
+    """After a lost log the scheduled messages are gone: what waits for a timer is found in the store, once in each life."""
+    wait = 0.1
+    while True:
+        try:
+            return await _rearm_all(archive, service, epoch, arm)
+        except LedgerError as error:
+            _log.warning("rearm_waits", reason=error.reason)
+            await asyncio.sleep(wait)
+            wait = min(2.0, wait * 2)
+
+
+async def _rearm_all(archive: Archive, service: str, epoch: int, arm: Callable[[AggregateId], Awaitable[None]]) -> None:
+    done = await archive.position(_REARM, service, 0)
+    if done is not None and done.epoch == epoch:
+        return
+    for slot in range(SLOTS):
+        after: str | None = None
+        while page := await archive.rows(TABLE, str(slot), after=after, limit=200):
+            for row in page:
+                if row.seq < epoch:
+                    await _arm_again(arm, AggregateId.from_key(row.key))
+            after = page[-1].key
+    await archive.put_position(_REARM, service, 0, Position(epoch, epoch))
+
+
+async def _arm_again(arm: Callable[[AggregateId], Awaitable[None]], aggregate: AggregateId) -> None:
+    try:
+        await arm(aggregate)
+    except HistoryGap:  # nobody can say what it waits for; the others' timers must not wait for an operator
+        _log.error("history_gap", kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id)

@@ -58,7 +58,7 @@ async def test_a_read_only_file_refuses_and_still_reads(tmp_path: Path) -> None:
         archive.put_rows([Row("t", "p", "k", b"v")]),
         archive.put_snapshot(KEY, Snapshot(1, 100, b"")),
         archive.put_position("r", "s", 0, Position(1, 1)),
-        archive.register_epoch("chat", 1, None),
+        archive.register_epoch("chat", 1),
     ):
         with pytest.raises(StoreUnavailable):
             await attempt

@@ -23,7 +23,7 @@ from services.chat.config import ChatSettings
 from services.chat.kinds import CONVERSATION
 from services.chat.policy import POLICY
 from services.chat.service import ChatService
-from services.ledger.epoch import LogSettings
+from services.ledger.log import LogSettings
 from services.ledger.ledger import Ledger
 from services.ledger.sqlite import SqliteArchive
 from services.runtime import nats

@@ -222,7 +222,7 @@ async def test_what_was_taken_does_not_come_again_after_a_restart(nats_server: N
         last = ledger._residents[till].standing.last_seq  # type: ignore[union-attr]
 
         async def acknowledged() -> bool:
-            return max([await c._feed.floor() for c in ledger._consumers]) >= last
+            return max([await c._feed.floor() for c in ledger._sources.consumers]) >= last
 
         await eventually(acknowledged)
     async with open_ledger(nats_server.url, tmp_path / "a.db", service=service) as ledger:

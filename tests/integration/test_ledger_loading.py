@@ -12,10 +12,10 @@ from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger.archive import Snapshot, Write
 from services.ledger.engine import Limits, NoTracer
-from services.ledger.epoch import LogSettings
-from services.ledger.errors import Contention, HistoryGap, StoreUnavailable
+from services.ledger.errors import Contention, HistoryGap, LogLost, StoreUnavailable
 from services.ledger.ids import request_bytes
 from services.ledger.ledger import Ledger
+from services.ledger.log import LogSettings, stream_name
 from services.ledger.sqlite import SqliteArchive
 from tests.integration.ledger_world import (
     Seen,
@@ -122,10 +122,14 @@ async def test_a_subject_that_aged_out_goes_on_densely(nats_server: NatsServer, 
     ):
         for expected in (1, 4, 7):
             assert await add(one, till) == expected
-            await one._nats.jetstream().purge_stream(one.engine.log.stream, subject=one.engine.log.subject(till))
+            await one._nats.jetstream().purge_stream(
+                stream_name(one.settings.service, one.epoch), subject=one.engine.log.subject(till)
+            )
             assert await add(other, till) == expected + 1
             assert await add(one, till) == expected + 2
-            await one._nats.jetstream().purge_stream(one.engine.log.stream, subject=one.engine.log.subject(till))
+            await one._nats.jetstream().purge_stream(
+                stream_name(one.settings.service, one.epoch), subject=one.engine.log.subject(till)
+            )
         assert await reckon(one, till) == await reckon(other, till) == 9
     async with open_ledger(nats_server.url, tmp_path / "a.db", service=service) as later:
         assert await add(later, till) == 10
@@ -141,7 +145,9 @@ async def test_an_old_fence_of_zero_does_not_count(nats_server: NatsServer, tmp_
     ):
         assert (await loser.read(till)).version == 0
         await add(winner, till, 5)
-        await winner._nats.jetstream().purge_stream(winner.engine.log.stream, subject=winner.engine.log.subject(till))
+        await winner._nats.jetstream().purge_stream(
+            stream_name(winner.settings.service, winner.epoch), subject=winner.engine.log.subject(till)
+        )
         resident = loser._residents[till]
         assert resident.standing is not None
         resident.current = True  # it heard nothing
@@ -162,29 +168,35 @@ async def test_a_server_that_can_never_be_quick_enough_at_fence_zero_refuses(
 
 
 async def test_a_store_slower_than_believed_is_asked_again(nats_server: NatsServer, tmp_path: Path) -> None:
-    """Rule 5: an answer later than D counts only once this life of the log answered again, and is told to nobody before."""
+    """Rule 5: an answer later than D counts only if this life of the log is still the registered one."""
     service, till = fresh_service(), tally("till")
     async with open_ledger(
         nats_server.url, tmp_path / "a.db", service=service, limits=Limits(acknowledge_within=0.2)
     ) as ledger:
         await add(ledger, till)
         archive: Any = ledger.engine.archive
-        store, asked, last = archive.store, [], ledger.engine.log.last
+        store, asked, epoch = archive.store, [], archive.epoch
 
         async def slowly(write: Write) -> None:
             await store(write)
             await asyncio.sleep(0.3)
 
-        async def noted(subject: str) -> Any:
-            asked.append(subject)
-            return await last(subject)
+        async def noted(service: str) -> Any:
+            asked.append(service)
+            return await epoch(service)
 
-        archive.store = slowly
-        ledger.engine.log.last = noted  # type: ignore[method-assign]
+        async def over(service: str) -> Any:
+            return ledger.epoch + 1
+
+        ledger._guard.over.set()  # it looks by itself otherwise
+        archive.store, archive.epoch = slowly, noted
         assert await add(ledger, till) == 2
-        assert asked == [ledger.engine.log.subject(till)]
-        archive.store = store
-        assert await reckon(ledger, till) == 2
+        assert service in asked
+        archive.epoch = over
+        with pytest.raises(LogLost):
+            await add(ledger, till)
+        archive.store, archive.epoch = store, epoch
+        assert await reckon(ledger, till) == 3
 
 
 async def test_a_repair_of_a_slow_store_is_announced_by_nobody_before_its_time(

@@ -9,6 +9,7 @@ import pytest
 from services.ledger.errors import LedgerError, LogLost, LogUnavailable, StoreLost
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
+from services.ledger.log import stream_name
 from tests.integration.ledger_world import Seen, add, append_by_hand, fresh_service, reckon, whole_history
 from tests.integration.test_ledger_loading import entry, last_seq
 from tests.servers import NatsServer
@@ -218,7 +219,7 @@ async def test_a_consumer_that_never_stopped_follows_another_service_into_its_ne
             assert await seen.until(till, 1) == [1]
             seen.failure = _Away()
             await add(writer, till)
-            await writer._nats.jetstream().delete_stream(writer.engine.log.stream)
+            await writer._nats.jetstream().delete_stream(stream_name(writer.settings.service, writer.epoch))
         seen.failure = None
         async with open_ledger(nats_server.url, tmp_path / "order.db", service=order, exclusive=True) as writer:
             assert await add(writer, till) == 3

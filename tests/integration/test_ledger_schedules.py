@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.ledger.cursor import Watcher
 from services.ledger.errors import LedgerError
 from services.ledger.ledger import Ledger
+from services.ledger.log import stream_name
 from tests.integration.ledger_world import Seen, decoded, fresh_service, lose_answers, reckon, whole_history
 from tests.servers import NatsServer
 from tests.tally import Add, Refused, open_ledger, request, tally
@@ -88,7 +89,7 @@ class World:
         if version := (await ledger.refresh(TILLS[till])).version:
             await seen.until(TILLS[till], version)
         await ledger._nats.jetstream().purge_stream(
-            ledger.engine.log.stream, subject=ledger.engine.log.subject(TILLS[till])
+            stream_name(ledger.settings.service, ledger.epoch), subject=ledger.engine.log.subject(TILLS[till])
         )
 
 

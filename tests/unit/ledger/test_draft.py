@@ -21,13 +21,13 @@ PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 def pending(command: object, what: Request, *, within: float = 10.0) -> Pending:
     """A command that waits."""
-    return Pending(command, what, time.monotonic() + within)
+    return Pending(command, what, time.monotonic() + within, time.time_ns() // 1000)
 
 
 def draft(*batch: Pending, known: dict[bytes, Answered] | None = None, limits: Limits | None = None) -> Draft:
     """A batch decided on a tally of 5 at version 3."""
     made = Draft(TALLY, Standing(Tally(5, 3), 3, last_seq=77), limits or Limits())
-    made.decide(batch, known or {})
+    made.decide(batch, known or {}, time.monotonic())
     return made
 
 
