@@ -5,12 +5,14 @@ A service's `__main__` says what is its own (kinds of aggregates, handlers, cons
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import structlog
 from nats.aio.client import Client
@@ -21,9 +23,9 @@ from services.ledger.admin import POLICY as ADMIN_POLICY
 from services.ledger.admin import AdminService
 from services.ledger.archive import Archive
 from services.ledger.decider import Kind
-from services.ledger.log import LogSettings
 from services.ledger.errors import LogLost, StoreLost, StoreUnavailable
 from services.ledger.ledger import Ledger
+from services.ledger.log import LogSettings
 from services.ledger.sqlite import SqliteArchive
 from services.runtime import nats
 from services.runtime.config import RuntimeSettings, Seconds
@@ -34,6 +36,10 @@ from services.runtime.tokens import Authenticator
 
 CANNOT_START = 3
 """Exit code where an operator must act first: the log or the store was lost."""
+START_AGAIN = 4
+"""Exit code where the log began a new life or the store was restored: start the process again, and it goes on."""
+_TELL_EVERY = 30.0
+_LOOK_AGAIN = 1.0
 
 
 class ServiceSettings(RuntimeSettings):
@@ -47,6 +53,8 @@ class ServiceSettings(RuntimeSettings):
     """Copies of the log."""
     log_max_age: Seconds = Field(7 * 24 * 3600.0, ge=120.0)
     """How long entries stay in the log; the store keeps them for ever."""
+    log_max_bytes: int = Field(-1, ge=-1)
+    """Most bytes of the log; when it is full, writes are refused until entries have aged out. -1: what the log's servers hold."""
     log_exclusive: bool = False
     """This process owns log and store alone and may begin a new life of a lost log by itself, as standalone does."""
 
@@ -73,7 +81,8 @@ async def host(
 ) -> AsyncIterator[Host[SettingsT]]:
     """Opens everything a service stands on, and closes it in order at the end.
 
-    Ends the process with code 3 and one line where the log or the store was lost and an operator must act.
+    Where the log or the store was lost and an operator must act, it waits for that; a process that owns both alone (standalone) ends
+    with code 3 and one line instead. Ends with code 4 where another life of the log, or another store, took this one's place.
     """
     telemetry = Telemetry.start(name, settings)
     authenticator = Authenticator.from_files(
@@ -88,6 +97,7 @@ async def host(
         partitions=settings.log_partitions,
         replicas=settings.log_replicas,
         max_age=settings.log_max_age,
+        max_bytes=settings.log_max_bytes,
         exclusive=settings.log_exclusive,
     )
     archive = _open_archive(settings.store_file)
@@ -95,10 +105,14 @@ async def host(
         ledger = await _open_ledger(client, archive, telemetry, log, kinds)
         server = Server(settings, telemetry, authenticator, {**ADMIN_POLICY, **policy})
         server.add(admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"], AdminService(ledger))
+        ending = asyncio.create_task(_end_with(ledger, server), name="life-over")
         try:
             yield Host(name, settings, telemetry, client, archive, ledger, server)
         finally:
+            ending.cancel()
             await ledger.close()
+        if ledger.over.is_set():
+            raise SystemExit(START_AGAIN)
     finally:
         await archive.close()
         await client.close()
@@ -115,14 +129,32 @@ def _open_archive(file: Path) -> Archive:
 async def _open_ledger(
     client: Client, archive: Archive, telemetry: Telemetry, log: LogSettings, kinds: Iterable[Kind[Any, Any, Any]]
 ) -> Ledger:
-    try:
-        return await Ledger.open(client, archive, telemetry, log, kinds)
-    except (LogLost, StoreLost, StoreUnavailable) as error:
-        _end(error)
-        raise
+    kinds, told = tuple(kinds), -_TELL_EVERY
+    while True:
+        try:
+            return await Ledger.open(client, archive, telemetry, log, kinds)
+        except StoreUnavailable as error:
+            if log.exclusive or (isinstance(archive, SqliteArchive) and not isinstance(error, StoreLost)):
+                _end(error)
+            reason = str(error)
+        except LogLost as error:
+            if log.exclusive:
+                _end(error)
+            reason = str(error)
+        now = time.monotonic()
+        if now - told >= _TELL_EVERY:
+            told = now
+            structlog.get_logger().error("start_waits", reason=reason)
+            sys.stderr.write(f"waiting: {reason}\n")
+        await asyncio.sleep(_LOOK_AGAIN)
 
 
-def _end(error: Exception) -> None:
+async def _end_with(ledger: Ledger, server: Server) -> None:
+    await ledger.over.wait()
+    server.end()
+
+
+def _end(error: Exception) -> NoReturn:
     structlog.get_logger().error("cannot_start", reason=str(error))
     sys.stderr.write(f"cannot start: {error}\n")
     raise SystemExit(CANNOT_START) from error

@@ -46,6 +46,7 @@ class Server:
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._grpc: grpc.aio.Server | None = None
         self._drained = False
+        self._told: asyncio.Event | None = None
 
     @property
     def draining(self) -> asyncio.Event:
@@ -83,12 +84,18 @@ class Server:
         return self.port
 
     async def run_until_signal(self, on_drain: Sequence[Hook] = ()) -> None:
-        """Start unless started, serve until the process is told to end (SIGTERM, SIGINT, the parent's death), then drain."""
+        """Start unless started, serve until the process is told to end (SIGTERM, SIGINT, the parent's death, ``end``), then drain."""
         with told_to_end() as told:
+            self._told = told
             if not self.port:
                 await self.start()
             await told.wait()
             await self.drain(on_drain)
+
+    def end(self) -> None:
+        """End as a signal would."""
+        if self._told is not None:
+            self._told.set()
 
     async def drain(self, on_drain: Sequence[Hook] = ()) -> None:
         """Stop in order: say so, let streams end themselves, run the hooks, wait for calls, stop, send the telemetry; all bounded."""
