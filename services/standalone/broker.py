@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.standalone.home import Home
@@ -28,12 +30,43 @@ def program() -> str:
     return found
 
 
+@dataclass(frozen=True)
+class Node:
+    """A log server: its name, where clients and monitoring reach it, and where its data lies."""
+
+    name: str
+    port: int
+    monitor: int
+    store: Path
+    file: Path
+    """Its configuration."""
+
+
 def write_configuration(home: Home, keys: Keys, ports: Ports) -> Path:
     """Write the configuration, readable by its owner only as it holds the clients' token; returns its path. Raises OSError."""
-    path = home.run / "nats.conf"
-    path.touch(mode=0o600)
-    path.write_text("\n".join(_configuration(home.log, keys.nats_token(), ports)) + "\n", encoding="utf-8")
-    return path
+    node = Node("tradewind-standalone", ports.nats, ports.nats_monitor, home.log, home.run / "nats.conf")
+    write_node(node, keys.nats_token())
+    return node.file
+
+
+def write_node(node: Node, token: str, more: Sequence[str] = (), journal: Sequence[str] = ()) -> None:
+    """Write a server's configuration, readable by its owner only; ``journal`` are lines for JetStream, ``more`` others. Raises OSError."""
+    lines = [
+        f"server_name: {node.name}",
+        f"listen: {quoted(f'{HOST}:{node.port}')}",
+        f"http: {quoted(f'{HOST}:{node.monitor}')}",
+        f"max_payload: {_MAX_PAYLOAD}",
+        f"authorization {{ token: {quoted(token)} }}",
+        *more,
+        "jetstream {",
+        f"  store_dir: {quoted(str(node.store.resolve()))}",
+        f"  max_file_store: {_MAX_LOG_BYTES}",
+        f"  max_memory_store: {_MAX_MEMORY_BYTES}",
+        *(f"  {line}" for line in journal),
+        "}",
+    ]
+    node.file.touch(mode=0o600)
+    node.file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def url(keys: Keys, ports: Ports) -> str:
@@ -41,21 +74,6 @@ def url(keys: Keys, ports: Ports) -> str:
     return f"nats://{keys.nats_token()}@{HOST}:{ports.nats}"
 
 
-def _configuration(store: Path, token: str, ports: Ports) -> list[str]:
-    return [
-        "server_name: tradewind-standalone",
-        f"listen: {_quoted(f'{HOST}:{ports.nats}')}",
-        f"http: {_quoted(f'{HOST}:{ports.nats_monitor}')}",
-        f"max_payload: {_MAX_PAYLOAD}",
-        f"authorization {{ token: {_quoted(token)} }}",
-        "jetstream {",
-        f"  store_dir: {_quoted(str(store.resolve()))}",
-        f"  max_file_store: {_MAX_LOG_BYTES}",
-        f"  max_memory_store: {_MAX_MEMORY_BYTES}",
-        "}",
-    ]
-
-
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Quote a string as this format does: as JSON, but without its escapes for letters beyond ASCII."""
     return json.dumps(text, ensure_ascii=False)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
 from services.standalone.guard import HELD_EXIT_CODE
 from services.standalone.home import Home
+from services.standalone.lock import holder_of
 from services.standalone.output import Output
 from services.standalone.process import Process
 from services.standalone.ready import Probe
 
 BAD_SETTINGS_EXIT_CODE = 2
 
+START_AGAIN_EXIT_CODE = 4
+"""A child that ends so has nothing to mend: what it remembers no longer counts, and it wants to begin anew."""
+
 _READY_SECONDS = 30.0
+_AT_ONCE_AFTER_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 _BACKOFF_SECONDS = (0.1, 0.3, 1.0, 2.0, 5.0)
 _MOST_RESTARTS = 20
@@ -39,6 +47,14 @@ class Program:
     stage: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     log_suffix: str = ".jsonl"
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Where it listens on this machine, by the name of what it serves there."""
+    folder: Path | None = None
+    """The data that it alone owns."""
+    ready_seconds: float = _READY_SECONDS
+    """So long it may take until it serves."""
+    patient: bool = False
+    """Once it served it is never given up, however often it ends: others of its kind go on meanwhile."""
 
 
 class Child:
@@ -46,7 +62,8 @@ class Child:
 
     Its end is noticed at once, told through ``tell``, and answered by a new start after a pause that grows with each
     failure; after 20 starts none of which served for half a minute it is given up, and at once where it ended by itself
-    before it ever served.
+    before it ever served. One that ends with code 4 is started again at once. What `stop` or `kill(restart=False)` ended rests until
+    `start`.
     """
 
     def __init__(self, program: Program, home: Home, tell: Callable[[str], None]) -> None:
@@ -54,7 +71,9 @@ class Child:
         self.name = program.name
         self.stage = program.stage
         self.restarts = 0
-        """How often it was started again."""
+        """How often it was started again by itself."""
+        self.environment: dict[str, str] = {}
+        """Variables on top of the program's own, from the next start on."""
         self._program = program
         self._tell = tell
         self._lock_file = home.run / f"{program.name}.lock"
@@ -62,6 +81,9 @@ class Child:
         self._output = Output(self._log_file)
         self._process: Process | None = None
         self._ending = False
+        self._resting = False
+        self._woken = asyncio.Event()
+        self._held: int | None = None
         self._served = False
         self._log = structlog.get_logger().bind(child=program.name)
 
@@ -71,21 +93,37 @@ class Child:
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Where it listens, by the name of what it serves there."""
+        return self._program.ports
+
+    @property
+    def folder(self) -> Path | None:
+        """The data that it alone owns."""
+        return self._program.folder
+
     async def start(self) -> None:
-        """Start it, without waiting for it to serve."""
+        """Start it, without waiting for it to serve; nothing where it runs. What rested is watched over again."""
+        if self.pid is not None:
+            return
         writing = self._output.begin()
+        environment = {**os.environ, **self._program.environment, **self.environment}
         try:
-            self._process = Process(self._guarded(), writing, {**os.environ, **self._program.environment})
+            self._process = Process(self._guarded(), writing, environment)
         finally:
             os.close(writing)
         self._log.info("child_started", pid=self._process.pid)
+        self._resting = False
+        self._woken.set()
 
     async def wait_ready(self) -> None:
-        """Wait until it serves. Raises ChildFailed when it does not within 30 seconds; `watch` tells whether it ends before."""
-        until = asyncio.get_running_loop().time() + _READY_SECONDS
+        """Wait until it serves. Raises ChildFailed when it does not within its time; `watch` tells whether it ends before."""
+        seconds = self._program.ready_seconds
+        until = asyncio.get_running_loop().time() + seconds
         while not await self._program.ready():
             if asyncio.get_running_loop().time() > until:
-                raise ChildFailed(f"{self.name} does not serve after {_READY_SECONDS:.0f} s; see {self._log_file}")
+                raise ChildFailed(f"{self.name} does not serve after {seconds:.0f} s; see {self._log_file}")
             await asyncio.sleep(_POLL_SECONDS)
         self._served = True
 
@@ -93,30 +131,101 @@ class Child:
         """Start it again whenever it ends, until ``end``. Raises ChildFailed when it is given up."""
         loop = asyncio.get_running_loop()
         failures = 0
-        while self._process is not None:
+        while (process := self._process) is not None:
             started = loop.time()
-            code = await self._process.wait()
+            code = await process.wait()
             if self._ending:
                 return
+            if self._resting:
+                await self._woken.wait()
+                failures = 0
+                continue
             self._log.warning("child_ended", code=code)
-            failures = 0 if loop.time() - started > _HEALTHY_SECONDS else failures + 1
-            # What ends by itself before it ever served will do so again; what was killed was not its own fault.
-            hopeless = code == BAD_SETTINGS_EXIT_CODE or (code >= 0 and not self._served)
-            if hopeless or failures > _MOST_RESTARTS:
+            lasted = loop.time() - started
+            failures = 0 if lasted > _HEALTHY_SECONDS else failures + 1
+            if self._is_hopeless(code, failures):
                 raise ChildFailed(await self._why())
             self._tell(f"{self.name} ended ({_how(code)}); starting it again")
-            await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1] if failures else 0)
+            at_once = not failures or (code == START_AGAIN_EXIT_CODE and lasted > _AT_ONCE_AFTER_SECONDS)
+            await asyncio.sleep(0 if at_once else _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1])
             if self._ending:
                 return
+            if self._resting or self._process is not process:
+                continue
             self.restarts += 1
             await self.start()
 
-    async def end(self, grace: float) -> None:
-        """Ask it to end (SIGTERM), wait ``grace`` seconds, then end it (SIGKILL)."""
-        self._ending = True
+    def _is_hopeless(self, code: int, failures: int) -> bool:
+        # What ends by itself before it ever served will do so again; what was killed was not its own fault.
+        if code == BAD_SETTINGS_EXIT_CODE or (code >= 0 and code != START_AGAIN_EXIT_CODE and not self._served):
+            return True
+        return failures > _MOST_RESTARTS and not (self._program.patient and self._served)
+
+    async def kill(self, *, restart: bool = True) -> None:
+        """End it as a crash would (SIGKILL), and wait until it is gone; without ``restart`` it rests then."""
+        self._rest(not restart)
+        await self._end_by(self._kill)
+
+    async def stop(self, grace: float = 12.0) -> None:
+        """Ask it to end (SIGTERM), end it (SIGKILL) after ``grace`` seconds, and let it rest until ``start``."""
+        self._rest(True)
+        await self._end_in_order(grace)
+
+    def pause(self) -> None:
+        """Hold it in the middle of whatever it does (SIGSTOP). POSIX only; nothing where it does not run."""
+        self._held = self.pid
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    async def wipe(self) -> None:
+        """Delete all it keeps in its folder, which stays. Raises RuntimeError while it runs, OSError."""
+        if self.pid is not None:
+            raise RuntimeError(f"{self.name} runs")
+        if self.folder is not None:
+            await asyncio.to_thread(_empty, self.folder)
+
+    def _rest(self, resting: bool) -> None:
+        self._resting = resting
+        if resting:
+            self._woken.clear()
+
+    def _signal(self, number: int) -> None:
+        # Where a guard stands before it (not on Linux, where the guard becomes it), the program is who holds the lock.
+        if self.pid is not None:
+            behind = None if sys.platform == "linux" else holder_of(self._lock_file)
+            os.kill(behind or self.pid, number)
+
+    def _kill(self) -> None:
+        if sys.platform == "win32":
+            if self._process is not None:
+                self._process.kill()
+        else:
+            self._signal(signal.SIGKILL)
+
+    async def _end_by(self, act: Callable[[], None]) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             return
+        try:
+            act()
+        except ProcessLookupError:
+            self._log.info("child_was_gone")
+        await process.wait()
+
+    async def end(self, grace: float) -> None:
+        """Ask it to end (SIGTERM), wait ``grace`` seconds, then end it (SIGKILL); nobody starts it again."""
+        self._ending = True
+        await self._end_in_order(grace)
+
+    async def _end_in_order(self, grace: float) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        if self._held == process.pid:
+            self.resume()  # it would not hear it
         process.terminate()
         try:
             async with asyncio.timeout(grace):
@@ -145,6 +254,14 @@ class Child:
 def python(module: str) -> tuple[str, ...]:
     """The command that runs a module in this environment."""
     return (sys.executable, "-m", module)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _how(code: int | None) -> str:

@@ -21,6 +21,11 @@ class Ports:
     first: int
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        return COUNT
+
+    @property
     def nats(self) -> int:
         """The log server, for its clients."""
         return self.first
@@ -79,8 +84,15 @@ class Ports:
             if not _is_free(port):
                 raise PortTaken(
                     f"port {port} ({name}) is taken by another program; "
-                    f"set TRADEWIND_PORT to the first of {COUNT} free ports, such as {_free_range(self.first)}"
+                    f"set TRADEWIND_PORT to the first of {self.count} free ports, such as {self._free_range()}"
                 )
+
+    def _free_range(self) -> int:
+        """Look for a range that is free now; a suggestion only."""
+        for first in range(7400, 9000, 100):
+            if first != self.first and all(_is_free(first + offset) for offset in range(self.count)):
+                return first
+        return 20_000
 
 
 def _is_free(port: int) -> bool:
@@ -96,11 +108,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _free_range(taken: int) -> int:
-    """Look for a range that is free now; a suggestion only."""
-    for first in range(7400, 9000, 100):
-        if first != taken and all(_is_free(first + offset) for offset in range(COUNT)):
-            return first
-    return 20_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from services.standalone import broker, keys, ready
 from services.standalone.child import Program, python
 from services.standalone.config import StandaloneSettings
@@ -9,7 +11,7 @@ from services.standalone.home import Home
 from services.standalone.keys import Keys
 from services.standalone.ports import HOST, Ports
 
-_LOG, _PARTNERS, _SERVICES = 0, 1, 2
+LOG, PARTNERS, SERVICES = 0, 1, 2
 """Stages: what is ended later stands below."""
 _DRAIN_SECONDS = "5"
 
@@ -17,37 +19,27 @@ _DRAIN_SECONDS = "5"
 def programs(settings: StandaloneSettings, home: Home, secrets: Keys, ports: Ports) -> list[Program]:
     """Give all programs, the log server first. Raises NoBroker, OSError."""
     configuration = broker.write_configuration(home, secrets, ports)
-    shared = _shared(settings, home, secrets, ports)
+    shared = {**shared_by_all(settings, home, secrets, broker.url(secrets, ports)), "TRADEWIND_LOG_EXCLUSIVE": "true"}
     return [
         Program(
             "nats",
             (broker.program(), "--config", str(configuration)),
             ready.greeting(ports.nats, b"INFO "),
-            _LOG,
+            LOG,
             log_suffix=".log",
         ),
-        _service(
-            "payments",
-            "services.payments_simulator",
-            ports.payments,
-            _PARTNERS,
-            shared,
-            {"STORE_FILE": str(home.archive / "payments.db")},
-        ),
-        Program(
-            "inbox",
-            python("services.standalone.inbox"),
-            ready.greeting(ports.inbox, b"220"),
-            _PARTNERS,
-            {**shared, "TRADEWIND_LISTEN": f"{HOST}:{ports.inbox}", "TRADEWIND_INBOX_DIR": str(home.inbox)},
-        ),
-        _service("chat", "services.chat", ports.chat, _SERVICES, shared, {"STORE_FILE": str(home.archive / "chat.db")}),
-        _service("order", "services.order", ports.order, _SERVICES, shared, _order(home, ports)),
-        _service("mail", "services.mail", ports.mail, _SERVICES, shared, _mail(home, secrets, ports)),
+        payments("payments", ports.payments, shared, home),
+        inbox("inbox", ports.inbox, shared, home),
+        service("chat", "services.chat", ports.chat, shared, chat_settings(home)),
+        service("order", "services.order", ports.order, shared, order_settings(home, ports)),
+        service("mail", "services.mail", ports.mail, shared, mail_settings(home, secrets, ports, ports.tracking)),
     ]
 
 
-def _service(name: str, module: str, port: int, stage: int, shared: dict[str, str], own: dict[str, str]) -> Program:
+def service(
+    name: str, module: str, port: int, shared: Mapping[str, str], own: Mapping[str, str], stage: int = SERVICES
+) -> Program:
+    """Give a program that serves gRPC; ``own`` are its settings, without the prefix of the variables."""
     environment = {f"TRADEWIND_{key}": value for key, value in own.items()}
     return Program(
         name,
@@ -55,36 +47,62 @@ def _service(name: str, module: str, port: int, stage: int, shared: dict[str, st
         ready.serving(port),
         stage,
         {**shared, "TRADEWIND_LISTEN": f"{HOST}:{port}", **environment},
+        ports={"grpc": port},
     )
 
 
-def _shared(settings: StandaloneSettings, home: Home, secrets: Keys, ports: Ports) -> dict[str, str]:
+def payments(name: str, port: int, shared: Mapping[str, str], home: Home) -> Program:
+    """Give the payment simulator."""
+    own = {"STORE_FILE": str(home.archive / "payments.db")}
+    return service(name, "services.payments_simulator", port, shared, own, PARTNERS)
+
+
+def inbox(name: str, port: int, shared: Mapping[str, str], home: Home) -> Program:
+    """Give the SMTP inbox."""
+    environment = {"TRADEWIND_LISTEN": f"{HOST}:{port}", "TRADEWIND_INBOX_DIR": str(home.inbox)}
+    return Program(
+        name,
+        python("services.standalone.inbox"),
+        ready.greeting(port, b"220"),
+        PARTNERS,
+        {**shared, **environment},
+        ports={"smtp": port},
+    )
+
+
+def shared_by_all(settings: StandaloneSettings, home: Home, secrets: Keys, nats_urls: str) -> dict[str, str]:
     """What every service is told."""
     return {
-        "TRADEWIND_NATS_URLS": broker.url(secrets, ports),
+        "TRADEWIND_NATS_URLS": nats_urls,
         "TRADEWIND_AUTH_PUBLIC_KEY_FILES": str(secrets.verifying),
         "TRADEWIND_SERVICE_KEY_FILE": str(secrets.signing),
         "TRADEWIND_TRACE_DIR": str(home.traces),
         "TRADEWIND_TRACE_RATIO": str(settings.trace_ratio),
         "TRADEWIND_DRAIN_GRACE": _DRAIN_SECONDS,
-        "TRADEWIND_LOG_EXCLUSIVE": "true",
         "PYTHONUNBUFFERED": "1",
     }
 
 
-def _order(home: Home, ports: Ports) -> dict[str, str]:
+def chat_settings(home: Home) -> dict[str, str]:
+    """What Chat is told."""
+    return {"STORE_FILE": str(home.archive / "chat.db")}
+
+
+def order_settings(home: Home, ports: Ports) -> dict[str, str]:
+    """What Order is told."""
     return {
         "STORE_FILE": str(home.archive / "order.db"),
         "PAYMENT_GATEWAY": f"{HOST}:{ports.payments}",
     }
 
 
-def _mail(home: Home, secrets: Keys, ports: Ports) -> dict[str, str]:
+def mail_settings(home: Home, secrets: Keys, ports: Ports, tracking_port: int) -> dict[str, str]:
+    """What Mail is told; it serves pictures on ``tracking_port``, and people reach them at the tracking port of ``ports``."""
     return {
         "STORE_FILE": str(home.archive / "mail.db"),
         "DKIM_KEY_FILE": str(secrets.dkim),
         "TRACKING_KEY_FILE": str(secrets.tracking),
-        "TRACKING_LISTEN": f"{HOST}:{ports.tracking}",
+        "TRACKING_LISTEN": f"{HOST}:{tracking_port}",
         "TRACKING_URL": keys.endpoints(ports)["tracking"],
         "SMARTHOST": f"{HOST}:{ports.inbox}",
         # The inbox is on this machine and comes back within a second.

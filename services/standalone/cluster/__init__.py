@@ -1,0 +1,1 @@
+"""Many on one machine: three log servers, three stores, several processes of each service, and Envoy in front of them."""
