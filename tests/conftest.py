@@ -3,16 +3,23 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import NatsServer
+from services.standalone.cassandra import Distribution, NoCassandra
+from tests.servers import CassandraCluster, CassandraServer, NatsServer
+
+if TYPE_CHECKING:
+    from tests.shared_server import CqlServer
 
 # A slow moment of a busy machine is no finding.
 settings.register_profile("tradewind", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("tradewind")
 
+# Set, a test that would be skipped for want of Java or Maven fails.
+REQUIRE_CQL = os.environ.get("TRADEWIND_REQUIRE_CQL") == "1"
 RECORDED_DATA = Path(os.environ.get("TRADEWIND_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
@@ -46,6 +53,54 @@ def make_nats_server(tmp_path: Path) -> Iterator[Callable[..., NatsServer]]:
     yield make
     for server in made:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def cassandra() -> None:
+    """Cassandra can be run here; skips, or where it is required fails, with the reason why not."""
+    try:
+        Distribution.fetch()
+    except NoCassandra as error:
+        if REQUIRE_CQL:
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def cql_server(cassandra: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator["CqlServer"]:
+    """A real CQL server of one node, shared by all tests of all workers: use keyspaces of your own.
+
+    The first to ask waits 5 s for it. A keyspace with its tables takes about 0.2 s: make one a module, and tenants for its tests.
+    """
+    from tests.shared_server import shared_cql_server  # needs a system that the server runs on
+
+    base = tmp_path_factory.getbasetemp()
+    with shared_cql_server((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cql") as server:
+        yield server
+
+
+@pytest.fixture
+def own_cql_server(cassandra: None, tmp_path: Path) -> Iterator[CassandraServer]:
+    """A real CQL server of this test alone, running; it may be killed, paused, restarted and wiped. Takes 5 s to start."""
+    cluster = CassandraCluster(tmp_path / "cql", 1)
+    try:
+        cluster.start()
+        yield cluster.servers[0]
+    finally:
+        cluster.stop()
+        cluster.wipe()
+
+
+@pytest.fixture
+def own_cql_cluster(cassandra: None, tmp_path: Path) -> Iterator[CassandraCluster]:
+    """Three CQL nodes of this test alone, running and one. They take 10 to 20 s and 2 GB: give the test the time by its mark."""
+    cluster = CassandraCluster(tmp_path / "cql", 3)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        cluster.wipe()
 
 
 @pytest.fixture(scope="session")
