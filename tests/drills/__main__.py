@@ -1,0 +1,49 @@
+"""Runs drills: ``python -m tests.drills``; see docs/drills.md."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.drills.catalogue import BY_NAME, DRILLS
+from tests.drills.perform import Drill, perform
+from tests.drills.report import Report, keep, show
+from tests.drills.small import SmallStage
+
+RESULTS = Path("build") / "drills.json"
+
+
+async def run(drill: Drill, seed: int, seconds: float) -> Report:
+    """Runs one drill on a stage of its own; its folder is kept where a promise was broken."""
+    folder = Path(tempfile.mkdtemp(prefix=f"drill-{drill.name}-"))
+    async with SmallStage(folder, drill.services) as stage:
+        report = await perform(drill, stage, seed, seconds, folder / "records.jsonl")
+    if report.good:
+        shutil.rmtree(folder)
+    else:
+        sys.stdout.write(f"{drill.name}: kept in {folder}\n")
+    return report
+
+
+def main() -> int:
+    """Reads the command line, runs what it names; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="make drills", description=__doc__)
+    parser.add_argument("--drill", default="", choices=["", *BY_NAME], help="only this one")
+    parser.add_argument("--seed", type=int, default=0, help="repeats a run; 0: a new one")
+    parser.add_argument("--duration", type=float, default=60.0, help="seconds of faults")
+    arguments = parser.parse_args()
+    seed = arguments.seed or time.time_ns() // 1_000_000 % 1_000_000 + 1
+    reports = []
+    for drill in [BY_NAME[arguments.drill]] if arguments.drill else DRILLS:
+        sys.stdout.write(f"{drill.name}, seed {seed}: {drill.what.partition(': ')[2]}\n")
+        reports.append(asyncio.run(run(drill, seed, arguments.duration)))
+        keep(reports, RESULTS)
+    show(reports)
+    return 0 if all(report.good for report in reports) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

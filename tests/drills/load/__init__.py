@@ -1,0 +1,1 @@
+"""Load from several clients, through the public API only, with a seed; everything recorded."""

@@ -1,0 +1,213 @@
+"""A small stage: one nats-server, two processes of each service on one SQLite file a service, gateway and mail server beside them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.runtime.tokens import Signer, make_key_pair
+from tests.bench.stack import free_port
+from tests.drills.checker.evidence import History
+from tests.drills.checker.raw import sqlite_log
+from tests.drills.stage import TENANT
+from tests.servers import NatsServer
+from tests.smtp_sink import Sink
+
+ROOT = Path(__file__).parents[2]
+READY_SECONDS = 60.0
+_MODULES = {
+    "chat": "services.chat", "order": "services.order", "mail": "services.mail",
+    "payments": "services.payments_simulator",
+}  # fmt: skip
+CHANNEL_OPTIONS = (
+    ("grpc.lb_policy_name", "round_robin"), ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000), ("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1),
+)  # fmt: skip
+"""Clients come back quickly and repeat nothing behind the recorder's back."""
+
+
+class SmallStage:
+    """See `stage.Stage`. Use it as an async context.
+
+    Args:
+        services: which to run.
+        nats_options: further lines of nats-server's configuration.
+        own: settings of a service or of one process ("chat", "chat-2"), by their names without the prefix.
+        nats_url: makes the address a service's process reaches the log at out of the true one, where a fault stands between.
+    """
+
+    def __init__(
+        self, folder: Path, services: Sequence[str] = ("chat", "order", "mail"), *, each: int = 2,
+        nats_options: Sequence[str] = (), own: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:  # fmt: skip
+        self.folder, self.services = folder, tuple(services)
+        self.nats = NatsServer(folder / "nats", ["max_payload: 8MB", *nats_options])
+        self.sink = Sink(slow_seconds=6.0)
+        self.own = {name: dict(values) for name, values in (own or {}).items()}
+        self._private, self._public = folder / "private.pem", folder / "public.pem"
+        self._each = each
+        self._ports: dict[str, int] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    async def __aenter__(self) -> Self:
+        """Starts everything; returns when all serve."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        make_key_pair(self._private, self._public)
+        await asyncio.to_thread(self.nats.start)
+        await self.sink.__aenter__()
+        names = ["payments"] if "order" in self.services else []
+        names += [f"{service}-{n + 1}" for service in self.services for n in range(self._each)]
+        self._ports = {name: free_port() for name in names}
+        try:
+            for name in names:
+                self._spawn(name)
+            for name in names:
+                await self.serving(name)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    def parts(self, what: str) -> Sequence[str]:
+        """See `Stage.parts`."""
+        if what == "nats":
+            return ["nats"]
+        return [name for name in self._ports if name.partition("-")[0] == what]
+
+    def address(self, part: str) -> str:
+        """Where one process listens."""
+        return f"127.0.0.1:{self._ports[part]}"
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """See `Stage.channel`: calls go round the processes that can be reached."""
+        target = "ipv4:" + ",".join(self.address(part) for part in self.parts(service))
+        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+
+    def token(self, subject: str, *roles: str) -> str:
+        """See `Stage.token`."""
+        return Signer.from_file(self._private).mint(subject, TENANT, roles, ttl=7200)
+
+    def history(self, service: str) -> Mapping[str, History]:
+        """See `Stage.history`."""
+        return sqlite_log(self.folder / f"{service}.db")
+
+    def received(self) -> Counter[str]:
+        """See `Stage.received`."""
+        return Counter(mail.recipient for mail in self.sink.mails)
+
+    async def kill(self, part: str) -> None:
+        """See `Stage.kill`."""
+        if part == "nats":
+            await asyncio.to_thread(self.nats.kill)
+            return
+        process = self._processes.pop(part)
+        process.kill()
+        await asyncio.to_thread(process.wait)
+
+    async def start(self, part: str) -> None:
+        """See `Stage.start`."""
+        if part == "nats":
+            await asyncio.to_thread(self.nats.start)
+            return
+        self._spawn(part)
+
+    async def pause(self, part: str) -> None:
+        """See `Stage.pause`."""
+        os.kill(self.pid(part), signal.SIGSTOP)
+
+    async def resume(self, part: str) -> None:
+        """See `Stage.resume`."""
+        os.kill(self.pid(part), signal.SIGCONT)
+
+    def pid(self, part: str) -> int:
+        """The process of a part."""
+        return self.nats.pid if part == "nats" else self._processes[part].pid
+
+    def running(self, part: str) -> bool:
+        """Whether a service's process lives."""
+        return part in self._processes and self._processes[part].poll() is None
+
+    def stopped(self, part: str) -> bool:
+        """See `Stage.stopped`."""
+        return self.running(part) and psutil.Process(self.pid(part)).status() == psutil.STATUS_STOPPED
+
+    def log_text(self, part: str) -> str:
+        """What a process has said so far."""
+        return (self.folder / f"{part}.log").read_text(encoding="utf-8", errors="replace")
+
+    async def serving(self, part: str) -> None:
+        """See `Stage.serving`."""
+        async with grpc.aio.insecure_channel(self.address(part)) as channel, asyncio.timeout(READY_SECONDS):
+            stub = health_pb2_grpc.HealthStub(channel)
+            while True:
+                if not self.running(part):
+                    raise RuntimeError(f"{part} ended: {self.log_text(part)[-2000:]}")
+                try:
+                    answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=2.0)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.05)
+
+    def _spawn(self, part: str) -> None:
+        service = part.partition("-")[0]
+        paths = [str(ROOT / "tests" / "drills" / "inside"), str(ROOT), str(ROOT / "clients" / "python")]
+        environment = {
+            "LISTEN": f"127.0.0.1:{self._ports[part]}",
+            "NATS_URLS": self.nats.url,
+            "AUTH_PUBLIC_KEY_FILES": str(self._public),
+            "SERVICE_KEY_FILE": str(self._private),
+            "STORE_FILE": str(self.folder / f"{service}.db"),
+            "TRACE_RATIO": "0",
+            "RATE_LIMIT": "0",
+            "DRAIN_GRACE": "5",
+            "LOG_LEVEL": "warning",
+            "SMARTHOST": f"127.0.0.1:{self.sink.port}",
+            "SMTP_TLS": "never",
+            "SMTP_COMMAND_TIMEOUT": "2",
+            "SMTP_DATA_TIMEOUT": "2",
+            "SMTP_ATTEMPT_MARGIN": "2",
+            "RETRY_FIRST": "1",
+            "RETRY_MOST": "4",
+            "EXPIRE_AFTER": "20",
+            "RESERVATION_LIVES": "30",
+            **({"PAYMENT_GATEWAY": self.address("payments")} if "payments" in self._ports else {}),
+            **({} if "order" in self.services else {"ORDER_EVENTS": "false"}),
+            **self.own.get(service, {}),
+            **self.own.get(part, {}),
+        }
+        variables = {f"TRADEWIND_{key}": value for key, value in environment.items()}
+        variables |= {"PYTHONPATH": os.pathsep.join(paths), "DRILL_PART": part, "DRILL_FOLDER": str(self.folder)}
+        with (self.folder / f"{part}.log").open("ab") as log:
+            self._processes[part] = subprocess.Popen(
+                [sys.executable, "-m", _MODULES[service]], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                cwd=ROOT, env={**os.environ, **variables},
+            )  # fmt: skip
+
+    async def _stop(self) -> None:
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)  # a paused one must hear it too
+        for process in self._processes.values():
+            try:
+                await asyncio.to_thread(process.wait, 10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+        await self.sink.__aexit__(None, None, None)
+        await asyncio.to_thread(self.nats.stop)

@@ -1,0 +1,60 @@
+"""Where drills happen: named parts that can be killed, paused, cut and wiped, and what clients and the checker need of them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+
+from tests.drills.checker.evidence import History
+
+TENANT = "drill"
+
+
+class Stage(Protocol):
+    """A running deployment.
+
+    Attributes:
+        folder: where everything of it is; kept where a drill failed.
+        services: the services that run here, of "chat", "order", "mail".
+    """
+
+    folder: Path
+    services: tuple[str, ...]
+
+    def parts(self, what: str) -> Sequence[str]:
+        """Names of the parts of a kind: "chat", "order", "mail", "nats", "cql"; empty where there is none here."""
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """A new channel to a service as clients reach it, or to "payments"."""
+
+    def token(self, subject: str, *roles: str) -> str:
+        """A bearer token of the drill's tenant."""
+
+    def history(self, service: str) -> Mapping[str, History]:
+        """What the raw store of a service holds. Blocks; call it in a thread."""
+
+    def received(self) -> Counter[str]:
+        """How many mails the receiving server took for each address."""
+
+    async def kill(self, part: str) -> None:
+        """SIGKILL, and its end awaited."""
+
+    async def start(self, part: str) -> None:
+        """Starts a part that was killed or stopped; returns when it serves, or at once where `waits` says nobody can yet."""
+
+    async def pause(self, part: str) -> None:
+        """SIGSTOP."""
+
+    async def resume(self, part: str) -> None:
+        """SIGCONT."""
+
+    async def serving(self, part: str) -> None:
+        """Waits until a service's process says that it serves."""
+
+    def running(self, part: str) -> bool:
+        """Whether a part's process lives."""
+
+    def stopped(self, part: str) -> bool:
+        """Whether a part's process is stopped (SIGSTOP)."""
