@@ -78,7 +78,7 @@ class Cluster:
         }
 
     def programs(self, stage: int = 0, tell: Callable[[str], None] = lambda line: None) -> list[Program]:
-        """Give the nodes as programs of a fleet, which may start at once; named cql, or cql1, cql2, … where there are several.
+        """Give the nodes as programs of a fleet, which may start at once; named cql, or cql-1, cql-2, … where there are several.
 
         Blocks: writes their configuration, and the first time on a machine fetches the jars, of which ``tell`` is told.
         Raises NoCassandra, OSError.

@@ -125,7 +125,9 @@ def _held(path: Path) -> HeldLock:
 
 
 def _replace(folder: Path) -> None:
-    """Fetch into a folder beside it, check, and put it in its place: whoever looks sees all or nothing."""
+    """Fetch into a folder beside it, check, and put it in its place: whoever looks sees all or nothing. The lock must be held."""
+    for abandoned in folder.parent.glob(f"{folder.name}-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
         jars = fresh / "jars"

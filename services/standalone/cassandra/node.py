@@ -72,8 +72,8 @@ class Node:
 
     @property
     def name(self) -> str:
-        """How it is called here: cql, or cql2 where there are several."""
-        return f"cql{self.number}" if len(self.seeds) > 1 else "cql"
+        """How it is called here: cql, or cql-2 where there are several."""
+        return f"cql-{self.number}" if len(self.seeds) > 1 else "cql"
 
     @property
     def store(self) -> Path:
