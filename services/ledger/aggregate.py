@@ -7,7 +7,6 @@ busy aggregate does everything to it (load, decide, append, store, answer), so n
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from typing import Any
 
@@ -125,20 +124,24 @@ class Aggregate:
                 waiting.future.set_result(View(standing.state, standing.version))
 
     async def _commit(self, batch: list[Pending]) -> None:
-        limits = self._engine.limits
+        limits, clock, handover = self._engine.limits, self._engine.clock, self._engine.handover
         lost_answers = 0
         for attempt in range(limits.attempts):
             try:
+                if handover.contended(self.id):
+                    await handover.turn(self.id)
+                    self._join(batch)
+                begun = clock.monotonic()
                 if not self.current:
                     await self._load(sure=attempt > 0)
                 draft = await self._decide(batch)
                 if draft.events:
                     await self._write(draft)
+                    handover.wrote(self.id, draft.version, clock.monotonic() - begun)
             except FenceLost:
                 self.current = False
                 self._engine.counters.fences_lost += 1
-                if attempt > 1:
-                    await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))
+                handover.lost(self.id, attempt + 1, clock.monotonic() - begun)
                 continue
             except LogLost:
                 raise
@@ -153,6 +156,12 @@ class Aggregate:
             self._queue.extendleft(reversed(draft.left_over))
             return
         raise Contention("too many other writers on this aggregate", kind=self.id.kind)
+
+    def _join(self, batch: list[Pending]) -> None:
+        """What came while the batch waited for its turn goes with it."""
+        queue, most = self._queue, self._engine.limits.batch
+        while queue and len(batch) < most and isinstance(queue[0], Pending):
+            batch.append(queue.popleft())  # type: ignore[arg-type]
 
     async def _decide(self, batch: list[Pending]) -> Draft:
         standing = self.standing

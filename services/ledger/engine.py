@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from services.ledger.archive import Archive
 from services.ledger.clock import SYSTEM, Clock
 from services.ledger.errors import LogLost
+from services.ledger.handover import Alone, Handover
 from services.ledger.ids import AggregateId
 from services.ledger.log import Log
 from services.ledger.ring import Shelf
@@ -94,7 +95,7 @@ class Limits:
     command_bytes: int = 900_000
     residents: int = 20_000
     snapshot_every: int = 1000
-    attempts: int = 12
+    attempts: int = 50
 
 
 @dataclass
@@ -118,6 +119,7 @@ class Engine:
         aside: tasks that nobody waits for while they run.
         shelf: the rings of all watched aggregates, bounded together.
         clock: where time comes from.
+        handover: how processes that write one aggregate come to their turns.
         pause: named points between the steps of a write, awaited where a test set one; None in production.
     """
 
@@ -128,6 +130,7 @@ class Engine:
     stored: Callable[[AggregateId, int, int], None]
     limits: Limits = field(default_factory=Limits)
     clock: Clock = SYSTEM
+    handover: Handover | Alone = field(default_factory=Alone)
     counters: Counters = field(default_factory=Counters)
     pause: Callable[[str], Awaitable[None]] | None = None
     aside: set[asyncio.Task[None]] = field(default_factory=set)

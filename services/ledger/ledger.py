@@ -29,6 +29,7 @@ from services.ledger.engine import Counters, Engine, Limits, Tracer
 from services.ledger.epoch import open_epoch
 from services.ledger.errors import DeadlineExceeded, LogLost, LogUnavailable
 from services.ledger.guard import Guard
+from services.ledger.handover import Handover
 from services.ledger.ids import AggregateId
 from services.ledger.jetstream import JetStreamLog
 from services.ledger.lives import JetStreamLives
@@ -64,7 +65,8 @@ class Ledger:
         log = JetStreamLog(nats, publisher, settings.service, epoch, settings.partitions)
         # An append at fence 0 must count as late long before what it did not see can have aged out (rule 3).
         limits = replace(limits, fence_zero_within=min(limits.fence_zero_within, settings.max_age / 4))
-        self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits)
+        self._handover = Handover(nats, settings.service, epoch, self.writer, self._outdated)
+        self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits, handover=self._handover)
         self._guard = Guard(log, archive, identity)
         archive.trust(self._stored.knows)
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
@@ -99,6 +101,7 @@ class Ledger:
         ledger = cls(nats, archive, publisher, tracer, settings, epoch, identity, kinds, limits or Limits())
         await ledger._letters.open()
         await ledger._stored.listen(nats, settings.service, epoch)
+        await ledger._handover.listen()
         await ledger._desk.serve(nats, settings.service)
         repair = Repair(archive, ledger.engine.log, ledger._stored, ledger.refresh)
         ledger._start(repair.run(), "repair")
@@ -296,6 +299,7 @@ class Ledger:
         if under_way:
             await asyncio.wait(under_way, timeout=5.0)
         await asyncio.gather(*self.engine.aside)
+        await self._handover.close()
         await self._announcer.close()
         await self._publisher.close()
 
@@ -320,6 +324,11 @@ class Ledger:
     def _was_stored(self, aggregate: AggregateId, seq: int, version: int) -> None:
         self._stored.add(seq)
         self._announcer.announce(aggregate, seq, version)
+
+    def _outdated(self, aggregate: AggregateId, version: int) -> None:
+        resident = self._residents.get(aggregate)
+        if resident is not None and resident.version < version:
+            resident.current = False
 
     def _heard(self, stored: entry_pb2.Stored) -> None:
         """Another process stored entries: what is watched here catches up, all else does so when it is next used."""

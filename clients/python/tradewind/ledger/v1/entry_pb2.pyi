@@ -171,6 +171,50 @@ class StoredEntry(_message.Message):
 Global___StoredEntry: _TypeAlias = StoredEntry  # noqa: Y015
 
 @_typing.final
+class Turn(_message.Message):
+    """Said on core NATS by a process whose writes to an aggregate meet those of other processes, so that they take turns.
+    Only for speed: the fence decides.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRITER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TAKES_US_FIELD_NUMBER: _builtins.int
+    writer: _builtins.str
+    """Name of the process."""
+    kind: _builtins.str
+    """Kind of the aggregate."""
+    tenant: _builtins.str
+    """Tenant of the aggregate."""
+    id: _builtins.str
+    """Id of the aggregate."""
+    version: _builtins.int
+    """The aggregate's version after the entry that the process has stored; 0 where it wrote nothing, as another was first."""
+    takes_us: _builtins.int
+    """How long a turn takes there, in microseconds: from loading the aggregate until an entry is stored."""
+    def __init__(
+        self,
+        *,
+        writer: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        takes_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "takes_us", b"takes_us", "tenant", b"tenant", "version", b"version", "writer", b"writer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Turn: _TypeAlias = Turn  # noqa: Y015
+
+@_typing.final
 class SettleRequest(_message.Message):
     """Asked of the service that owns a log: make sure that this entry is stored (by loading its aggregate), and say so."""
 
