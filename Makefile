@@ -18,8 +18,8 @@ ARGS ?=
 ##@ Use
 
 .PHONY: run
-run: $(ENV) ## Start everything here, play an order's journey, serve until Ctrl-C (ONCE=1: end after the journey)
-	$(PY) -m services.standalone $(if $(ONCE),--once)
+run: $(ENV) ## Start everything here, play an order's journey, serve until Ctrl-C (ONCE=1: end after it; CLUSTER=1 PROCESSES=2: many)
+	$(PY) -m services.standalone $(if $(ONCE),--once) $(if $(CLUSTER),--cluster) $(if $(PROCESSES),--processes $(PROCESSES))
 
 ##@ Check
 

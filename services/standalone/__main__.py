@@ -13,11 +13,14 @@ from services.runtime.config import load
 from services.runtime.run import run
 from services.standalone.broker import NoBroker
 from services.standalone.child import ChildFailed
+from services.standalone.cluster.cluster import Cluster
+from services.standalone.cluster.edge import NoEnvoy
+from services.standalone.cluster.ports import MOST_PROCESSES
 from services.standalone.config import StandaloneSettings
 from services.standalone.home import Home, HomeInUse, HomeUnusable
 from services.standalone.ports import PortTaken
 from services.standalone.screen import Picture, Screen
-from services.standalone.supervisor import supervise
+from services.standalone.supervisor import Single, Whole, supervise
 
 CANNOT_START = 2
 """The exit code where a setting, a port or the folder stands in the way; 1 means that a step of the journey failed."""
@@ -35,20 +38,27 @@ def main(arguments: list[str] | None = None) -> int:
     # Where no terminal says how wide it is, lines may be long.
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     picture = Picture(_WIDTH) if options.picture is not None else None
-    home = Home(settings.home.absolute())
+    home = Home(settings.home.absolute() / "cluster" if options.cluster else settings.home.absolute())
     try:
         lock = home.open()
         try:
-            return run(supervise(settings, home, Screen(console, picture), once=options.once))
+            screen = Screen(console, picture)
+            return run(supervise(settings, _whole(options, settings, home, screen), screen, once=options.once))
         finally:
             lock.release()
             if picture is not None:
                 picture.save(options.picture, title="make run")
-    except (HomeInUse, HomeUnusable, PortTaken, NoBroker, ChildFailed) as error:
+    except (HomeInUse, HomeUnusable, PortTaken, NoBroker, NoEnvoy, ChildFailed) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
         sys.stderr.write(f"{error.filename or home.root}: {error.strerror}\n")
     return CANNOT_START
+
+
+def _whole(options: argparse.Namespace, settings: StandaloneSettings, home: Home, screen: Screen) -> Whole:
+    if options.cluster:
+        return Cluster(home.root, processes=options.processes, settings=settings, tell=screen.warn)
+    return Single(settings, home, screen.warn)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,9 +66,20 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m services.standalone",
         description="Start everything on this machine, play an order's journey, serve until Ctrl-C.",
         epilog="TRADEWIND_HOME names the folder of all state (.tradewind), "
-        "TRADEWIND_PORT the first of eight ports (7400).",
+        "TRADEWIND_PORT the first of eight ports (7400), of a hundred with --cluster.",
     )
     parser.add_argument("--once", action="store_true", help="end after the journey: 0 if every step held, else 1")
+    parser.add_argument(
+        "--cluster", action="store_true", help="three log servers, several processes of each service, Envoy in front"
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        choices=range(1, MOST_PROCESSES + 1),
+        default=2,
+        metavar="N",
+        help=f"of each service, with --cluster: 1 to {MOST_PROCESSES} (2)",
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="keep what the screen showed as an SVG")
     return parser
 

@@ -85,7 +85,7 @@ class Child:
         self._woken = asyncio.Event()
         self._held: int | None = None
         self._served = False
-        self._log = structlog.get_logger().bind(child=program.name)
+        self._log = structlog.get_logger(child=program.name)
 
     @property
     def pid(self) -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from services.runtime.config import RuntimeSettings
-from services.standalone.ports import COUNT
+from services.standalone.cluster.ports import COUNT
 
 
 class StandaloneSettings(RuntimeSettings):
@@ -16,6 +16,6 @@ class StandaloneSettings(RuntimeSettings):
     home: Path = Path(".tradewind")
     """The folder of all state."""
     port: int = Field(7400, ge=1024, le=65_535 - COUNT)
-    """The first of a range of eight ports, all on the loopback interface."""
+    """The first of a range of eight ports, of a hundred for a cluster, all on the loopback interface."""
     trace_ratio: float = Field(1.0, ge=0, le=1)
     """Share of new traces that are sampled; on one machine, for looking, all."""

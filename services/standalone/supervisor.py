@@ -1,12 +1,12 @@
-"""The life of a standalone: start everything, play the journey, serve, drain."""
+"""The life of a standalone, single or cluster: start everything, play the journey, serve, drain."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -30,21 +30,43 @@ class _Told(Exception):
     """Somebody asked this process to end."""
 
 
-async def supervise(settings: StandaloneSettings, home: Home, screen: Screen, *, once: bool) -> int:
+class Whole(Protocol):
+    """All that is run: one of everything, or a cluster."""
+
+    title: str
+    """What starting it is called on the screen."""
+    home: Home
+
+    @property
+    def ports(self) -> Ports:
+        """Where people reach it."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """Its processes, once it is prepared."""
+
+    def prepare(self) -> None:
+        """Write what they read, with nobody of an earlier run in the way; blocks.
+
+        Raises PortTaken, NoBroker, NoEnvoy, NoCassandra, HomeUnusable, OSError, ValueError.
+        """
+
+    async def start(self, ready: Callable[[str], None]) -> None:
+        """Start all, and return when all serve; ``ready`` is told of each. Raises ChildFailed."""
+
+
+async def supervise(settings: StandaloneSettings, whole: Whole, screen: Screen, *, once: bool) -> int:
     """Run everything until told to end, or with ``once`` until the journey is played; returns the exit code.
 
-    The folder must be ours already. Raises PortTaken, NoBroker, HomeUnusable, ChildFailed, OSError, ValueError.
+    The folder must be ours already. Raises what ``Whole`` does.
     """
-    ports = Ports(settings.port)
-    secrets = Keys(home.keys)
     with told_to_end() as told:
-        await asyncio.to_thread(_prepare, home, secrets, ports)
-        telemetry = await asyncio.to_thread(_telemetry, settings, home)
-        fleet = Fleet(await asyncio.to_thread(programs, settings, home, secrets, ports), home, screen.warn)
-        journey = Journey(home, telemetry, screen, lambda: fleet.restarts > 0)
+        await asyncio.to_thread(whole.prepare)
+        telemetry = await asyncio.to_thread(_telemetry, settings, whole.home)
+        journey = Journey(whole.home, telemetry, screen, lambda: whole.fleet.restarts > 0)
         try:
-            async with _running(fleet, screen, told) as failure:
-                code: int = await _first(_serve(journey, home, ports, screen, once=once), failure, told)
+            async with _running(whole, screen, told) as failure:
+                code: int = await _first(_serve(journey, whole, screen, once=once), failure, told)
                 return code
         except _Told:
             # With --once somebody waits to hear whether every step held.
@@ -53,12 +75,37 @@ async def supervise(settings: StandaloneSettings, home: Home, screen: Screen, *,
             await telemetry.close()
 
 
-def _prepare(home: Home, secrets: Keys, ports: Ports) -> None:
-    home.end_stale_children()
-    ports.require_free()
-    home.prune_traces()
-    secrets.ensure()
-    write_credentials(home.credentials, secrets, ports)
+class Single:
+    """One of everything."""
+
+    title = "Starting the log server, the services and their partners"
+
+    def __init__(self, settings: StandaloneSettings, home: Home, tell: Callable[[str], None]) -> None:
+        """Keep all state in ``home``; ``tell`` gets lines for people."""
+        self.home = home
+        self.ports = Ports(settings.port)
+        self._settings = settings
+        self._tell = tell
+        self._fleet = Fleet((), home, tell)
+
+    @property
+    def fleet(self) -> Fleet:
+        """Its processes, once it is prepared."""
+        return self._fleet
+
+    def prepare(self) -> None:
+        """See ``Whole``."""
+        secrets = Keys(self.home.keys)
+        self.home.end_stale_children()
+        self.ports.require_free()
+        self.home.prune_traces()
+        secrets.ensure()
+        write_credentials(self.home.credentials, secrets, self.ports)
+        self._fleet = Fleet(programs(self._settings, self.home, secrets, self.ports), self.home, self._tell)
+
+    async def start(self, ready: Callable[[str], None]) -> None:
+        """See ``Whole``."""
+        await self._fleet.start(ready)
 
 
 def _telemetry(settings: StandaloneSettings, home: Home) -> Telemetry:
@@ -72,10 +119,10 @@ def _telemetry(settings: StandaloneSettings, home: Home) -> Telemetry:
 
 
 @asynccontextmanager
-async def _running(fleet: Fleet, screen: Screen, told: asyncio.Event) -> AsyncIterator[Coroutine[Any, Any, None]]:
+async def _running(whole: Whole, screen: Screen, told: asyncio.Event) -> AsyncIterator[Coroutine[Any, Any, None]]:
     """Start all children, give what waits for their failure, and end them in order, however this is left."""
     try:
-        with screen.step("Starting the log server, the services and their partners") as step:
+        with screen.step(whole.title) as step:
             start = time.monotonic()
             serving: list[str] = []
 
@@ -83,11 +130,11 @@ async def _running(fleet: Fleet, screen: Screen, told: asyncio.Event) -> AsyncIt
                 serving.append(f"{name} {time.monotonic() - start:.1f} s")
                 step.shows(" · ".join(serving))
 
-            await _first(fleet.start(ready), None, told)
-        yield fleet.failure()
+            await _first(whole.start(ready), None, told)
+        yield whole.fleet.failure()
     finally:
         screen.say("Draining …", style="dim")
-        await fleet.end()
+        await whole.fleet.end()
         structlog.get_logger().info("drained")
         screen.say("Drained. All state is kept; start again to go on.", style="dim")
 
@@ -109,9 +156,9 @@ async def _first(main: Coroutine[Any, Any, Any], failure: Coroutine[Any, Any, No
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _serve(journey: Journey, home: Home, ports: Ports, screen: Screen, *, once: bool) -> int:
+async def _serve(journey: Journey, whole: Whole, screen: Screen, *, once: bool) -> int:
     code = 0 if await journey.play() else 1
     if not once:
-        farewell.show(screen, home, ports, journey)
+        farewell.show(screen, whole.home, whole.ports, journey)
         await asyncio.Event().wait()
     return code

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from services.runtime.config import load
-from services.standalone.child import Child, ChildFailed, Program
+from services.standalone.child import Child, ChildFailed
 from services.standalone.cluster import brokers, edge
 from services.standalone.cluster.ports import MOST_PROCESSES, ClusterPorts
 from services.standalone.cluster.programs import KINDS, Programs
@@ -44,7 +44,6 @@ class Cluster:
         sync: str = "2m",
         environment: Mapping[str, str] | None = None,
         tell: Callable[[str], None] = lambda _line: None,
-        ready: Callable[[str], None] = lambda _name: None,
     ) -> None:
         """Keep all state in ``folder``.
 
@@ -56,10 +55,12 @@ class Cluster:
             port: the first of a hundred; else the settings'.
             sync: how often log servers make sure that what they wrote is on the disk: ``always``, or a time as ``2m``.
             environment: variables for all processes of services, on top of what they are told anyway.
-            tell: gets lines for people; ready: gets the name of each part that serves, at the start.
+            tell: gets lines for people.
         """
         if not 1 <= processes <= MOST_PROCESSES:
             raise ValueError(f"processes: 1 to {MOST_PROCESSES}")
+        several = f"{processes} of each service" if processes > 1 else "the services"
+        self.title = f"Starting three log servers, {several}, and Envoy"
         self.home = Home(folder.absolute())
         self.store = store
         self.settings = settings or load(StandaloneSettings)
@@ -67,17 +68,15 @@ class Cluster:
         self.secrets = Keys(self.home.keys)
         self._sync = sync
         self._environment = dict(environment or {})
-        self._tell, self._ready = tell, ready
+        self._tell = tell
         self._lock: HeldLock | None = None
-        self._fleet: Fleet | None = None
+        self._fleet = Fleet((), self.home, tell)
         self._programs: Programs | None = None
         self._numbers = {kind: list(range(1, processes + 1)) for kind in KINDS}
 
     @property
     def fleet(self) -> Fleet:
-        """All parts, while the cluster runs."""
-        if self._fleet is None:
-            raise RuntimeError("the cluster does not run")
+        """All parts, once they are prepared."""
         return self._fleet
 
     @property
@@ -110,10 +109,8 @@ class Cluster:
         """
         self._lock = await asyncio.to_thread(self.home.open)
         try:
-            programs = await asyncio.to_thread(self._prepare)
-            self._fleet = Fleet(programs, self.home, self._tell)
-            await self._fleet.start(self._ready, in_turn=True)
-            await self.balanced()
+            await asyncio.to_thread(self.prepare)
+            await self.start()
         except BaseException:
             await self._end()
             raise
@@ -149,7 +146,11 @@ class Cluster:
         await self.balanced()
         return child
 
-    def _prepare(self) -> list[Program]:
+    def prepare(self) -> None:
+        """Write what all parts read, with nobody of an earlier run in the way. The folder must be ours; blocks.
+
+        Raises PortTaken, NoBroker, NoEnvoy, HomeUnusable, OSError, ValueError.
+        """
         self.home.end_stale_children()
         self.ports.require_free()
         self.home.prune_traces()
@@ -158,12 +159,15 @@ class Cluster:
         self._programs = Programs(
             self.settings, self.home, self.secrets, self.ports, self._environment, sync=self._sync
         )
-        return self._programs.all()
+        self._fleet = Fleet(self._programs.all(), self.home, self._tell)
+
+    async def start(self, ready: Callable[[str], None] = lambda _name: None) -> None:
+        """Start all, and return when all serve and Envoy sends them calls; ``ready`` is told of each. Raises ChildFailed."""
+        await self._fleet.start(ready, in_turn=True)
+        await self.balanced()
 
     async def _end(self) -> None:
-        if self._fleet is not None:
-            await self._fleet.end()
-            self._fleet = None
+        await self._fleet.end()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
