@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.standalone import ready
 from services.standalone.cassandra.distribution import Distribution, NoCassandra
 from services.standalone.cassandra.node import DATACENTER, Node
+from services.standalone.cassandra.schema import with_schema
 from services.standalone.child import Program
 from services.standalone.ports import HOST
 
@@ -73,33 +74,47 @@ class Cluster:
             "TRADEWIND_STORE": "cql",
             "TRADEWIND_CQL_CONTACT_POINTS": ",".join(self.contact_points),
             "TRADEWIND_CQL_LOCAL_DC": DATACENTER,
-            "TRADEWIND_CQL_KEYSPACE": f"tradewind_{service}",
-            "TRADEWIND_CQL_REPLICATION": str(self.replication),
+            "TRADEWIND_CQL_KEYSPACE": keyspace_of(service),
+            "TRADEWIND_CQL_REPLICATION": f"{DATACENTER}:{self.replication}",
         }
 
-    def programs(self, stage: int = 0, tell: Callable[[str], None] = lambda line: None) -> list[Program]:
+    def programs(
+        self, services: Sequence[str] = (), *, stage: int = 0, tell: Callable[[str], None] = lambda line: None
+    ) -> list[Program]:
         """Give the nodes as programs of a fleet, which may start at once; named cql, or cql-1, cql-2, … where there are several.
 
-        Blocks: writes their configuration, and the first time on a machine fetches the jars, of which ``tell`` is told.
+        The last of them serves when all do and the keyspaces of ``services`` are ready for them.
+
+        Blocks: writes the nodes' configuration, and the first time on a machine fetches the jars, of which ``tell`` is told.
         Raises NoCassandra, OSError.
         """
         distribution = Distribution.fetch(tell)
+        probes = [ready.cql(node.address, node.native_port) for node in self.nodes]
+        if services:
+            keyspaces = [keyspace_of(service) for service in services]
+            probes[-1] = with_schema(tuple(probes), keyspaces, self.settings(services[0]), self.nodes[-1].folder)
         for node in self.nodes:
             node.write_configuration()
         return [
             Program(
                 node.name,
                 node.command(distribution),
-                ready.cql(node.address, node.native_port),
+                probe,
                 stage,
                 node.environment(),
                 log_suffix=".log",
-                ports={"cql": node.native_port},
+                ports={"cql": node.native_port, "storage": node.storage_port},
                 folder=node.store,
                 ready_seconds=_READY_SECONDS,
+                patient=len(self.nodes) > 1,
             )
-            for node in self.nodes
+            for node, probe in zip(self.nodes, probes, strict=True)
         ]
+
+
+def keyspace_of(service: str) -> str:
+    """The keyspace that is a service's store."""
+    return f"tradewind_{service}"
 
 
 def _require_address(address: str) -> None:

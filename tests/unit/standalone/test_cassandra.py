@@ -111,4 +111,4 @@ def test_a_ring_is_even_and_its_nodes_meet_on_one_port(tmp_path: Path, nodes: in
     assert len({each["storage_port"] for each in settings}) == 1
     assert len({each["listen_address"] for each in settings}) == nodes
     assert cluster.settings("chat")["TRADEWIND_CQL_KEYSPACE"] == "tradewind_chat"
-    assert cluster.settings("chat")["TRADEWIND_CQL_REPLICATION"] == str(nodes)
+    assert cluster.settings("chat")["TRADEWIND_CQL_REPLICATION"] == f"dc1:{nodes}"
