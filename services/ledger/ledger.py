@@ -18,7 +18,7 @@ from tradewind.ledger.v1 import entry_pb2
 from services.ledger import entries
 from services.ledger.aggregate import Aggregate
 from services.ledger.archive import Archive, Row
-from services.ledger.clock import SYSTEM
+from services.ledger.clock import SYSTEM, Clock
 from services.ledger.consumer import Handler
 from services.ledger.cursor import Watcher
 from services.ledger.deadletters import DeadLetters
@@ -55,7 +55,7 @@ class Ledger:
 
     def __init__(
         self, nats: Client, archive: Archive, publisher: Publisher, tracer: Tracer, settings: LogSettings, epoch: int,
-        identity: str, kinds: Iterable[Kind[Any, Any, Any]], limits: Limits,
+        identity: str, kinds: Iterable[Kind[Any, Any, Any]], limits: Limits, clock: Clock,
     ) -> None:  # fmt: skip
         self._nats, self._archive, self._publisher, self._tracer = nats, archive, publisher, tracer
         self.settings, self.epoch = settings, epoch
@@ -66,7 +66,7 @@ class Ledger:
         # An append at fence 0 must count as late long before what it did not see can have aged out (rule 3).
         limits = replace(limits, fence_zero_within=min(limits.fence_zero_within, settings.max_age / 4))
         self._handover = Handover(nats, settings.service, epoch, self.writer, self._outdated)
-        self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits, handover=self._handover)
+        self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits, clock, self._handover)
         self._guard = Guard(log, archive, identity)
         archive.trust(self._stored.knows)
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
@@ -85,7 +85,7 @@ class Ledger:
     @classmethod
     async def open(
         cls, nats: Client, archive: Archive, tracer: Tracer, settings: LogSettings,
-        kinds: Iterable[Kind[Any, Any, Any]], limits: Limits | None = None,
+        kinds: Iterable[Kind[Any, Any, Any]], limits: Limits | None = None, clock: Clock = SYSTEM,
     ) -> Ledger:  # fmt: skip
         """Finds or begins the current life of the log and serves it: repair, settling, announcements.
 
@@ -95,10 +95,10 @@ class Ledger:
             LogLost, StoreLost: an operator must recover.
             StoreUnavailable: the archive does not answer.
         """
-        epoch, identity = await _when_reachable(nats, archive, settings)
+        epoch, identity = await _when_reachable(nats, archive, settings, clock)
         publisher = Publisher(nats)
         await publisher.start()
-        ledger = cls(nats, archive, publisher, tracer, settings, epoch, identity, kinds, limits or Limits())
+        ledger = cls(nats, archive, publisher, tracer, settings, epoch, identity, kinds, limits or Limits(), clock)
         await ledger._letters.open()
         await ledger._stored.listen(nats, settings.service, epoch)
         await ledger._handover.listen()
@@ -352,13 +352,13 @@ class Ledger:
             _log.error("task_failed", task=task.get_name(), exc_info=task.exception())
 
 
-async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings) -> tuple[int, str]:
+async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings, clock: Clock) -> tuple[int, str]:
     """The current life of the log, and the store's identity."""
     lives = JetStreamLives(nats, settings)
     wait = 0.1
     while True:
         try:
-            epoch = await open_epoch(lives, archive, settings, SYSTEM)
+            epoch = await open_epoch(lives, archive, settings, clock)
             await lives.begin_timers(epoch)
             return epoch, await archive.identity() or ""
         except LogLost:
