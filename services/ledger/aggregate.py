@@ -215,7 +215,7 @@ class Aggregate:
         else:
             with engine.tracer.span("ledger.store", parent, attributes={"ledger.kind": self.id.kind}):
                 await engine.archive.store(write)
-        if engine.clock.monotonic() - sent_at > engine.limits.acknowledge_within:
+        if not engine.counts(sent_at):
             await engine.confirm_life()  # rule 5
         await engine.reached("stored")
         self._adopt(draft, seq, newest, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -121,6 +122,8 @@ class Engine:
         clock: where time comes from.
         handover: how processes that write one aggregate come to their turns.
         pause: named points between the steps of a write, awaited where a test set one; None in production.
+        identity: the store's, as this process found it; None: whichever.
+        sure_at: monotonic time before this life of the log, and this store, were last seen to be the registered ones.
     """
 
     log: Log
@@ -135,19 +138,33 @@ class Engine:
     pause: Callable[[str], Awaitable[None]] | None = None
     aside: set[asyncio.Task[None]] = field(default_factory=set)
     shelf: Shelf = field(default_factory=Shelf)
+    identity: str | None = None
+    sure_at: float = -math.inf
+
+    def counts(self, since: float) -> bool:
+        """Rule 5: whether what the store answered to a question asked after `since` counts without `confirm_life`.
+
+        It counts within `D` of that moment, if also this life was seen to be the registered one within `D`: so nothing of a life is
+        confirmed later than `D` after another one was registered, whoever still answers in its name.
+        """
+        return self.clock.monotonic() - min(since, self.sure_at) <= self.limits.acknowledge_within
 
     async def confirm_life(self) -> None:
         """Makes sure that this life of the log was still the registered one at some moment after this call began.
 
         An operator registers the next life first, and lets no process read the store in it before `2D` have passed: what was stored
-        by then is seen by all of them.
+        by then is seen by all of them. See docs/adr/0010-recovery.md.
 
         Raises:
-            LogLost: another life is registered.
+            LogLost: another life is registered, or this is another store.
             StoreUnavailable: the store cannot be asked.
         """
+        asked_at = self.clock.monotonic()
         if await self.archive.epoch(self.log.service) != self.log.epoch:
             raise LogLost("this life of the log is over")
+        if self.identity is not None and await self.archive.identity() != self.identity:
+            raise LogLost("this is another store than the one this process began with")
+        self.sure_at = max(self.sure_at, asked_at)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Starts what nobody waits for but `Ledger.close`."""

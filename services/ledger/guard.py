@@ -10,9 +10,8 @@ import asyncio
 
 import structlog
 
-from services.ledger.archive import Archive
+from services.ledger.engine import Engine
 from services.ledger.errors import LedgerError
-from services.ledger.log import Log
 
 _EVERY = 1.0
 _log = structlog.get_logger(__name__)
@@ -29,8 +28,9 @@ class Guard:
         refusal: why nothing may be written just now; None where all is well.
     """
 
-    def __init__(self, log: Log, archive: Archive, identity: str) -> None:
-        self._life, self._archive, self._identity = log, archive, identity
+    def __init__(self, engine: Engine, identity: str) -> None:
+        self._engine, self._identity = engine, identity
+        self._life, self._archive = engine.log, engine.archive
         self.over = asyncio.Event()
         self.refusal: str | None = None
 
@@ -49,12 +49,14 @@ class Guard:
         Raises:
             LedgerError: log or store cannot be asked now.
         """
+        asked_at = self._engine.clock.monotonic()
         registered = await self._archive.epoch(self._life.service)
         if registered != self._life.epoch:
             self._end("another life of the log" if registered else "the store was lost")
         elif await self._archive.identity() != self._identity:
             self._end("another store")
         else:
+            self._engine.sure_at = max(self._engine.sure_at, asked_at)
             await self._compare()
 
     async def _compare(self) -> None:

@@ -67,7 +67,8 @@ class Ledger:
         limits = replace(limits, fence_zero_within=min(limits.fence_zero_within, settings.max_age / 4))
         self._handover = Handover(nats, settings.service, epoch, self.writer, self._outdated)
         self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits, clock, self._handover)
-        self._guard = Guard(log, archive, identity)
+        self.engine.identity = identity
+        self._guard = Guard(self.engine, identity)
         archive.trust(self._stored.knows)
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
         self._residents: dict[AggregateId, Aggregate] = {}

@@ -160,15 +160,17 @@ class Loader:
         if last is not None and last.seq > found.last_seq:
             tail = await log.tail(subject, found.last_seq, last.seq, sure=sure)
             await self._follow(aggregate, found, tail, last.seq)
-        self._in_time(found)
+        await self._in_time(found)
         if 0 < found.last_seq < log.epoch:
             await self._open_in_new_life(aggregate, subject, found)
         return found
 
-    def _in_time(self, found: Standing) -> None:
+    async def _in_time(self, found: Standing) -> None:
         """Rule 5: the store's answers count only soon after an answer of this life of the log."""
         if self._engine.clock.monotonic() - found.read_at > self._engine.limits.acknowledge_within:
             raise _TooLate
+        if not self._engine.counts(found.read_at):
+            await self._engine.confirm_life()
 
     async def _base(self, aggregate: AggregateId, known: Standing | None) -> tuple[Standing, int]:
         """Where to go on from, memory or else the store; and the store's head."""
@@ -241,7 +243,7 @@ class Loader:
             head = Head(entries.last_version(entry), message.seq, newest, size)
             stored = StoredEntry(entry.first_version, message.seq, message.data)
             await self._engine.archive.store(Write(aggregate.key, stored, head, ids, rows))
-            self._in_time(found)  # before anybody is told
+            await self._in_time(found)  # before anybody is told
             self._engine.counters.repaired += 1
             self._engine.stored(aggregate, message.seq, head.version)
         found.state, found.version = state, entries.last_version(entry)
@@ -259,7 +261,7 @@ class Loader:
         head = Head(found.version, seq, found.newest_request_ms, found.size)
         await self._engine.archive.store(Write(aggregate.key, StoredEntry(found.version + 1, seq, data), head))
         found.read_at = sent_at
-        self._in_time(found)
+        await self._in_time(found)
         self._engine.stored(aggregate, seq, found.version)
         found.last_seq = found.fence = seq
 
