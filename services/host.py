@@ -51,7 +51,7 @@ class ServiceSettings(RuntimeSettings):
     """Into how many parts consumers share the log; the same in all processes, and never changed in a log's life."""
     log_replicas: int = Field(1, ge=1, le=5)
     """Copies of the log."""
-    log_max_age: Seconds = Field(7 * 24 * 3600.0, ge=120.0)
+    log_max_age: Seconds = Field(7 * 24 * 3600.0, ge=4.0)
     """How long entries stay in the log; the store keeps them for ever."""
     log_max_bytes: int = Field(-1, ge=-1)
     """Most bytes of the log; when it is full, writes are refused until entries have aged out. -1: what the log's servers hold."""

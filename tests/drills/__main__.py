@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.drills.big import BigStage
 from tests.drills.catalogue import BY_NAME, DRILLS
 from tests.drills.perform import Drill, perform
 from tests.drills.report import Report, keep, show
@@ -16,10 +17,13 @@ from tests.drills.small import SmallStage
 RESULTS = Path("build") / "drills.json"
 
 
-async def run(drill: Drill, seed: int, seconds: float) -> Report:
+async def run(drill: Drill, seed: int, seconds: float, small: bool) -> Report:
     """Runs one drill on a stage of its own; its folder is kept where a promise was broken."""
     folder = Path(tempfile.mkdtemp(prefix=f"drill-{drill.name}-"))
-    async with SmallStage(folder, drill.services) as stage:
+    stage: SmallStage | BigStage = (
+        SmallStage(folder, drill.services, own=drill.settings) if small else BigStage(folder, own=drill.settings)
+    )
+    async with stage:
         report = await perform(drill, stage, seed, seconds, folder / "records.jsonl")
     if report.good:
         shutil.rmtree(folder)
@@ -34,12 +38,13 @@ def main() -> int:
     parser.add_argument("--drill", default="", choices=["", *BY_NAME], help="only this one")
     parser.add_argument("--seed", type=int, default=0, help="repeats a run; 0: a new one")
     parser.add_argument("--duration", type=float, default=60.0, help="seconds of faults")
+    parser.add_argument("--small", action="store_true", help="on one log server and SQLite, without Envoy")
     arguments = parser.parse_args()
     seed = arguments.seed or time.time_ns() // 1_000_000 % 1_000_000 + 1
     reports = []
     for drill in [BY_NAME[arguments.drill]] if arguments.drill else DRILLS:
-        sys.stdout.write(f"{drill.name}, seed {seed}: {drill.what.partition(': ')[2]}\n")
-        reports.append(asyncio.run(run(drill, seed, arguments.duration)))
+        sys.stdout.write(f"{drill.name}, seed {seed}: {drill.what}\n")
+        reports.append(asyncio.run(run(drill, seed, arguments.duration, arguments.small)))
         keep(reports, RESULTS)
     show(reports)
     return 0 if all(report.good for report in reports) else 1

@@ -1,10 +1,31 @@
 """All drills, by name."""
 
-from tests.drills import kill_service, pause_writer
+from tests.drills import age_out, clock_jump, full, kill_service, log_servers, pause_writer, poison, storms
+from tests.drills.load import mail, order
+from tests.drills.load.crowd import Size
 from tests.drills.perform import Drill
 
 DRILLS = (
-    Drill("kill-service", kill_service.__doc__ or "", "another process goes on at once", kill_service.faults),
-    Drill("pause-writer", pause_writer.__doc__ or "", "the fence refuses who slept", pause_writer.faults),
-)
+    Drill("kill-service", "SIGKILL at random moments and at each step", "another goes on at once", kill_service.faults),
+    Drill("pause-writer", "SIGSTOP past every timeout, then SIGCONT", "the fence refuses it", pause_writer.faults),
+    Drill("kill-nats-leader", "SIGKILL of the log's leader", "writes go on by themselves", log_servers.kill_leader),
+    Drill(
+        "restart-nats-all", "all log servers killed; then their unsynced end lost", "a log shorter than the store is refused",
+        log_servers.restart_all,
+    ),
+    Drill("wipe-log", "everything the log servers keep deleted", "recover-log, and nothing lost", log_servers.wipe),
+    Drill(
+        "age-out", "a log that keeps entries for seconds", "nothing leaves it before it is stored", age_out.faults,
+        settings={"all": {"LOG_MAX_AGE": "8"}},
+    ),
+    Drill("slow-store", "half a second a write", "slower, and otherwise the same", full.slow_store),
+    Drill("full-disk", "the log at its size limit", "refused clearly, back by itself", full.full_log),
+    Drill("clock-jump", "clocks an hour off, either way", "no id, timer or token rule breaks silently", clock_jump.faults),
+    Drill("poison", "events no consumer can take", "dead letters; the rest flows; replayed", poison.faults),
+    Drill(
+        "storms", "a gateway and a mail server that leave outcomes unknown", "settled, never doubled", storms.faults,
+        size=Size(groups=1, speakers=1, conversing=0, watchers=1, buyers=4, writers=3, methods=order.STORMY, readers=mail.STORMY),
+        rests=150.0,
+    ),
+)  # fmt: skip
 BY_NAME = {drill.name: drill for drill in DRILLS}

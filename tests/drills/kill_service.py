@@ -37,8 +37,9 @@ async def _now(play: Play, rng: random.Random, part: str) -> None:
 
 async def _at_step(play: Play, rng: random.Random, part: str, step: str) -> None:
     """Orders a process to die at a step; where it does not come there in time (nothing to consume) it is killed anyway."""
+    before = play.stage.pid(part)
     play.order(part, f"die {step} {rng.randrange(1, 20)}")
-    if not await play.until(lambda: not play.stage.running(part), 5.0):
+    if not await play.until(lambda: play.stage.pid(part) != before, 5.0):
         step = "idle"
     async with play.fault(f"killed when {step}", part):
         await play.stage.kill(part)

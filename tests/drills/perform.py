@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Drill:
         faults: does it, while the load runs.
         size: the load.
         services: of "chat", "order", "mail", those it needs.
+        settings: what services are told besides: "all", one service, or one process; names without the prefix.
         rests: seconds that consumers, sagas and mails are given afterwards.
     """
 
@@ -46,6 +47,7 @@ class Drill:
     size: Size = field(default_factory=Size)
     services: tuple[str, ...] = ("chat", "order", "mail")
     rests: float = 60.0
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 async def perform(drill: Drill, stage: Stage, seed: int, seconds: float, file: Path) -> Report:

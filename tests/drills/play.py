@@ -67,6 +67,23 @@ class Play:
         """Waits until something holds; False where it does not in time."""
         return await eventually(_awaited(holds), within)
 
+    async def refuses(self, seconds: float) -> None:
+        """Notes a broken promise where a write of any service is acknowledged from a moment after now on, so many seconds long.
+
+        Answers that are on their way already are given two seconds.
+        """
+        await asyncio.sleep(2.0)
+        before = self.recorder.acknowledged
+        await asyncio.sleep(seconds)
+        self.expect(self.recorder.acknowledged == before, "nothing is acknowledged while an operator must act")
+
+    async def recover_log(self) -> None:
+        """The operator's command, for each service; measures how long it takes."""
+        start = self.recorder.now()
+        for service in self.stage.services:
+            await self.stage.operate("recover-log", "--service", service)
+        self.figures["recover-log took, s"] = round(self.recorder.now() - start, 1)
+
     async def revive(self, part: str) -> None:
         """Starts a part again and waits until it serves."""
         await self.stage.start(part)

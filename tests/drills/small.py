@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.runtime.tokens import Signer, make_key_pair
 from tests.bench.stack import free_port
 from tests.drills.checker.evidence import History
 from tests.drills.checker.raw import sqlite_log
+from tests.drills.processes import is_stopped, operate
 from tests.drills.stage import TENANT
 from tests.servers import NatsServer
 from tests.smtp_sink import Sink
@@ -119,32 +119,62 @@ class SmallStage:
         process.kill()
         await asyncio.to_thread(process.wait)
 
+    async def stop(self, part: str) -> None:
+        """See `Stage.stop`."""
+        if part == "nats":
+            await asyncio.to_thread(self.nats.stop)
+            return
+        process = self._processes.pop(part)
+        process.terminate()
+        await asyncio.to_thread(process.wait)
+
+    async def wipe(self, part: str) -> None:
+        """See `Stage.wipe`."""
+        await asyncio.to_thread(self.nats.wipe)
+
     async def start(self, part: str) -> None:
         """See `Stage.start`."""
         if part == "nats":
             await asyncio.to_thread(self.nats.start)
-            return
-        self._spawn(part)
+        else:
+            self._spawn(part)
 
     async def pause(self, part: str) -> None:
         """See `Stage.pause`."""
-        os.kill(self.pid(part), signal.SIGSTOP)
+        self._signal(part, signal.SIGSTOP)
 
     async def resume(self, part: str) -> None:
         """See `Stage.resume`."""
-        os.kill(self.pid(part), signal.SIGCONT)
+        self._signal(part, signal.SIGCONT)
 
-    def pid(self, part: str) -> int:
-        """The process of a part."""
-        return self.nats.pid if part == "nats" else self._processes[part].pid
+    def pid(self, part: str) -> int | None:
+        """See `Stage.pid`."""
+        if part == "nats":
+            return self.nats.pid if self.nats.running else None
+        process = self._processes.get(part)
+        return process.pid if process is not None and process.poll() is None else None
 
-    def running(self, part: str) -> bool:
-        """Whether a service's process lives."""
-        return part in self._processes and self._processes[part].poll() is None
+    def log_urls(self) -> list[str]:
+        """See `Stage.log_urls`."""
+        return [self.nats.url]
+
+    def log_folder(self, part: str) -> Path:
+        """See `Stage.log_folder`."""
+        return self.nats.store
+
+    def store_file(self, service: str) -> Path | None:
+        """See `Stage.store_file`."""
+        return self.folder / f"{service}.db"
+
+    async def operate(self, *arguments: str) -> None:
+        """See `Stage.operate`."""
+        service = arguments[arguments.index("--service") + 1]
+        told = {**self._shared, "STORE_FILE": str(self.folder / f"{service}.db"), **self.own.get("all", {})}
+        await operate(arguments, self.folder, {f"TRADEWIND_{key}": value for key, value in told.items()})
 
     def stopped(self, part: str) -> bool:
         """See `Stage.stopped`."""
-        return self.running(part) and psutil.Process(self.pid(part)).status() == psutil.STATUS_STOPPED
+        return is_stopped(self.pid(part))
 
     def log_text(self, part: str) -> str:
         """What a process has said so far."""
@@ -152,10 +182,12 @@ class SmallStage:
 
     async def serving(self, part: str) -> None:
         """See `Stage.serving`."""
+        if part == "nats":
+            return  # its start waits until it serves
         async with grpc.aio.insecure_channel(self.address(part)) as channel, asyncio.timeout(READY_SECONDS):
             stub = health_pb2_grpc.HealthStub(channel)
             while True:
-                if not self.running(part):
+                if self.pid(part) is None:
                     raise RuntimeError(f"{part} ended: {self.log_text(part)[-2000:]}")
                 try:
                     answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=2.0)
@@ -164,14 +196,25 @@ class SmallStage:
                 except grpc.aio.AioRpcError:
                     await asyncio.sleep(0.05)
 
+    @property
+    def _shared(self) -> dict[str, str]:
+        return {
+            "NATS_URLS": self.nats.url,
+            "AUTH_PUBLIC_KEY_FILES": str(self._public),
+            "SERVICE_KEY_FILE": str(self._private),
+        }
+
+    def _signal(self, part: str, number: signal.Signals) -> None:
+        pid = self.pid(part)
+        if pid is not None:
+            os.kill(pid, number)
+
     def _spawn(self, part: str) -> None:
         service = part.partition("-")[0]
         paths = [str(ROOT / "tests" / "drills" / "inside"), str(ROOT), str(ROOT / "clients" / "python")]
         environment = {
+            **self._shared,
             "LISTEN": f"127.0.0.1:{self._ports[part]}",
-            "NATS_URLS": self.nats.url,
-            "AUTH_PUBLIC_KEY_FILES": str(self._public),
-            "SERVICE_KEY_FILE": str(self._private),
             "STORE_FILE": str(self.folder / f"{service}.db"),
             "TRACE_RATIO": "0",
             "RATE_LIMIT": "0",
@@ -188,6 +231,7 @@ class SmallStage:
             "RESERVATION_LIVES": "30",
             **({"PAYMENT_GATEWAY": self.address("payments")} if "payments" in self._ports else {}),
             **({} if "order" in self.services else {"ORDER_EVENTS": "false"}),
+            **self.own.get("all", {}),
             **self.own.get(service, {}),
             **self.own.get(part, {}),
         }

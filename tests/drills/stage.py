@@ -12,6 +12,10 @@ from tests.drills.checker.evidence import History
 TENANT = "drill"
 
 
+class OperatorFailed(Exception):
+    """An operator's command ended with an error; the message is what it said."""
+
+
 class Stage(Protocol):
     """A running deployment.
 
@@ -35,6 +39,21 @@ class Stage(Protocol):
     def history(self, service: str) -> Mapping[str, History]:
         """What the raw store of a service holds. Blocks; call it in a thread."""
 
+    def pid(self, part: str) -> int | None:
+        """The process of a part; None while it does not run."""
+
+    def log_urls(self) -> list[str]:
+        """Where the log servers are, for their clients, past every proxy."""
+
+    def log_folder(self, part: str) -> Path:
+        """Where a log server keeps what it holds."""
+
+    def store_file(self, service: str) -> Path | None:
+        """The service's SQLite file; None where its store is another."""
+
+    async def operate(self, *arguments: str) -> None:
+        """Does what an operator would: ``python -m services.operate …``. Raises OperatorFailed."""
+
     def received(self) -> Counter[str]:
         """How many mails the receiving server took for each address."""
 
@@ -53,8 +72,11 @@ class Stage(Protocol):
     async def serving(self, part: str) -> None:
         """Waits until a service's process says that it serves."""
 
-    def running(self, part: str) -> bool:
-        """Whether a part's process lives."""
+    async def stop(self, part: str) -> None:
+        """SIGTERM, and its end awaited."""
+
+    async def wipe(self, part: str) -> None:
+        """Deletes all that a log server or a store's node keeps. It must not run."""
 
     def stopped(self, part: str) -> bool:
         """Whether a part's process is stopped (SIGSTOP)."""

@@ -1,0 +1,178 @@
+"""The cluster as a stage: three log servers, several processes of each service, Envoy in front, and the store that is asked for."""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from services.runtime.tokens import Signer
+from services.standalone.child import Child
+from services.standalone.cluster.cluster import Cluster, Store
+from services.standalone.ports import HOST, PortTaken
+from tests.drills.checker.evidence import History
+from tests.drills.checker.raw import sqlite_log
+from tests.drills.processes import is_stopped, operate
+from tests.drills.small import CHANNEL_OPTIONS, ROOT
+from tests.drills.stage import TENANT
+from tests.smtp_sink import Sink
+
+_PORTS = range(21_000, 31_000, 100)
+
+
+class _Prepared(Cluster):
+    """A cluster whose processes are told more than usual before they start."""
+
+    more: Mapping[str, Mapping[str, str]]
+
+    def prepare(self) -> None:
+        """See `Cluster.prepare`."""
+        super().prepare()
+        for name in self.names:
+            child = self.child(name)
+            for key in ("", "all", name.partition("-")[0], name):
+                child.environment.update(self.more.get(key, {}))
+            child.environment["DRILL_PART"] = name
+
+
+class BigStage:
+    """See `stage.Stage`. Use it as an async context.
+
+    Args:
+        store: what the services remember in.
+        sync: see `Cluster`.
+        own: settings of a service or of one process ("chat", "chat-2"), by their names without the prefix.
+    """
+
+    def __init__(
+        self, folder: Path, *, store: Store = "sqlite", sync: str = "2m", own: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:  # fmt: skip
+        self.folder = folder
+        self.services: tuple[str, ...] = ("chat", "order", "mail")
+        self.sink = Sink(slow_seconds=9.0)
+        self.own = {name: dict(values) for name, values in (own or {}).items()}
+        self._store, self._sync = store, sync
+        self._cluster: Cluster | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        """The running cluster."""
+        assert self._cluster is not None
+        return self._cluster
+
+    async def __aenter__(self) -> Self:
+        """Starts everything; returns when Envoy finds all healthy."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        await self.sink.__aenter__()
+        for port in random.sample(_PORTS, len(_PORTS)):
+            cluster = _Prepared(self.folder / "cluster", store=self._store, sync=self._sync, port=port)
+            cluster.more = self._more()
+            try:
+                self._cluster = await cluster.__aenter__()
+                return self
+            except PortTaken:
+                continue
+        raise RuntimeError("no hundred ports are free")
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.cluster.__aexit__(kind, error, where)
+        await self.sink.__aexit__(kind, error, where)
+
+    def parts(self, what: str) -> Sequence[str]:
+        """See `Stage.parts`."""
+        return [name for name in self.cluster.names if name.partition("-")[0] == what]
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """See `Stage.channel`: through Envoy."""
+        port = self.cluster.ports.named()[service]
+        return grpc.aio.insecure_channel(f"{HOST}:{port}", options=CHANNEL_OPTIONS)
+
+    def token(self, subject: str, *roles: str) -> str:
+        """See `Stage.token`."""
+        return Signer.from_file(self.cluster.secrets.signing).mint(subject, TENANT, roles, ttl=7200)
+
+    def history(self, service: str) -> Mapping[str, History]:
+        """See `Stage.history`."""
+        return sqlite_log(self.cluster.home.archive / f"{service}.db")
+
+    def received(self) -> Counter[str]:
+        """See `Stage.received`."""
+        return Counter(mail.recipient for mail in self.sink.mails)
+
+    def pid(self, part: str) -> int | None:
+        """See `Stage.pid`."""
+        return self._child(part).pid
+
+    def log_urls(self) -> list[str]:
+        """See `Stage.log_urls`."""
+        return self.cluster.nats_urls
+
+    def log_folder(self, part: str) -> Path:
+        """See `Stage.log_folder`."""
+        folder = self._child(part).folder
+        assert folder is not None
+        return folder
+
+    def store_file(self, service: str) -> Path | None:
+        """See `Stage.store_file`."""
+        return self.cluster.home.archive / f"{service}.db" if self._store == "sqlite" else None
+
+    async def operate(self, *arguments: str) -> None:
+        """See `Stage.operate`: told all that a process of the service it names is told."""
+        child = self._child(f"{arguments[arguments.index('--service') + 1]}-1")
+        await operate(arguments, self.folder, {**child._program.environment, **child.environment})
+
+    async def kill(self, part: str) -> None:
+        """See `Stage.kill`."""
+        await self._child(part).kill(restart=False)
+
+    async def stop(self, part: str) -> None:
+        """See `Stage.stop`."""
+        await self._child(part).stop()
+
+    async def wipe(self, part: str) -> None:
+        """See `Stage.wipe`."""
+        await self._child(part).wipe()
+
+    async def start(self, part: str) -> None:
+        """See `Stage.start`."""
+        await self._child(part).start()
+
+    async def pause(self, part: str) -> None:
+        """See `Stage.pause`."""
+        self._child(part).pause()
+
+    async def resume(self, part: str) -> None:
+        """See `Stage.resume`."""
+        self._child(part).resume()
+
+    async def serving(self, part: str) -> None:
+        """See `Stage.serving`."""
+        await self._child(part).wait_ready()
+
+    def stopped(self, part: str) -> bool:
+        """See `Stage.stopped`."""
+        return is_stopped(self.pid(part))
+
+    def _child(self, part: str) -> Child:
+        return self.cluster.child(part)
+
+    def _more(self) -> Mapping[str, Mapping[str, str]]:
+        paths = [str(ROOT / "tests" / "drills" / "inside"), str(ROOT), str(ROOT / "clients" / "python")]
+        shared = {
+            "PYTHONPATH": os.pathsep.join(paths), "DRILL_FOLDER": str(self.folder), "TRADEWIND_RATE_LIMIT": "0",
+            "TRADEWIND_TRACE_RATIO": "0", "TRADEWIND_LOG_LEVEL": "warning",
+        }  # fmt: skip
+        mail = {
+            "SMARTHOST": f"{HOST}:{self.sink.port}", "SMTP_TLS": "never", "EXPIRE_AFTER": "20", "RETRY_MOST": "4",
+            "SMTP_COMMAND_TIMEOUT": "2", "SMTP_DATA_TIMEOUT": "2", "SMTP_ATTEMPT_MARGIN": "2",
+        }  # fmt: skip
+        told = {"order": {"RESERVATION_LIVES": "30"}, **self.own, "mail": {**mail, **self.own.get("mail", {})}}
+        named = {name: {f"TRADEWIND_{key}": value for key, value in own.items()} for name, own in told.items()}
+        return {"": shared, **named}
