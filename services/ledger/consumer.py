@@ -60,9 +60,10 @@ class Consumer:
         self._handle = handle
         self._kind = kind
         self._told_at = -_TELL_EVERY
+        self._early: dict[int, asyncio.Task[None]] = {}
         self._feed = Feed(
             nats, stream_name(source, epoch), f"{role}-{partition}", subject_filter(source, epoch, partition, kind),
-            key=lambda message: message.subject, take=self._take, before=_before, floor=epoch - 1,
+            key=lambda message: message.subject, take=self._take, before=_before, floor=epoch - 1, arrived=self._ask_early,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -72,7 +73,7 @@ class Consumer:
         try:
             await self._feed.run()
         finally:
-            await end([keeper])
+            await end([keeper, *self._early.values()])
 
     async def hand_over(self, letter: entry_pb2.DeadLetter) -> None:
         """Hands a dead letter to the handler, once.
@@ -95,12 +96,31 @@ class Consumer:
             return True
         if not entry.events:
             return True  # it only opened an aggregate in a new life of the log
-        age = time.time() - message.metadata.timestamp.timestamp()
-        announced = await self._stored.wait(seq, _ANNOUNCED_WITHIN - max(0.0, age))
+        announced = await self._stored.wait(seq, _ANNOUNCED_WITHIN - max(0.0, _age(message)))
+        if not announced and (early := self._early.get(seq)) is not None:
+            await asyncio.wait({early})
+            announced = self._stored.knows(seq)
         if not announced and not await self._settle(aggregate, int(entry.first_version), seq):
             return True  # void: nobody may act on it
         await self._hand(Delivered(aggregate, seq, entries.recorded(entry), tries), message.data)
         return True
+
+    def _ask_early(self, message: Msg) -> None:
+        """An old entry's announcement was missed: it is asked for with all others that have come, not when its turn has."""
+        seq = message.metadata.sequence.stream
+        if _age(message) < _ANNOUNCED_WITHIN or self._stored.knows(seq) or seq in self._early:
+            return
+        self._early[seq] = task = asyncio.create_task(self._settle_early(message))
+        task.add_done_callback(lambda _: self._early.pop(seq, None))
+
+    async def _settle_early(self, message: Msg) -> None:
+        seq = message.metadata.sequence.stream
+        try:
+            entry = entries.parse(message.data)
+            if entry.events and await self._desk.settle(aggregate_of(message.subject), int(entry.first_version), seq):
+                self._stored.add(seq)
+        except LedgerError:
+            return  # it is asked again when its turn has come
 
     async def _settle(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
         """Asks the owner until it answers: True where the entry is stored, False where it is void."""
@@ -211,6 +231,11 @@ class Consumer:
                     kept = floor
             except (TimeoutError, NatsError, LedgerError) as error:
                 _log.warning("position_not_kept", role=self.role, source=self.source, error=type(error).__name__)
+
+
+def _age(message: Msg) -> float:
+    """Seconds since an entry was appended, as the two clocks have it."""
+    return time.time() - message.metadata.timestamp.timestamp()
 
 
 def _before(message: Msg) -> int:

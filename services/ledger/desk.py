@@ -26,6 +26,12 @@ from services.ledger.stored import StoredEntries
 
 _PAGE = 200
 _AT_ONCE = 64
+_REQUESTS_AT_ONCE = 8
+_MOST_ASKED = 256
+_ASK_AFTER = 0.005
+_ANSWER_WITHIN = 4.0
+_WAIT_FOR_ANSWER = 6.0
+_WAIT_FOR_PAGE = 10.0
 _log = structlog.get_logger(__name__)
 
 
@@ -67,11 +73,12 @@ class LocalDesk:
         self._stored = stored
         self._partitions = partitions
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, nats: Client, service: str) -> None:
         """Answers other services' questions, some at once; processes of one service share them."""
-        await nats.subscribe(f"desk.{service}.settle", queue="desk", cb=self._settle_aside)
+        await nats.subscribe(f"desk.{service}.settle-many", queue="desk", cb=self._settle_aside)
         await nats.subscribe(f"desk.{service}.scan", queue="desk", cb=self._scan)
 
     async def close(self) -> None:
@@ -80,11 +87,13 @@ class LocalDesk:
 
     async def settle(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
         """See `Desk.settle`."""
-        if self._stored.knows(seq):
+        if self._stored.knows(seq) or await self._holds(aggregate, first_version, seq):
             return True
-        head = await self._archive.head(aggregate.key)
-        if head is None or head.seq < seq:
-            await self._refresh(aggregate)
+        await self._refresh(aggregate)  # it stores the entry, or finds it void
+        return await self._holds(aggregate, first_version, seq)
+
+    async def _holds(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
+        """Whether the store holds this entry, at or below the aggregate's head."""
         page = await self._archive.entries(aggregate.key, after=first_version - 1, limit=1)
         return bool(page) and page[0].first_version == first_version and page[0].seq == seq
 
@@ -104,26 +113,33 @@ class LocalDesk:
         return answer
 
     async def _settle_aside(self, message: Msg) -> None:
-        await self._room.acquire()  # more questions wait in the subscription
-        task = asyncio.create_task(self._settle(message))
+        await self._requests.acquire()  # more questions wait in the subscription
+        task = asyncio.create_task(self._settle_many(message))
         self._tasks.add(task)
         task.add_done_callback(self._answered)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._room.release()
+        self._requests.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("desk_answer_lost", error=type(error).__name__)
 
-    async def _settle(self, message: Msg) -> None:
-        answer = entry_pb2.SettleResponse()
+    async def _settle_many(self, message: Msg) -> None:
         try:
-            query = entry_pb2.SettleRequest.FromString(message.data)
-            aggregate = AggregateId(query.tenant, query.kind, query.id)
-            answer.stored = await self.settle(aggregate, query.first_version, query.seq)
-        except (LedgerError, DecodeError) as error:
-            answer.error = str(error) or type(error).__name__
-        await message.respond(answer.SerializeToString())
+            queries = entry_pb2.SettleManyRequest.FromString(message.data).entries
+        except DecodeError:
+            return  # nobody's question
+        answers = await asyncio.gather(*map(self._settle_one, queries))
+        await message.respond(entry_pb2.SettleManyResponse(answers=answers).SerializeToString())
+
+    async def _settle_one(self, query: entry_pb2.SettleRequest) -> entry_pb2.SettleResponse:
+        """One entry's answer; what takes too long is told so, that the others need not wait for it."""
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN), self._room:
+                aggregate = AggregateId(query.tenant, query.kind, query.id)
+                return entry_pb2.SettleResponse(stored=await self.settle(aggregate, query.first_version, query.seq))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this entry's answer alone
+            return entry_pb2.SettleResponse(error=str(error) or type(error).__name__)
 
     async def _scan(self, message: Msg) -> None:
         try:
@@ -134,32 +150,75 @@ class LocalDesk:
 
 
 class RemoteDesk:
-    """Another service's desk, over core NATS request and reply."""
+    """Another service's desk, over core NATS request and reply; what is asked at the same time goes as one question."""
 
     def __init__(self, nats: Client, service: str) -> None:
         self._nats = nats
         self._service = service
+        self._asked: list[tuple[entry_pb2.SettleRequest, asyncio.Future[bool]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def settle(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
         """See `Desk.settle`."""
         query = entry_pb2.SettleRequest(
             kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id, seq=seq, first_version=first_version
         )
-        answer = entry_pb2.SettleResponse.FromString(await self._ask("settle", query.SerializeToString()))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bool] = loop.create_future()
+        self._asked.append((query, answer))
+        if len(self._asked) >= _MOST_ASKED:
+            self._send()
+        elif self._timer is None:
+            self._timer = loop.call_later(_ASK_AFTER, self._send)
+        return await answer
+
+    def _send(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        asked, self._asked = self._asked, []
+        wanted = [(query, answer) for query, answer in asked if not answer.done()]  # who left needs no answer
+        if wanted:
+            task = asyncio.create_task(self._settle_many(wanted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _settle_many(self, asked: list[tuple[entry_pb2.SettleRequest, asyncio.Future[bool]]]) -> None:
+        query = entry_pb2.SettleManyRequest(entries=[each for each, _ in asked])
+        given: list[bool | LedgerError]
+        try:
+            data = await self._ask("settle-many", query.SerializeToString(), _WAIT_FOR_ANSWER)
+            given = [self._outcome(answer) for answer in entry_pb2.SettleManyResponse.FromString(data).answers]
+        except LedgerError as error:
+            given = [error] * len(asked)
+        except DecodeError:
+            given = []
+        if len(given) != len(asked):
+            given = [LogUnavailable(f"{self._service} answered something else")] * len(asked)
+        for (_, answer), outcome in zip(asked, given, strict=True):
+            if answer.done():
+                continue
+            if isinstance(outcome, LedgerError):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+    def _outcome(self, answer: entry_pb2.SettleResponse) -> bool | LedgerError:
         if answer.error:
-            raise StoreUnavailable(f"{self._service} could not settle an entry: {answer.error}")
+            return StoreUnavailable(f"{self._service} could not settle an entry: {answer.error}")
         return answer.stored
 
     async def scan(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
         """See `Desk.scan`."""
-        answer = entry_pb2.ScanResponse.FromString(await self._ask("scan", query.SerializeToString()))
+        answer = entry_pb2.ScanResponse.FromString(await self._ask("scan", query.SerializeToString(), _WAIT_FOR_PAGE))
         if answer.error:
             raise StoreUnavailable(f"{self._service} could not scan its store: {answer.error}")
         return answer
 
-    async def _ask(self, what: str, query: bytes) -> bytes:
+    async def _ask(self, what: str, query: bytes, timeout: float) -> bytes:
         try:
-            answer = await self._nats.request(f"desk.{self._service}.{what}", query, timeout=10.0)
+            answer = await self._nats.request(f"desk.{self._service}.{what}", query, timeout=timeout)
         except (TimeoutError, NatsError) as error:
             raise LogUnavailable(f"{self._service} does not answer: {type(error).__name__}") from error
         return bytes(answer.data)

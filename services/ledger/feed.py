@@ -40,6 +40,7 @@ class Feed:
         stream, durable, subject: what is pulled, under which name, filtered by which subject.
         key: a message's key; messages of one key are handed over one after the other.
         take: handles a message; True acknowledges it, False leaves it to be delivered again.
+        arrived: told of each message as it comes, long before its turn.
         before: the sequence of the message of the same key that must be taken before a message; None where order does not matter.
         floor: what is at or below needs no waiting for.
         in_flight: most messages worked on here; those that wait for their turn come on top, up to four times as many.
@@ -48,12 +49,13 @@ class Feed:
     def __init__(
         self, nats: Client, stream: str, durable: str, subject: str, key: Callable[[Msg], str], take: Take,
         before: Callable[[Msg], int] | None = None, floor: int = 0, in_flight: int = 1024,
+        arrived: Callable[[Msg], None] | None = None,
     ) -> None:  # fmt: skip
         self._js: JetStreamContext = nats.jetstream()
         self._stream, self._durable, self._subject = stream, durable, subject
         self._key, self._take = key, take
         self._in_flight = in_flight
-        self._before = before
+        self._before, self._arrived = before, arrived
         self._turns = Turns(nats, stream, durable, floor)
         self._chains: dict[str, list[Msg]] = {}
         self._aside: set[str] = set()
@@ -67,8 +69,10 @@ class Feed:
         try:
             await self._pull()
         finally:
+            held = [message for message, _ in self._held.values()]
             await end([heartbeat, *self._tasks])
             await self._turns.close()
+            await self._hand_back(held)
 
     async def floor(self) -> int:
         """Everything at or below this stream sequence is acknowledged.
@@ -79,30 +83,42 @@ class Feed:
         info = await self._js.consumer_info(self._stream, self._durable)
         return int(info.ack_floor.stream_seq) if info.ack_floor else 0
 
+    async def _hand_back(self, held: list[Msg]) -> None:
+        """What was not taken is another process's at once, which else would wait until it counts as lost."""
+        try:
+            for message in held:
+                if not message.is_acked:
+                    await message.nak()
+        except NatsError:
+            return  # it will be delivered again, only later
+
     async def _pull(self) -> None:
-        subscription: JetStreamContext.PullSubscription | None = None
         if self._before is not None:
             await self._turns.listen()
         wait = 0.05
         while True:
             try:
-                if subscription is None:
-                    subscription = await self._subscribe()
-                while (room := self._in_flight - self._worked_on()) <= 0:
-                    self._room.clear()
-                    await self._room.wait()
-                for message in await pull(subscription, min(_PULL, room), _IDLE):
-                    self._add(message)
-                wait = 0.05
-            except TimeoutError:
-                continue  # nothing came
-            except NatsError as error:
-                _log.warning("feed_interrupted", durable=self._durable, error=type(error).__name__)
-                if subscription is not None:
+                subscription = await self._subscribe()
+                try:
+                    while True:
+                        await self._pull_some(subscription)
+                        wait = 0.05
+                finally:
                     await self._leave(subscription)
-                subscription = None
+            except (TimeoutError, NatsError) as error:
+                _log.warning("feed_interrupted", durable=self._durable, error=type(error).__name__)
                 await asyncio.sleep(wait)
                 wait = min(2.0, wait * 2)
+
+    async def _pull_some(self, subscription: JetStreamContext.PullSubscription) -> None:
+        while (room := self._in_flight - self._worked_on()) <= 0:
+            self._room.clear()
+            await self._room.wait()
+        try:
+            for message in await pull(subscription, min(_PULL, room), _IDLE):
+                self._add(message)
+        except TimeoutError:
+            return  # nothing came
 
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
         config = ConsumerConfig(
@@ -127,6 +143,8 @@ class Feed:
         if seq in self._held:
             return  # delivered again while it is being worked on
         self._held[seq] = (message, time.monotonic())
+        if self._arrived is not None:
+            self._arrived(message)
         key = self._key(message)
         chain = self._chains.get(key)
         if chain is not None:

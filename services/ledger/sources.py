@@ -69,6 +69,7 @@ class Sources:
             consumers, tasks = self._begin(life, role, handle, kind)
             await self._life_of(source, epoch)
             await end(tasks)
+            await life.stored.close()
             self.consumers = [c for c in self.consumers if c not in consumers]
 
     def _begin(

@@ -12,6 +12,7 @@ from itertools import islice
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from tradewind.ledger.v1 import entry_pb2
 
@@ -84,11 +85,21 @@ class StoredEntries:
         self._writer = writer
         self._heard = heard
         self._known: dict[int, None] = {}
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        self._subscription: Subscription | None = None
 
     async def listen(self, nats: Client, service: str, epoch: int) -> None:
         """Hears the announcements of all processes of a service."""
-        await nats.subscribe(subject(service, epoch), cb=self._announced)
+        self._subscription = await nats.subscribe(subject(service, epoch), cb=self._announced)
+
+    async def close(self) -> None:
+        """Hears nothing any more."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            try:
+                await subscription.unsubscribe()
+            except NatsError:
+                return  # the connection is gone, and the subscription with it
 
     def add(self, seq: int) -> None:
         """Notes that an entry is stored."""
@@ -97,9 +108,9 @@ class StoredEntries:
         if len(known) > _MOST_KNOWN:
             for oldest in list(islice(known, _MOST_KNOWN // 4)):  # many at once: see `RequestMemory`
                 del known[oldest]
-        waiting = self._waiting.get(seq)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+        for waiting in self._waiting.pop(seq, ()):
+            if not waiting.done():
+                waiting.set_result(None)
 
     def knows(self, seq: int) -> bool:
         """True: the entry is known to be stored."""
@@ -111,14 +122,18 @@ class StoredEntries:
             return True
         if timeout <= 0:
             return False
-        future = self._waiting.setdefault(seq, asyncio.get_running_loop().create_future())
+        waiting = asyncio.get_running_loop().create_future()
+        others = self._waiting.setdefault(seq, [])  # each role waits for itself, as long as it likes
+        others.append(waiting)
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.shield(future)
+                await waiting
         except TimeoutError:
-            return False
+            return seq in self._known
         finally:
-            self._waiting.pop(seq, None)
+            others.remove(waiting)
+            if not others and self._waiting.get(seq) is others:
+                del self._waiting[seq]
         return True
 
     async def _announced(self, message: Msg) -> None:
