@@ -68,7 +68,7 @@ class House:
         if host.settings.order_events:
             OrderWorker(host.ledger, self._desk, host.telemetry).start()
         for partition in range(host.settings.log_partitions):
-            lease = Lease(host.nats, f"{ROLE}-{partition}")
+            lease = Lease(host.nats, f"{ROLE}-{partition}", replicas=host.settings.log_replicas)
             work = partial(self._count, partition)
             self._leases.append(asyncio.create_task(lease.hold(work), name=f"statistics-{partition}"))
 

@@ -28,11 +28,12 @@ _log = structlog.get_logger(__name__)
 class Lease:
     """One process's wish to hold a name."""
 
-    def __init__(self, nats: Client, name: str, renewed: float = RENEWED) -> None:
-        """Hold ``name``, renewed every ``renewed`` seconds."""
+    def __init__(self, nats: Client, name: str, renewed: float = RENEWED, replicas: int = 1) -> None:
+        """Hold ``name``, renewed every ``renewed`` seconds, in a bucket that ``replicas`` servers keep."""
         self._nats = nats
         self._name = name
         self._renewed = renewed
+        self._replicas = replicas
         self._holder = uuid.uuid4().hex.encode()
         self._bucket: KeyValue | None = None
         self._revision = 0
@@ -64,8 +65,12 @@ class Lease:
             else:
                 self._revision = await self._bucket.create(self._name, self._holder)
             return True
-        except (KeyWrongLastSequenceError, APIError):
+        except KeyWrongLastSequenceError:
             self._revision = 0
+            return False
+        except APIError:
+            # The bucket itself may be gone, with a log that was lost.
+            self._bucket, self._revision = None, 0
             return False
         except (TimeoutError, NatsError) as error:
             _log.warning("lease_not_renewed", lease=self._name, error=type(error).__name__)
@@ -77,7 +82,9 @@ class Lease:
         try:
             return await js.key_value(BUCKET)
         except BucketNotFoundError:
-            config = KeyValueConfig(bucket=BUCKET, ttl=LASTS, storage=StorageType.MEMORY, history=1)
+            config = KeyValueConfig(
+                bucket=BUCKET, ttl=LASTS, storage=StorageType.MEMORY, history=1, replicas=self._replicas
+            )
             return await js.create_key_value(config)
 
     async def _let_go(self) -> None:
