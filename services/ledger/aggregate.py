@@ -17,7 +17,8 @@ from services.ledger.engine import Engine
 from services.ledger.entries import find, parse
 from services.ledger.errors import Contention, FenceLost, LedgerError, LogLost, LogUnavailable, Overloaded
 from services.ledger.ids import AggregateId
-from services.ledger.loading import Loader, Standing
+from services.ledger.loading import Loader
+from services.ledger.replay import Standing
 from services.ledger.requests import Answered, RequestMemory
 from services.ledger.ring import Ring
 
@@ -186,7 +187,7 @@ class Aggregate:
         assert standing is not None
         if standing.fence == 0 and engine.clock.monotonic() - standing.read_at > engine.limits.fence_zero_within:
             raise FenceLost  # 0 may by now mean "aged out": read the log again
-        rows = self._loader.rows(self.id, standing.state, draft.state, draft.decided)
+        rows = self._loader.replay.rows(self.id, standing.state, draft.state, draft.decided)
         data = draft.entry(engine.writer)
         parent = draft.traceparent
         await engine.reached("decided")
@@ -201,6 +202,10 @@ class Aggregate:
         await engine.reached("appended")
         if seq <= standing.last_seq:
             raise LogLost("the log gave a sequence anew: it lost its end, and an operator must recover it")
+        if engine.clock.monotonic() - sent_at > engine.limits.fence_zero_within:
+            raise LogUnavailable(
+                "the entry may have left the log before it was stored"
+            )  # a load stores what is still there
         newest = max(standing.newest_request_ms, draft.newest_request_ms)
         size = standing.size + entry_size(data)
         write = Write(
@@ -238,7 +243,7 @@ class Aggregate:
 
     async def _keep_snapshot(self, version: int, seq: int, state: Any) -> None:
         try:
-            await self._engine.archive.put_snapshot(self.id.key, self._loader.snapshot(version, seq, state))
+            await self._engine.archive.put_snapshot(self.id.key, self._loader.replay.snapshot(version, seq, state))
         except LedgerError:
             self._snapshot_version = 0  # only a shortcut was lost: try again with the next entry
 

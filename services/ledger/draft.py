@@ -11,7 +11,7 @@ from services.ledger.decider import Kind, Receipt, Request
 from services.ledger.engine import Limits
 from services.ledger.errors import DeadlineExceeded, InvalidRequestId, RequestIdReused, TooLarge
 from services.ledger.ids import milliseconds_of, request_bytes
-from services.ledger.loading import Standing
+from services.ledger.replay import Standing
 from services.ledger.requests import Answered
 
 _AHEAD_MS = 24 * 3600 * 1000

@@ -185,7 +185,7 @@ class Ledger:
         Raises:
             StoreUnavailable: it cannot be read.
         """
-        return View(await self._kinds[aggregate.kind][1].state_at(aggregate, version), version)
+        return View(await self._kinds[aggregate.kind][1].replay.state_at(aggregate, version), version)
 
     async def history(
         self, aggregate: AggregateId, *, after: int = 0, before: int | None = None, limit: int

@@ -8,49 +8,21 @@ shows a gap.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter
-from tradewind.ledger.v1 import entry_pb2
+import structlog
 
 from services.ledger import entries
-from services.ledger.archive import Head, Loaded, Row, Snapshot, StoredEntry, Write, entry_size
-from services.ledger.decider import Kind, no_timers
+from services.ledger.archive import Head, StoredEntry, Write, entry_size
+from services.ledger.decider import Kind
 from services.ledger.engine import Engine
 from services.ledger.errors import FenceLost, HistoryGap, LogUnavailable, StoreUnavailable
-from services.ledger.ids import AggregateId, milliseconds_of
+from services.ledger.ids import AggregateId
 from services.ledger.log import LogMessage
-from services.ledger.timers import row_of
+from services.ledger.replay import Replay, Standing
 
 _TRIES = 4
-_PAGE = 4096
-
-
-@dataclass
-class Standing:
-    """An aggregate as loaded.
-
-    Attributes:
-        state, version: of the last stored event.
-        last_seq: sequence of the last valid entry; what the next one's `base_seq` is.
-        fence: the subject's last sequence, void entries included; what the next append expects.
-        read_at: monotonic time before the log was read.
-        newest_request_ms: see `archive.Head`.
-        fresh: payloads of events this load found beyond what it started from.
-        size: bytes of all entries; see `archive.Head`.
-        snapshot_version: of the snapshot it was loaded from; 0 where there was none.
-    """
-
-    state: Any
-    version: int = 0
-    last_seq: int = 0
-    fence: int = 0
-    read_at: float = 0.0
-    newest_request_ms: int = 0
-    fresh: list[bytes] = field(default_factory=list)
-    size: int = 0
-    snapshot_version: int = 0
+_log = structlog.get_logger(__name__)
 
 
 class Loader:
@@ -59,12 +31,14 @@ class Loader:
     Args:
         kind: the decider and its codecs.
         engine: log and store.
+
+    Attributes:
+        replay: what the kind makes of entries.
     """
 
     def __init__(self, kind: Kind[Any, Any, Any], engine: Engine) -> None:
-        self._kind = kind
         self._engine = engine
-        self._states: TypeAdapter[Any] = TypeAdapter(kind.state_type)
+        self.replay = Replay(kind, engine.archive)
 
     async def load(self, aggregate: AggregateId, known: Standing | None = None, *, sure: bool = False) -> Standing:
         """Loads an aggregate, from what is known of it in memory on where that is possible.
@@ -100,53 +74,22 @@ class Loader:
             StoreUnavailable: it cannot be read now.
             LogUnavailable: an earlier life of the log left it, and only this life can say that it stands (rule 2).
         """
-        found = await self._from_store(aggregate)
+        found = await self.replay.standing(aggregate)
         if 0 < found.last_seq < self._engine.log.epoch:
             raise LogUnavailable("an earlier life of the log left this; it is shown once the log is there")
         await self._engine.confirm_life()  # a process that slept through a lost log must not answer out of it
         return found
 
-    async def state_at(self, aggregate: AggregateId, version: int) -> Any:
-        """The state as of a version, folded from the first event on.
-
-        Raises:
-            StoreUnavailable: it cannot be read now.
-        """
-        state, reached = self._kind.initial(), 0
-        while reached < version:
-            page = await self._engine.archive.entries(aggregate.key, after=reached, limit=256)
-            start = reached
-            for stored in page:
-                for event in entries.recorded(entries.parse(stored.data)):
-                    if reached < event.version <= version:
-                        state = self._kind.evolve(state, self._kind.decode(event.payload))
-                        reached = event.version
-            if reached == start:
-                break
-        return state
-
-    def snapshot(self, version: int, seq: int, state: Any) -> Snapshot:
-        """A state as a snapshot."""
-        return Snapshot(version, seq, self._states.dump_json(state))
-
-    def rows(self, aggregate: AggregateId, before: Any, after: Any, decided: Sequence[tuple[int, Any]]) -> list[Row]:
-        """The read-model rows of an entry, from what was decided (or decoded) of it."""
-        rows = list(self._kind.rows(aggregate, after, decided)) if decided else []
-        if self._kind.timers is not no_timers:
-            rows += self._timer_rows(aggregate, before, after)
-        return rows
-
-    def _timer_rows(self, aggregate: AggregateId, before: Any, after: Any) -> list[Row]:
-        old, new = self._kind.timers(before), self._kind.timers(after)
-        if old == new:
-            return []
-        return [row_of(aggregate, waits=bool(new))]
-
     async def _attempt(self, aggregate: AggregateId, known: Standing | None, read_at: float, *, sure: bool) -> Standing:
         log = self._engine.log
         subject = log.subject(aggregate)
         last = await log.last(subject, sure=sure)
-        found, head_seq = await self._base(aggregate, known)
+        try:
+            found, head_seq = await self._base(aggregate, known)
+        except HistoryGap:
+            if not await self._fill(aggregate, subject):
+                raise
+            raise _Gap from None
         found.read_at = read_at
         if head_seq > (last.seq if last else 0) and (last is not None or head_seq > found.last_seq):
             # Another writer was here between the two reads. Its entry is at the head, so what the log now has from there on, and
@@ -175,7 +118,7 @@ class Loader:
     async def _base(self, aggregate: AggregateId, known: Standing | None) -> tuple[Standing, int]:
         """Where to go on from, memory or else the store; and the store's head."""
         if known is None:
-            stored = await self._from_store(aggregate)
+            stored = await self.replay.standing(aggregate)
             return stored, stored.last_seq
         head = await self._engine.archive.head(aggregate.key)
         head_seq = head.seq if head else 0
@@ -183,36 +126,6 @@ class Loader:
             raise StoreUnavailable("the store is behind what it answered: an operator must restore it")
         newest = max(known.newest_request_ms, head.newest_request_ms if head else 0)
         return Standing(known.state, known.version, known.last_seq, newest_request_ms=newest, size=known.size), head_seq
-
-    async def _from_store(self, aggregate: AggregateId) -> Standing:
-        loaded = await self._engine.archive.load(aggregate.key)
-        if loaded.head is None:
-            return Standing(self._kind.initial())
-        state, version, snapshot_version = self._kind.initial(), 0, 0
-        if loaded.snapshot is not None:
-            state, version = self._states.validate_json(loaded.snapshot.data), loaded.snapshot.version
-            snapshot_version = version
-        state, version = await self._fold(aggregate, loaded, state, version)
-        if version != loaded.head.version:
-            raise HistoryGap("the store holds this aggregate only in part", kind=aggregate.kind)
-        return Standing(
-            state, version, loaded.head.seq,
-            newest_request_ms=loaded.head.newest_request_ms, size=loaded.head.size, snapshot_version=snapshot_version,
-        )  # fmt: skip
-
-    async def _fold(self, aggregate: AggregateId, loaded: Loaded, state: Any, version: int) -> tuple[Any, int]:
-        page: Sequence[StoredEntry] = loaded.entries
-        complete = loaded.complete
-        while True:
-            start = version
-            for stored in page:
-                for event in entries.recorded(entries.parse(stored.data)):
-                    if event.version == version + 1:
-                        state = self._kind.evolve(state, self._kind.decode(event.payload))
-                        version = event.version
-            if complete or version == start:
-                return state, version
-            page = await self._engine.archive.entries(aggregate.key, after=version, limit=_PAGE)
 
     async def _follow(self, aggregate: AggregateId, found: Standing, tail: Sequence[LogMessage], until: int) -> None:
         """Checks, stores and applies what the log has above the store's head."""
@@ -225,30 +138,41 @@ class Loader:
                 continue  # void: its writer had not seen the entry before it
             if entry.base_seq > found.last_seq or entry.first_version != found.version + 1:
                 raise _Gap
-            await self._take(aggregate, found, message, entry, missing=head is None or message.seq > head.seq)
+            await self._take(aggregate, found, message, missing=head is None or message.seq > head.seq)
 
-    async def _take(
-        self, aggregate: AggregateId, found: Standing, message: LogMessage, entry: entry_pb2.Entry, *, missing: bool
-    ) -> None:
-        before, state, decided = found.state, found.state, []
-        for event in entries.recorded(entry):
-            decoded = self._kind.decode(event.payload)
-            state = self._kind.evolve(state, decoded)
-            decided.append((event.version, decoded))
-        newest = max([found.newest_request_ms, *(milliseconds_of(c.request_id) for c in entry.commands)])
-        size = found.size + entry_size(message.data)
-        if missing:
-            rows = self.rows(aggregate, before, state, decided)
-            ids = [command.request_id for command in entry.commands]
-            head = Head(entries.last_version(entry), message.seq, newest, size)
-            stored = StoredEntry(entry.first_version, message.seq, message.data)
-            await self._engine.archive.store(Write(aggregate.key, stored, head, ids, rows))
+    async def _fill(self, aggregate: AggregateId, subject: str) -> bool:
+        """Fills what the store lacks below its head out of the log, if that holds it all.
+
+        A process that did not know yet that the store had been lost stored an entry, and what is before it was not restored yet.
+        """
+        archive = self._engine.archive
+        head = await archive.head(aggregate.key)
+        found = await self.replay.unbroken(aggregate)
+        if head is None or found.last_seq >= head.seq:
+            return False
+        for message in await self._engine.log.tail(subject, found.last_seq, head.seq, sure=True):
+            entry = entries.parse(message.data)
+            if entry.base_seq < found.last_seq:
+                continue  # void
+            if entry.base_seq > found.last_seq or entry.first_version != found.version + 1:
+                return False
+            write = self.replay.apply(aggregate, found, StoredEntry(0, message.seq, message.data), writes=True)
+            if write is not None:
+                await archive.store(write)
+        if found.last_seq != head.seq:
+            return False
+        _log.warning("store_filled", kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id)
+        return True
+
+    async def _take(self, aggregate: AggregateId, found: Standing, message: LogMessage, *, missing: bool) -> None:
+        write = self.replay.apply(aggregate, found, StoredEntry(0, message.seq, message.data), writes=missing)
+        if write is not None:
+            if self._engine.clock.monotonic() - found.read_at > self._engine.limits.fence_zero_within:
+                raise _TooLate  # the entry may have left the log by now, and another may stand in its place
+            await self._engine.archive.store(write)
             await self._in_time(found)  # before anybody is told
             self._engine.counters.repaired += 1
-            self._engine.stored(aggregate, message.seq, head.version)
-        found.state, found.version = state, entries.last_version(entry)
-        found.last_seq, found.newest_request_ms, found.size = message.seq, newest, size
-        found.fresh += entry.events
+            self._engine.stored(aggregate, message.seq, write.head.version)
 
     async def _open_in_new_life(self, aggregate: AggregateId, subject: str, found: Standing) -> None:
         """Rule 2: what an earlier life of the log left is shown only once this life holds an entry that continues it."""

@@ -11,6 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
+
 from services.ledger.errors import LedgerError
 from services.ledger.ledger import Ledger
 from tests.tally import Add, open_ledger, request, tally
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--service", required=True)
     parser.add_argument("--at", default="", help="point between two steps of a write")
     parser.add_argument("--signal", default="SIGKILL", help="what the process sends itself there")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # answers go to standard output
     asyncio.run(serve(parser.parse_args()))
 
 

@@ -12,7 +12,7 @@ from services.ledger.engine import Limits
 from services.ledger.entries import answered, find, last_version, recorded
 from services.ledger.errors import DeadlineExceeded, InvalidRequestId, RequestIdReused, TooLarge
 from services.ledger.ids import milliseconds_of, request_bytes
-from services.ledger.loading import Standing
+from services.ledger.replay import Standing
 from services.ledger.requests import Answered
 from tests.tally import TALLY, Add, Refused, Tally, WakeAt, request
 
