@@ -92,15 +92,11 @@ async def host(
         leeway=settings.auth_leeway,
     )
     client = await nats.connect(settings, name)
-    log = LogSettings(
-        name,
-        partitions=settings.log_partitions,
-        replicas=settings.log_replicas,
-        max_age=settings.log_max_age,
-        max_bytes=settings.log_max_bytes,
-        exclusive=settings.log_exclusive,
-    )
-    archive = _open_archive(settings.store_file)
+    log = log_settings(name, settings)
+    try:
+        archive = await open_archive(name, settings)
+    except StoreUnavailable as error:
+        _end(error)
     try:
         ledger = await _open_ledger(client, archive, telemetry, log, kinds)
         server = Server(settings, telemetry, authenticator, {**ADMIN_POLICY, **policy})
@@ -118,12 +114,25 @@ async def host(
         await client.close()
 
 
-def _open_archive(file: Path) -> Archive:
-    try:
-        return SqliteArchive.open(file)
-    except StoreUnavailable as error:
-        _end(error)
-        raise
+def log_settings(name: str, settings: ServiceSettings) -> LogSettings:
+    """How a service's log is kept."""
+    return LogSettings(
+        name,
+        partitions=settings.log_partitions,
+        replicas=settings.log_replicas,
+        max_age=settings.log_max_age,
+        max_bytes=settings.log_max_bytes,
+        exclusive=settings.log_exclusive,
+    )
+
+
+async def open_archive(_name: str, settings: ServiceSettings) -> Archive:
+    """Opens a service's store, for the service and for the operator's commands.
+
+    Raises:
+        StoreUnavailable: it cannot be opened.
+    """
+    return SqliteArchive.open(settings.store_file)
 
 
 async def _open_ledger(
