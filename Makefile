@@ -18,8 +18,8 @@ ARGS ?=
 ##@ Use
 
 .PHONY: run
-run: $(ENV) ## Start everything here, play an order's journey, serve until Ctrl-C (ONCE=1: end after it; CLUSTER=1 PROCESSES=2: many)
-	$(PY) -m services.standalone $(if $(ONCE),--once) $(if $(CLUSTER),--cluster) $(if $(PROCESSES),--processes $(PROCESSES))
+run: $(ENV) ## Start everything here, play an order's journey, serve until Ctrl-C (ONCE=1: end after it; STORE=cql; CLUSTER=1 PROCESSES=2: many)
+	$(PY) -m services.standalone $(if $(ONCE),--once) $(if $(STORE),--store $(STORE)) $(if $(CLUSTER),--cluster) $(if $(PROCESSES),--processes $(PROCESSES))
 
 ##@ Check
 
@@ -95,6 +95,10 @@ lock: $(ENV) ## Pin what requirements/*.in ask for, with hashes (ARGS=--upgrade:
 	cd requirements && $(abspath $(BIN))/$(LOCK) $(ARGS) -o run.txt run.in
 	cd requirements && $(abspath $(BIN))/$(LOCK) $(ARGS) -c run.txt -o dev.txt dev.in
 	cd requirements && $(abspath $(BIN))/$(LOCK) -o bootstrap.txt bootstrap.in
+
+.PHONY: lock-cql
+lock-cql: $(ENV) ## Pin the jars of the CQL server that tests and make run STORE=cql use, as services/standalone/cassandra/pom.xml asks for them
+	$(PY) -m services.standalone.cassandra
 
 .PHONY: clean
 clean: ## Remove what was made here: .venv, build, caches (the state in .tradewind stays)

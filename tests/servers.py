@@ -286,9 +286,9 @@ class CassandraCluster:
         """Copies that a keyspace should have here."""
         return self._cluster.replication
 
-    def settings(self, service: str) -> Mapping[str, str]:
-        """The environment of a service whose store is here."""
-        return self._cluster.settings(service)
+    def settings(self) -> Mapping[str, str]:
+        """The environment of services whose stores are here, each a keyspace of its own name."""
+        return self._cluster.settings()
 
     def start(self) -> None:
         """Starts all that do not run, and returns when all accept clients and reach each other. Raises as a server's ``start``."""

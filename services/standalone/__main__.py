@@ -12,6 +12,7 @@ from rich.console import Console
 from services.runtime.config import load
 from services.runtime.run import run
 from services.standalone.broker import NoBroker
+from services.standalone.cassandra import NoCassandra
 from services.standalone.child import ChildFailed
 from services.standalone.cluster.cluster import Cluster
 from services.standalone.cluster.edge import NoEnvoy
@@ -32,13 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit code."""
     options = _parser().parse_args(arguments)
     settings = load(StandaloneSettings)
+    if options.store is not None:
+        settings = settings.model_copy(update={"store": options.store})
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a tick shows something else instead.
         sys.stdout.reconfigure(errors="replace")
     # Where no terminal says how wide it is, lines may be long.
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     picture = Picture(_WIDTH) if options.picture is not None else None
-    home = Home(settings.home.absolute() / "cluster" if options.cluster else settings.home.absolute())
+    home = Home(_folder(options, settings))
     try:
         lock = home.open()
         try:
@@ -48,11 +51,19 @@ def main(arguments: list[str] | None = None) -> int:
             lock.release()
             if picture is not None:
                 picture.save(options.picture, title="make run")
-    except (HomeInUse, HomeUnusable, PortTaken, NoBroker, NoEnvoy, ChildFailed) as error:
+    except (HomeInUse, HomeUnusable, PortTaken, NoBroker, NoEnvoy, NoCassandra, ChildFailed) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
         sys.stderr.write(f"{error.filename or home.root}: {error.strerror}\n")
     return CANNOT_START
+
+
+def _folder(options: argparse.Namespace, settings: StandaloneSettings) -> Path:
+    """What remembers in another way has a folder of its own: a log and a store that do not belong together are a loss."""
+    root = settings.home.absolute()
+    if options.cluster:
+        return root / "cluster"
+    return root / "cql" if settings.store == "cql" else root
 
 
 def _whole(options: argparse.Namespace, settings: StandaloneSettings, home: Home, screen: Screen) -> Whole:
@@ -66,9 +77,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m services.standalone",
         description="Start everything on this machine, play an order's journey, serve until Ctrl-C.",
         epilog="TRADEWIND_HOME names the folder of all state (.tradewind), "
-        "TRADEWIND_PORT the first of eight ports (7400), of a hundred with --cluster.",
+        "TRADEWIND_PORT the first of eight ports (7400), of ten with --store cql, of a hundred with --cluster.",
     )
     parser.add_argument("--once", action="store_true", help="end after the journey: 0 if every step held, else 1")
+    parser.add_argument(
+        "--store", choices=("sqlite", "cql"), help="what the services remember in (sqlite); cql needs Java 17 and Maven"
+    )
     parser.add_argument(
         "--cluster", action="store_true", help="three log servers, several processes of each service, Envoy in front"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.text import Text
@@ -18,11 +19,12 @@ def show(screen: Screen, home: Home, ports: Ports, journey: Journey) -> None:
     screen.say("\nServing until Ctrl-C", style="bold")
     _two_columns(screen, [*endpoints(ports).items(), ("state", _shown(home.root))])
     screen.say("\nTo try next, in another terminal", style="bold")
-    _two_columns(screen, _commands(journey))
+    _two_columns(screen, _commands(journey, home))
 
 
-def _commands(journey: Journey) -> list[tuple[str, str]]:
-    tradewind = ".venv/bin/tradewind"
+def _commands(journey: Journey, home: Home) -> list[tuple[str, str]]:
+    told = "" if home.root == Path(".tradewind").absolute() else f"TRADEWIND_HOME={shlex.quote(_shown(home.root))} "
+    tradewind = f"{told}.venv/bin/tradewind"
     return [
         (f"{tradewind} order list --shop shop", "the orders of this tenant"),
         (f"{tradewind} order show {journey.order_id}", "the one that travelled"),

@@ -44,6 +44,11 @@ class Home:
         return self.root / "archive"
 
     @property
+    def cassandra(self) -> Path:
+        """The memory instead, where the store is CQL."""
+        return self.root / "cassandra"
+
+    @property
     def inbox(self) -> Path:
         """The Maildir of the local SMTP inbox."""
         return self.root / "inbox"

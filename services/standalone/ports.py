@@ -95,6 +95,30 @@ class Ports:
         return 20_000
 
 
+@dataclass(frozen=True)
+class CqlPorts(Ports):
+    """The same, and two more for a store of its own."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return COUNT + 2
+
+    @property
+    def cql(self) -> int:
+        """The store, for its clients."""
+        return self.first + COUNT
+
+    @property
+    def cql_storage(self) -> int:
+        """The store, for nodes beside it; there are none."""
+        return self.first + COUNT + 1
+
+    def named(self) -> dict[str, int]:
+        """All ports by the name of who listens."""
+        return {**super().named(), "cql": self.cql, "cql storage": self.cql_storage}
+
+
 def _is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         if sys.platform == "win32":

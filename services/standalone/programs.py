@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from services.standalone import broker, keys, ready
+from services.standalone import broker, cassandra, keys, ready
 from services.standalone.child import Program, python
 from services.standalone.config import StandaloneSettings
 from services.standalone.home import Home
 from services.standalone.keys import Keys
-from services.standalone.ports import HOST, Ports
+from services.standalone.ports import HOST, CqlPorts, Ports
 
 LOG, PARTNERS, SERVICES = 0, 1, 2
 """Stages: what is ended later stands below."""
+LEDGERS = ("chat", "order", "mail")
+"""The services that remember."""
 _DRAIN_SECONDS = "5"
 
 
-def programs(settings: StandaloneSettings, home: Home, secrets: Keys, ports: Ports) -> list[Program]:
-    """Give all programs, the log server first. Raises NoBroker, OSError."""
+def programs(
+    settings: StandaloneSettings, home: Home, secrets: Keys, ports: Ports, tell: Callable[[str], None]
+) -> list[Program]:
+    """Give all programs, the log server first; ``tell`` hears what takes its time. Raises NoBroker, NoCassandra, OSError."""
     configuration = broker.write_configuration(home, secrets, ports)
     shared = {**shared_by_all(settings, home, secrets, broker.url(secrets, ports)), "TRADEWIND_LOG_EXCLUSIVE": "true"}
+    stores: list[Program] = []
+    if isinstance(ports, CqlPorts):
+        cluster = cassandra.Cluster.at(home.cassandra, 1, ports.cql, ports.cql_storage)
+        stores = cluster.programs(LEDGERS, stage=LOG, tell=tell)
+        shared.update(cluster.settings())
     return [
         Program(
             "nats",
@@ -28,6 +37,7 @@ def programs(settings: StandaloneSettings, home: Home, secrets: Keys, ports: Por
             LOG,
             log_suffix=".log",
         ),
+        *stores,
         payments("payments", ports.payments, shared, home),
         inbox("inbox", ports.inbox, shared, home),
         service("chat", "services.chat", ports.chat, shared, chat_settings(home)),

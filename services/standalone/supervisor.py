@@ -19,7 +19,7 @@ from services.standalone.fleet import Fleet
 from services.standalone.home import Home
 from services.standalone.journey.play import Journey
 from services.standalone.keys import Keys, write_credentials
-from services.standalone.ports import Ports
+from services.standalone.ports import CqlPorts, Ports
 from services.standalone.programs import programs
 from services.standalone.screen import Screen
 
@@ -83,7 +83,7 @@ class Single:
     def __init__(self, settings: StandaloneSettings, home: Home, tell: Callable[[str], None]) -> None:
         """Keep all state in ``home``; ``tell`` gets lines for people."""
         self.home = home
-        self.ports = Ports(settings.port)
+        self.ports = CqlPorts(settings.port) if settings.store == "cql" else Ports(settings.port)
         self._settings = settings
         self._tell = tell
         self._fleet = Fleet((), home, tell)
@@ -101,11 +101,13 @@ class Single:
         self.home.prune_traces()
         secrets.ensure()
         write_credentials(self.home.credentials, secrets, self.ports)
-        self._fleet = Fleet(programs(self._settings, self.home, secrets, self.ports), self.home, self._tell)
+        made = programs(self._settings, self.home, secrets, self.ports, self._tell)
+        self._fleet = Fleet(made, self.home, self._tell)
 
     async def start(self, ready: Callable[[str], None]) -> None:
         """See ``Whole``."""
-        await self._fleet.start(ready)
+        # Beside a store that takes both cores for seconds, services would be given up before they can begin.
+        await self._fleet.start(ready, in_turn=self._settings.store == "cql")
 
 
 def _telemetry(settings: StandaloneSettings, home: Home) -> Telemetry:

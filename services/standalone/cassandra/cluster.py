@@ -68,13 +68,12 @@ class Cluster:
         """Copies of everything: one a node, three at most."""
         return min(len(self.nodes), 3)
 
-    def settings(self, service: str) -> dict[str, str]:
-        """The environment of a service whose store is a keyspace here."""
+    def settings(self) -> dict[str, str]:
+        """The environment of services whose stores are here, each a keyspace of its own name."""
         return {
             "TRADEWIND_STORE": "cql",
             "TRADEWIND_CQL_CONTACT_POINTS": ",".join(self.contact_points),
             "TRADEWIND_CQL_LOCAL_DC": DATACENTER,
-            "TRADEWIND_CQL_KEYSPACE": keyspace_of(service),
             "TRADEWIND_CQL_REPLICATION": f"{DATACENTER}:{self.replication}",
         }
 
@@ -91,8 +90,8 @@ class Cluster:
         distribution = Distribution.fetch(tell)
         probes = [ready.cql(node.address, node.native_port) for node in self.nodes]
         if services:
-            keyspaces = [keyspace_of(service) for service in services]
-            probes[-1] = with_schema(tuple(probes), keyspaces, self.settings(services[0]), self.nodes[-1].folder)
+            keyspaces = [f"tradewind_{service}" for service in services]
+            probes[-1] = with_schema(tuple(probes), keyspaces, self.settings(), self.nodes[-1].folder)
         for node in self.nodes:
             node.write_configuration()
         return [
@@ -110,11 +109,6 @@ class Cluster:
             )
             for node, probe in zip(self.nodes, probes, strict=True)
         ]
-
-
-def keyspace_of(service: str) -> str:
-    """The keyspace that is a service's store."""
-    return f"tradewind_{service}"
 
 
 def _require_address(address: str) -> None:

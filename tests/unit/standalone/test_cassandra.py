@@ -110,5 +110,5 @@ def test_a_ring_is_even_and_its_nodes_meet_on_one_port(tmp_path: Path, nodes: in
     assert tokens == [-(2**63) + number * (2**64 // nodes) for number in range(nodes)]
     assert len({each["storage_port"] for each in settings}) == 1
     assert len({each["listen_address"] for each in settings}) == nodes
-    assert cluster.settings("chat")["TRADEWIND_CQL_KEYSPACE"] == "tradewind_chat"
-    assert cluster.settings("chat")["TRADEWIND_CQL_REPLICATION"] == f"dc1:{nodes}"
+    assert len(cluster.settings()["TRADEWIND_CQL_CONTACT_POINTS"].split(",")) == nodes
+    assert cluster.settings()["TRADEWIND_CQL_REPLICATION"] == f"dc1:{nodes}"
