@@ -20,9 +20,11 @@ RESULTS = Path("build") / "drills.json"
 async def run(drill: Drill, seed: int, seconds: float, small: bool) -> Report:
     """Runs one drill on a stage of its own; its folder is kept where a promise was broken."""
     folder = Path(tempfile.mkdtemp(prefix=f"drill-{drill.name}-"))
-    stage: SmallStage | BigStage = (
-        SmallStage(folder, drill.services, own=drill.settings) if small else BigStage(folder, own=drill.settings)
-    )
+    stage: SmallStage | BigStage
+    if small:
+        stage = SmallStage(folder, drill.services, own=drill.settings, linked=drill.linked)
+    else:
+        stage = BigStage(folder, own=drill.settings, linked=drill.linked, sync=drill.sync)
     async with stage:
         report = await perform(drill, stage, seed, seconds, folder / "records.jsonl")
     if report.good:

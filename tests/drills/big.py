@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ import grpc
 from services.runtime.tokens import Signer
 from services.standalone.child import Child
 from services.standalone.cluster.cluster import Cluster, Store
+from services.standalone.cluster.ports import NODES
 from services.standalone.ports import HOST, PortTaken
 from tests.drills.checker.evidence import History
 from tests.drills.checker.raw import sqlite_log
+from tests.drills.links import Links
 from tests.drills.processes import is_stopped, operate
 from tests.drills.small import CHANNEL_OPTIONS, ROOT
 from tests.drills.stage import TENANT
@@ -28,6 +31,7 @@ class _Prepared(Cluster):
     """A cluster whose processes are told more than usual before they start."""
 
     more: Mapping[str, Mapping[str, str]]
+    links: Links
 
     def prepare(self) -> None:
         """See `Cluster.prepare`."""
@@ -37,6 +41,14 @@ class _Prepared(Cluster):
             for key in ("", "all", name.partition("-")[0], name):
                 child.environment.update(self.more.get(key, {}))
             child.environment["DRILL_PART"] = name
+            self._lead(name)
+
+    def _lead(self, part: str) -> None:
+        """Has a process reach the log servers over its own links, where it has any."""
+        links = self.links.of(part, "nats")
+        if links:
+            urls = [re.sub(r":\d+$", f":{link.port}", url) for url, link in zip(self.nats_urls, links, strict=True)]
+            self.child(part).environment["TRADEWIND_NATS_URLS"] = ",".join(urls)
 
 
 class BigStage:
@@ -45,17 +57,20 @@ class BigStage:
     Args:
         store: what the services remember in.
         sync: see `Cluster`.
+        linked: each process reaches the log servers, and the store's nodes, over links of its own.
         own: settings of a service or of one process ("chat", "chat-2"), by their names without the prefix.
     """
 
     def __init__(
-        self, folder: Path, *, store: Store = "sqlite", sync: str = "2m", own: Mapping[str, Mapping[str, str]] | None = None
+        self, folder: Path, *, store: Store = "sqlite", sync: str = "2m", linked: bool = False,
+        own: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.services: tuple[str, ...] = ("chat", "order", "mail")
         self.sink = Sink(slow_seconds=9.0)
         self.own = {name: dict(values) for name, values in (own or {}).items()}
-        self._store, self._sync = store, sync
+        self._store, self._sync, self._linked = store, sync, linked
+        self.links = Links()
         self._cluster: Cluster | None = None
 
     @property
@@ -70,18 +85,21 @@ class BigStage:
         await self.sink.__aenter__()
         for port in random.sample(_PORTS, len(_PORTS)):
             cluster = _Prepared(self.folder / "cluster", store=self._store, sync=self._sync, port=port)
-            cluster.more = self._more()
+            cluster.more, cluster.links = self._more(), self.links
             try:
+                if self._linked:
+                    await self._link(cluster)
                 self._cluster = await cluster.__aenter__()
                 return self
             except PortTaken:
-                continue
+                await self.links.close()
         raise RuntimeError("no hundred ports are free")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         await self.cluster.__aexit__(kind, error, where)
+        await self.links.close()
         await self.sink.__aexit__(kind, error, where)
 
     def parts(self, what: str) -> Sequence[str]:
@@ -159,6 +177,13 @@ class BigStage:
     def stopped(self, part: str) -> bool:
         """See `Stage.stopped`."""
         return is_stopped(self.pid(part))
+
+    async def _link(self, cluster: Cluster) -> None:
+        for service in self.services:
+            for number in (1, 2):
+                for node in range(1, NODES + 1):
+                    target = (HOST, cluster.ports.nats_node(node)["client"])
+                    await self.links.open(f"{service}-{number}", f"nats-{node}", target)
 
     def _child(self, part: str) -> Child:
         return self.cluster.child(part)

@@ -1,6 +1,6 @@
 """All drills, by name."""
 
-from tests.drills import age_out, clock_jump, full, kill_service, log_servers, pause_writer, poison, storms
+from tests.drills import age_out, clock_jump, cut, full, kill_service, log_servers, pause_writer, poison, storms
 from tests.drills.load import mail, order
 from tests.drills.load.crowd import Size
 from tests.drills.perform import Drill
@@ -13,6 +13,7 @@ DRILLS = (
         "restart-nats-all", "all log servers killed; then their unsynced end lost", "a log shorter than the store is refused",
         log_servers.restart_all,
     ),
+    Drill("cut", "a process cut off from the log or the store", "no wrong answer, back by itself", cut.faults, linked=True),
     Drill("wipe-log", "everything the log servers keep deleted", "recover-log, and nothing lost", log_servers.wipe),
     Drill(
         "age-out", "a log that keeps entries for seconds", "nothing leaves it before it is stored", age_out.faults,
@@ -20,7 +21,10 @@ DRILLS = (
     ),
     Drill("slow-store", "half a second a write", "slower, and otherwise the same", full.slow_store),
     Drill("full-disk", "the log at its size limit", "refused clearly, back by itself", full.full_log),
-    Drill("clock-jump", "clocks an hour off, either way", "no id, timer or token rule breaks silently", clock_jump.faults),
+    Drill(
+        "clock-jump", "clocks an hour off, either way", "no id, timer or token rule breaks silently", clock_jump.faults,
+        wrong_clocks=True,
+    ),
     Drill("poison", "events no consumer can take", "dead letters; the rest flows; replayed", poison.faults),
     Drill(
         "storms", "a gateway and a mail server that leave outcomes unknown", "settled, never doubled", storms.faults,

@@ -37,6 +37,9 @@ class Drill:
         size: the load.
         services: of "chat", "order", "mail", those it needs.
         settings: what services are told besides: "all", one service, or one process; names without the prefix.
+        linked: processes reach their servers over links that can be cut.
+        sync: how often log servers make sure of what they wrote.
+        wrong_clocks: orders put off by a wrong clock may still wait in the end.
         rests: seconds that consumers, sagas and mails are given afterwards.
     """
 
@@ -48,6 +51,9 @@ class Drill:
     services: tuple[str, ...] = ("chat", "order", "mail")
     rests: float = 60.0
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    linked: bool = False
+    sync: str = "2m"
+    wrong_clocks: bool = False
 
 
 async def perform(drill: Drill, stage: Stage, seed: int, seconds: float, file: Path) -> Report:
@@ -97,7 +103,10 @@ async def _rest(drill: Drill, play: Play, crowd: Crowd) -> tuple[Evidence, Verdi
     while True:
         evidence = await _logs(play.stage)
         versions = {ident: history.version for ident, history in evidence.of_kind("chat", "conversation")}
-        waiting = [*unfinished(evidence), *crowd.behind(versions)]
+        found = list(unfinished(evidence))
+        waiting = [name for name, late in found if not (late and drill.wrong_clocks)] + crowd.behind(versions)
+        if drill.wrong_clocks:
+            play.figures["put off by a wrong clock"] = sum(late for _, late in found)
         if not waiting or loop.time() > until:
             break
         await asyncio.sleep(0.5)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from tests.drills.links import Links
 from tests.drills.records import Fault, Recorder
 from tests.drills.stage import Stage
 
@@ -42,6 +43,11 @@ class Play:
         """Notes a broken promise."""
         if not holds:
             self.broken.append(promise)
+
+    @property
+    def links(self) -> Links:
+        """What stands between processes and servers, where the stage was asked for it."""
+        return self.stage.links
 
     def left(self) -> float:
         """Seconds until the faults should end."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,6 +19,7 @@ from services.runtime.tokens import Signer, make_key_pair
 from tests.bench.stack import free_port
 from tests.drills.checker.evidence import History
 from tests.drills.checker.raw import sqlite_log
+from tests.drills.links import Links
 from tests.drills.processes import is_stopped, operate
 from tests.drills.stage import TENANT
 from tests.servers import NatsServer
@@ -43,19 +45,21 @@ class SmallStage:
         services: which to run.
         nats_options: further lines of nats-server's configuration.
         own: settings of a service or of one process ("chat", "chat-2"), by their names without the prefix.
-        nats_url: makes the address a service's process reaches the log at out of the true one, where a fault stands between.
+        linked: each process reaches the log over a link of its own.
     """
 
     def __init__(
         self, folder: Path, services: Sequence[str] = ("chat", "order", "mail"), *, each: int = 2,
         nats_options: Sequence[str] = (), own: Mapping[str, Mapping[str, str]] | None = None,
+        linked: bool = False,
     ) -> None:  # fmt: skip
         self.folder, self.services = folder, tuple(services)
         self.nats = NatsServer(folder / "nats", ["max_payload: 8MB", *nats_options])
         self.sink = Sink(slow_seconds=6.0)
         self.own = {name: dict(values) for name, values in (own or {}).items()}
         self._private, self._public = folder / "private.pem", folder / "public.pem"
-        self._each = each
+        self.links = Links()
+        self._each, self._linked = each, linked
         self._ports: dict[str, int] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -70,6 +74,8 @@ class SmallStage:
         self._ports = {name: free_port() for name in names}
         try:
             for name in names:
+                if self._linked and name != "payments":
+                    await self._link(name)
                 self._spawn(name)
             for name in names:
                 await self.serving(name)
@@ -204,6 +210,11 @@ class SmallStage:
             "SERVICE_KEY_FILE": str(self._private),
         }
 
+    async def _link(self, part: str) -> None:
+        true = urlsplit(self.nats.url)
+        link = await self.links.open(part, "nats", (str(true.hostname), int(true.port or 0)))
+        self.own.setdefault(part, {})["NATS_URLS"] = f"nats://127.0.0.1:{link.port}"
+
     def _signal(self, part: str, number: signal.Signals) -> None:
         pid = self.pid(part)
         if pid is not None:
@@ -253,5 +264,6 @@ class SmallStage:
             except subprocess.TimeoutExpired:
                 process.kill()
                 await asyncio.to_thread(process.wait)
+        await self.links.close()
         await self.sink.__aexit__(None, None, None)
         await asyncio.to_thread(self.nats.stop)

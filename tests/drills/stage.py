@@ -8,6 +8,7 @@ from typing import Protocol
 import grpc
 
 from tests.drills.checker.evidence import History
+from tests.drills.links import Links
 
 TENANT = "drill"
 
@@ -22,10 +23,12 @@ class Stage(Protocol):
     Attributes:
         folder: where everything of it is; kept where a drill failed.
         services: the services that run here, of "chat", "order", "mail".
+        links: what stands between processes and servers; empty unless the stage was asked for it.
     """
 
     folder: Path
     services: tuple[str, ...]
+    links: Links
 
     def parts(self, what: str) -> Sequence[str]:
         """Names of the parts of a kind: "chat", "order", "mail", "nats", "cql"; empty where there is none here."""

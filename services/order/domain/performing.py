@@ -114,6 +114,14 @@ def retry_at(order: Order, step: Step, now_us: int) -> int:
     return now_us + wait + wait * spread // 4000
 
 
+def is_put_off(order: Order, now_us: int) -> bool:
+    """Say whether an order's next step is not to be tried yet.
+
+    What is put off for longer than any step ever is, was put off by a process whose clock was ahead: that is not believed.
+    """
+    return 0 < saga.waits_until(order) - now_us <= LONGEST_RETRY_US * 5 // 4
+
+
 def _reserve(effect: saga.ReserveStock, clock: Clock) -> Conversation:
     answers = yield tuple(AskStock(Verb.RESERVE, units) for units in effect.units)
     for units, answer in zip(effect.units, answers, strict=True):

@@ -151,6 +151,15 @@ def test_a_step_is_delayed_longer_each_time_and_once_by_two_workers() -> None:
     assert state.tries == 12
 
 
+def test_a_clock_that_was_ahead_puts_nothing_off_for_long() -> None:
+    hour = 3600 * 1_000_000
+    ahead = performing.retry_at(Order(order_id="o"), Step.CAPTURE_PAYMENT, hour)
+    state = Order(order_id="o", retry_us=ahead)
+    assert not performing.is_put_off(state, 0)
+    assert performing.is_put_off(state, hour)
+    assert not performing.is_put_off(state, ahead)
+
+
 def test_an_authorisation_that_stays_unknown_is_given_up_and_voided() -> None:
     late = T0 + 1 + deciding.PATIENCE_US + 1
     command = commands.RecordDelayed(late, Step.AUTHORIZE_PAYMENT, late + 1)
