@@ -52,10 +52,14 @@ def is_courier_of(actor: Actor, order: Order) -> bool:
     return actor.oversees or (actor.is_courier and bool(order.courier_id) and actor.user_id == order.courier_id)
 
 
+def may_see(actor: Actor, order: Order) -> bool:
+    """Tell whether the actor may know of an order."""
+    return order.exists and (is_customer_of(actor, order) or is_shop_of(actor, order) or is_courier_of(actor, order))
+
+
 def visible(actor: Actor, order: Order, order_id: str) -> Order:
     """Give the order back where the actor may see it. Raises Refused (NOT_FOUND)."""
-    seen = is_customer_of(actor, order) or is_shop_of(actor, order) or is_courier_of(actor, order)
-    if not order.exists or not seen:
+    if not may_see(actor, order):
         raise Refused("NOT_FOUND", "there is no such order", resource=("order", order_id))
     return order
 

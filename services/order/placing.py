@@ -96,8 +96,10 @@ class Placing:
             # Items are mostly in memory, where a task for each costs more than the read; many at once may not be.
             views = [await read for read in reads] if len(reads) <= _FEW else await asyncio.gather(*reads)
             items.update((sku, view.state) for sku, view in zip(part, views, strict=True))
-        for sku, item in items.items():
-            if item.unit_price is None:
+        for sku in skus:
+            if items[sku].unit_price is None:  # another process may just have put it in
+                items[sku] = (await self._ledger.read(kinds.item_id(tenant, shop_id, sku))).state
+            if items[sku].unit_price is None:
                 raise Refused(
                     "UNKNOWN_ITEM",
                     "the shop has no such item",

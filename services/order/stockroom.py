@@ -18,6 +18,7 @@ from services.order.placing import now_us
 
 _AT_ONCE: Final = 64
 _MOST_ARMED: Final = 50_000
+_CLOCKS_DIFFER_US: Final = 60_000_000
 
 
 class Stockroom:
@@ -75,9 +76,12 @@ class Stockroom:
                 return s.TakeBack(at_us, order.order_id, quantity)
 
     def _is_watched(self, aggregate: AggregateId) -> bool:
-        """Tell whether a timer stands that fires no later than anything here can run out; firing arms it anew."""
+        """Tell whether a timer stands that fires no later than anything here can run out; firing arms it anew.
+
+        Another process may take it when it fires, by a clock that is ahead of this one: one that is due soon counts no more.
+        """
         now = now_us()
-        return now < self._armed.get(aggregate, 0) <= now + self._lives_us
+        return now + _CLOCKS_DIFFER_US < self._armed.get(aggregate, 0) <= now + self._lives_us
 
     async def _watch_expiry(self, aggregate: AggregateId) -> None:
         """Arm a stock's timer, where anything is held."""

@@ -117,7 +117,7 @@ class Saga:
                 effect = saga.next_effect(view.state)
             if effect is None:
                 return
-            if performing.is_put_off(view.state, now_us()):
+            if saga.is_put_off(view.state, now_us()):
                 await self._ledger.arm(aggregate)
                 return
             with self._telemetry.span(f"saga {effect.step.name.lower()}", parent=traceparent) as span:

@@ -16,7 +16,7 @@ from services.order.domain.evolving import evolve
 from services.order.domain.money import total_of
 from services.order.domain.order import Order, Payment, Status, Step, Stocking
 from services.order.domain.refusal import Refused
-from services.order.domain.saga import PAYMENT_UNKNOWN, SECOND, next_effect
+from services.order.domain.saga import PAYMENT_UNKNOWN, SECOND, is_put_off, next_effect
 
 AUTHORIZE_DEADLINE_US = 10 * SECOND
 """The longest deadline of an AuthorizePayment call."""
@@ -186,7 +186,7 @@ def _voided(state: Order, command: commands.RecordVoided) -> list[OrderEvent]:
 
 def _delayed(state: Order, command: commands.RecordDelayed) -> list[OrderEvent]:
     effect = next_effect(state)
-    if effect is None or effect.step is not command.step or state.retry_us > command.at_us:
+    if effect is None or effect.step is not command.step or is_put_off(state, command.at_us):
         return []
     given_up = command.at_us - state.authorizing_since_us > PATIENCE_US
     if command.step is Step.AUTHORIZE_PAYMENT and given_up:

@@ -15,10 +15,9 @@ from enum import Enum, auto
 from services.order.domain import commands, saga
 from services.order.domain.commands import OrderCommand
 from services.order.domain.order import Order, Step
-from services.order.domain.saga import SECOND, Effect, Units
+from services.order.domain.saga import LONGEST_RETRY_US, SECOND, Effect, Units
 
 FIRST_RETRY_US = 1 * SECOND
-LONGEST_RETRY_US = 300 * SECOND
 
 
 class Verb(Enum):
@@ -112,14 +111,6 @@ def retry_at(order: Order, step: Step, now_us: int) -> int:
     # Orders that one outage has stopped must not all come back in the same instant.
     spread = zlib.crc32(f"{order.order_id}/{tries}".encode()) % 1000
     return now_us + wait + wait * spread // 4000
-
-
-def is_put_off(order: Order, now_us: int) -> bool:
-    """Say whether an order's next step is not to be tried yet.
-
-    What is put off for longer than any step ever is, was put off by a process whose clock was ahead: that is not believed.
-    """
-    return 0 < saga.waits_until(order) - now_us <= LONGEST_RETRY_US * 5 // 4
 
 
 def _reserve(effect: saga.ReserveStock, clock: Clock) -> Conversation:

@@ -12,6 +12,8 @@ from services.order.domain.money import Money
 from services.order.domain.order import Order, Payment, Status, Step, Stocking
 
 SECOND = 1_000_000
+LONGEST_RETRY_US = 300 * SECOND
+"""A step that could not be done is put off for no longer, but for a quarter of spread."""
 
 PAYMENT_UNKNOWN = "PAYMENT_UNKNOWN"
 """The reason an order is cancelled with when its authorisation stayed unknown for too long."""
@@ -97,9 +99,12 @@ def next_effect(order: Order) -> Effect | None:
     return None
 
 
-def waits_until(order: Order) -> int:
-    """Say before which time, in microseconds, the next effect is not to be tried; 0 where it may be at once."""
-    return order.retry_us
+def is_put_off(order: Order, now_us: int) -> bool:
+    """Say whether the next effect is not to be tried yet.
+
+    What is put off for longer than any step ever is, was put off by a process whose clock was ahead: that is not believed.
+    """
+    return 0 < order.retry_us - now_us <= LONGEST_RETRY_US * 5 // 4
 
 
 def timers(order: Order) -> dict[str, int]:

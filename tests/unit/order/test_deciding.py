@@ -155,9 +155,9 @@ def test_a_clock_that_was_ahead_puts_nothing_off_for_long() -> None:
     hour = 3600 * 1_000_000
     ahead = performing.retry_at(Order(order_id="o"), Step.CAPTURE_PAYMENT, hour)
     state = Order(order_id="o", retry_us=ahead)
-    assert not performing.is_put_off(state, 0)
-    assert performing.is_put_off(state, hour)
-    assert not performing.is_put_off(state, ahead)
+    assert not saga.is_put_off(state, 0)
+    assert saga.is_put_off(state, hour)
+    assert not saga.is_put_off(state, ahead)
 
 
 def test_an_authorisation_that_stays_unknown_is_given_up_and_voided() -> None:

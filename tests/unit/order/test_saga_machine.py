@@ -115,7 +115,7 @@ class SagaMachine(RuleBasedStateMachine):
     @rule(look_first=st.booleans())
     def wake(self, look_first: bool) -> None:
         effect = saga.next_effect(self.order)
-        if effect is None or saga.waits_until(self.order) > self.now:
+        if effect is None or saga.is_put_off(self.order, self.now):
             return
         talk = performing.perform(self.order, effect, lambda: self.now, look_first)
         self.workers.append(Worker(talk, next(talk), self.now))
@@ -289,7 +289,7 @@ class SagaMachine(RuleBasedStateMachine):
                 self.late_ones_arrive()
             if saga.next_effect(self.order) is None:
                 break
-            self.now = max(self.now, saga.waits_until(self.order))
+            self.now = max(self.now, self.order.retry_us)
             self.wake(look_first=True)
             while self.workers:
                 self.advance(self.workers[0])
