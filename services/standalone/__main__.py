@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; returns the exit code."""
     options = _parser().parse_args(arguments)
     settings = load(StandaloneSettings)
-    if options.store is not None:
-        settings = settings.model_copy(update={"store": options.store})
+    if options.store is not None or (options.cluster and "store" not in settings.model_fields_set):
+        settings = settings.model_copy(update={"store": options.store or "cql"})
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a tick shows something else instead.
         sys.stdout.reconfigure(errors="replace")
@@ -62,13 +62,15 @@ def _folder(options: argparse.Namespace, settings: StandaloneSettings) -> Path:
     """What remembers in another way has a folder of its own: a log and a store that do not belong together are a loss."""
     root = settings.home.absolute()
     if options.cluster:
-        return root / "cluster"
+        return root / ("cluster" if settings.store == "cql" else "cluster-sqlite")
     return root / "cql" if settings.store == "cql" else root
 
 
 def _whole(options: argparse.Namespace, settings: StandaloneSettings, home: Home, screen: Screen) -> Whole:
     if options.cluster:
-        return Cluster(home.root, processes=options.processes, settings=settings, tell=screen.warn)
+        return Cluster(
+            home.root, processes=options.processes, store=settings.store, settings=settings, tell=screen.warn
+        )
     return Single(settings, home, screen.warn)
 
 
@@ -81,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--once", action="store_true", help="end after the journey: 0 if every step held, else 1")
     parser.add_argument(
-        "--store", choices=("sqlite", "cql"), help="what the services remember in (sqlite); cql needs Java 17 and Maven"
+        "--store",
+        choices=("sqlite", "cql"),
+        help="what the services remember in (sqlite, with --cluster cql); cql needs Java 17 and Maven",
     )
     parser.add_argument(
         "--cluster", action="store_true", help="three log servers, several processes of each service, Envoy in front"

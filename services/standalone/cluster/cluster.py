@@ -7,20 +7,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from services.runtime.config import load
 from services.standalone.child import Child, ChildFailed
 from services.standalone.cluster import brokers, edge
 from services.standalone.cluster.ports import MOST_PROCESSES, ClusterPorts
-from services.standalone.cluster.programs import KINDS, Programs
+from services.standalone.cluster.programs import KINDS, Programs, Store
 from services.standalone.config import StandaloneSettings
 from services.standalone.fleet import Fleet
 from services.standalone.home import Home
 from services.standalone.keys import Keys, endpoints, write_credentials
 from services.standalone.lock import HeldLock
-
-Store = Literal["sqlite", "cql"]
 
 _BALANCED_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
@@ -60,7 +58,8 @@ class Cluster:
         if not 1 <= processes <= MOST_PROCESSES:
             raise ValueError(f"processes: 1 to {MOST_PROCESSES}")
         several = f"{processes} of each service" if processes > 1 else "the services"
-        self.title = f"Starting three log servers, {several}, and Envoy"
+        stores = ", three of the store" if store == "cql" else ""
+        self.title = f"Starting three servers of the log{stores}, {several}, and Envoy"
         self.home = Home(folder.absolute())
         self.store = store
         self.settings = settings or load(StandaloneSettings)
@@ -105,7 +104,7 @@ class Cluster:
     async def __aenter__(self) -> Self:
         """Take the folder and start all; every part serves when this returns.
 
-        Raises HomeInUse, HomeUnusable, PortTaken, NoBroker, NoEnvoy, ChildFailed, OSError.
+        Raises HomeInUse, HomeUnusable, PortTaken, NoBroker, NoEnvoy, NoCassandra, ChildFailed, OSError.
         """
         self._lock = await asyncio.to_thread(self.home.open)
         try:
@@ -149,7 +148,7 @@ class Cluster:
     def prepare(self) -> None:
         """Write what all parts read, with nobody of an earlier run in the way. The folder must be ours; blocks.
 
-        Raises PortTaken, NoBroker, NoEnvoy, HomeUnusable, OSError, ValueError.
+        Raises PortTaken, NoBroker, NoEnvoy, NoCassandra, HomeUnusable, OSError, ValueError.
         """
         self.home.end_stale_children()
         self.ports.require_free()
@@ -157,9 +156,9 @@ class Cluster:
         self.secrets.ensure()
         write_credentials(self.home.credentials, self.secrets, self.ports)
         self._programs = Programs(
-            self.settings, self.home, self.secrets, self.ports, self._environment, sync=self._sync
+            self.settings, self.home, self.secrets, self.ports, self.store, self._environment, sync=self._sync
         )
-        self._fleet = Fleet(self._programs.all(), self.home, self._tell)
+        self._fleet = Fleet(self._programs.all(self._tell), self.home, self._tell)
 
     async def start(self, ready: Callable[[str], None] = lambda _name: None) -> None:
         """Start all, and return when all serve and Envoy sends them calls; ``ready`` is told of each. Raises ChildFailed."""

@@ -38,13 +38,23 @@ class ClusterPorts(Ports):
         start = self.first + 10 + 3 * (node - 1)
         return {"client": start, "monitor": start + 1, "routes": start + 2}
 
+    @property
+    def cql(self) -> int:
+        """The store's nodes, for their clients: one port on three addresses."""
+        return self.first + 20
+
+    @property
+    def cql_storage(self) -> int:
+        """The store's nodes, for each other."""
+        return self.first + 21
+
     def process(self, kind: str, number: int) -> int:
         """The port of what a process of a kind serves; kinds are those of Envoy's listeners. Numbers begin at 1."""
         return self.first + 30 + 10 * _INNER.index(kind) + number
 
     def named(self) -> dict[str, int]:
         """All ports by the name of who listens."""
-        edge = {**super().named(), "envoy admin": self.admin}
+        edge = {**super().named(), "envoy admin": self.admin, "cql": self.cql, "cql storage": self.cql_storage}
         nodes = {
             f"nats-{node} {what}": port for node in range(1, NODES + 1) for what, port in self.nats_node(node).items()
         }

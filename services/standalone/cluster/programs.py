@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Literal
 
-from services.standalone import broker
+from services.standalone import broker, cassandra
 from services.standalone import programs as single
 from services.standalone.child import Program
 from services.standalone.cluster import brokers, edge
@@ -18,6 +19,8 @@ EDGE = single.PARTNERS
 """The stage of Envoy: services drain while it still carries what they say."""
 KINDS = ("chat", "order", "mail", "payments", "inbox")
 """What there are several processes of."""
+Store = Literal["sqlite", "cql"]
+"""What services remember in: an SQLite file each, which their processes share, or three CQL nodes."""
 
 _SLOWEST_START = 90.0
 
@@ -27,12 +30,20 @@ class Programs:
 
     def __init__(
         self, settings: StandaloneSettings, home: Home, secrets: Keys, ports: ClusterPorts,
-        store: Mapping[str, str], *, sync: str = "2m",
+        store: Store, more: Mapping[str, str], *, sync: str = "2m",
     ) -> None:  # fmt: skip
-        """Tell every service ``store`` too; ``sync`` is how often log servers make sure of what they wrote. Raises OSError."""
+        """Tell every service ``more`` too; ``sync`` is how often log servers make sure of what they wrote.
+
+        Raises NoCassandra, OSError.
+        """
         self._home, self._secrets, self._ports, self._sync = home, secrets, ports, sync
         shared = single.shared_by_all(settings, home, secrets, brokers.urls(secrets, ports))
-        self._shared = {**shared, "TRADEWIND_LOG_REPLICAS": str(NODES), **store}
+        self._shared = {**shared, "TRADEWIND_LOG_REPLICAS": str(NODES), "TRADEWIND_STORE": store}
+        self._store: cassandra.Cluster | None = None
+        if store == "cql":
+            self._store = cassandra.Cluster.at(home.cassandra, NODES, ports.cql, ports.cql_storage)
+            self._shared.update(self._store.settings())
+        self._shared.update(more)
         self._makers: dict[str, Callable[[str, int], Program]] = {
             "chat": self._chat,
             "order": self._order,
@@ -41,10 +52,12 @@ class Programs:
             "inbox": self._inbox,
         }
 
-    def all(self) -> list[Program]:
-        """Give all of them. Raises NoBroker, NoEnvoy, OSError."""
+    def all(self, tell: Callable[[str], None]) -> list[Program]:
+        """Give all of them; ``tell`` hears what takes its time. Raises NoBroker, NoEnvoy, NoCassandra, OSError."""
+        logs = [self.nats(node) for node in range(1, NODES + 1)]
+        stores = self._store.programs(single.LEDGERS, stage=single.LOG, tell=tell) if self._store else []
         several = [self.process(kind, number) for kind in KINDS for number in range(1, self._ports.processes + 1)]
-        return [*(self.nats(node) for node in range(1, NODES + 1)), *several, self.envoy()]
+        return [*logs, *stores, *several, self.envoy()]
 
     def nats(self, node: int) -> Program:
         """Give log server 1, 2 or 3. Raises NoBroker, OSError."""
