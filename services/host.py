@@ -8,27 +8,30 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 import structlog
 from nats.aio.client import Client
+from opentelemetry.metrics import Meter
 from pydantic import Field
 from tradewind.admin.v1 import admin_service_pb2
 
 from services.ledger.admin import POLICY as ADMIN_POLICY
 from services.ledger.admin import AdminService
 from services.ledger.archive import Archive
+from services.ledger.cql import CqlArchive
 from services.ledger.decider import Kind
 from services.ledger.errors import LogLost, StoreLost, StoreUnavailable
 from services.ledger.ledger import Ledger
 from services.ledger.log import LogSettings
 from services.ledger.sqlite import SqliteArchive
 from services.runtime import nats
-from services.runtime.config import RuntimeSettings, Seconds
+from services.runtime.config import Seconds
+from services.runtime.cql_config import CqlConfig
 from services.runtime.policy import Policy
 from services.runtime.server import Server
 from services.runtime.telemetry import Telemetry
@@ -42,9 +45,11 @@ _TELL_EVERY = 30.0
 _LOOK_AGAIN = 1.0
 
 
-class ServiceSettings(RuntimeSettings):
+class ServiceSettings(CqlConfig):
     """What every service with a ledger can be told."""
 
+    store: Literal["sqlite", "cql"] = "sqlite"
+    """What remembers this service's events and read models: one file, or a keyspace of ScyllaDB or Apache Cassandra."""
     store_file: Path = Path("tradewind.db")
     """The SQLite file that remembers this service's events and read models."""
     log_partitions: int = Field(4, ge=1, le=256)
@@ -77,9 +82,16 @@ class Host(Generic[SettingsT]):
 
 @asynccontextmanager
 async def host(
-    name: str, settings: SettingsT, kinds: Iterable[Kind[Any, Any, Any]], policy: Policy
+    name: str,
+    settings: SettingsT,
+    kinds: Iterable[Kind[Any, Any, Any]],
+    policy: Policy,
+    *,
+    sliced: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Host[SettingsT]]:
     """Opens everything a service stands on, and closes it in order at the end.
+
+    `sliced`: by read model whose partitions would grow too large, how many characters of a key say which slice it is in; never changed.
 
     Where the log or the store was lost and an operator must act, it waits for that; a process that owns both alone (standalone) ends
     with code 3 and one line instead. Ends with code 4 where another life of the log, or another store, took this one's place.
@@ -94,7 +106,7 @@ async def host(
     client = await nats.connect(settings, name)
     log = log_settings(name, settings)
     try:
-        archive = await open_archive(name, settings)
+        archive = await open_archive(name, settings, sliced=sliced, meter=telemetry.meter)
     except StoreUnavailable as error:
         _end(error)
     try:
@@ -126,13 +138,17 @@ def log_settings(name: str, settings: ServiceSettings) -> LogSettings:
     )
 
 
-async def open_archive(_name: str, settings: ServiceSettings) -> Archive:
-    """Opens a service's store, for the service and for the operator's commands.
+async def open_archive(
+    name: str, settings: ServiceSettings, *, sliced: Mapping[str, int] | None = None, meter: Meter | None = None
+) -> Archive:
+    """Opens a service's store, for the service and for the operator's commands; waits for a CQL store that is not there.
 
     Raises:
         StoreUnavailable: it cannot be opened.
     """
-    return SqliteArchive.open(settings.store_file)
+    if settings.store == "sqlite":
+        return SqliteArchive.open(settings.store_file)
+    return await CqlArchive.open(settings.cql(f"tradewind_{name}"), sliced=sliced, meter=meter)
 
 
 async def _open_ledger(

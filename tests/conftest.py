@@ -12,6 +12,7 @@ from services.standalone.cassandra import Distribution, NoCassandra
 from tests.servers import CassandraCluster, CassandraServer, NatsServer
 
 if TYPE_CHECKING:
+    from tests.keyspaces import Keyspaces
     from tests.shared_server import CqlServer
 
 # A slow moment of a busy machine is no finding.
@@ -77,6 +78,16 @@ def cql_server(cassandra: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     base = tmp_path_factory.getbasetemp()
     with shared_cql_server((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cql") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def keyspaces(cql_server: "CqlServer") -> Iterator["Keyspaces"]:
+    """Keyspaces on the shared server, this worker's own: with all tables, and empty when they are taken."""
+    from tests.keyspaces import Keyspaces
+
+    made = Keyspaces(cql_server)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ class Head:
     Attributes:
         version: of its last event.
         seq: log sequence of its last entry.
-        newest_request_ms: time of the newest request id ever applied to it, so that a newer id needs no look-up.
+        newest_request_ms: time of the newest request id ever applied to it, so that a newer id needs no look-up; never falls from
+            one entry to the next.
         size: bytes of all its entries up to this one, as `entry_size` counts them. A function of the entries alone, so that whoever
             stores an entry finds the same place for it in a store that cuts long histories into parts.
     """
@@ -185,7 +186,7 @@ class Archive(Protocol):
         """Keeps where a consumer is; never goes back."""
 
     async def scan(self, *, after_seq: int, place: str = "", limit: int) -> Scanned:
-        """Entries above a log sequence, at or below their heads, aggregate by aggregate in order of key, each one's oldest first.
+        """Entries above a log sequence, at or below their heads, aggregate by aggregate, each one's oldest first.
 
         From `place` on, which the page before gave. At most `limit` entries and about half a megabyte, at least one entry where
         there is any.

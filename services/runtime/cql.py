@@ -95,7 +95,6 @@ def connect_once(settings: CqlSettings) -> tuple[Cluster, Any]:
         idle_heartbeat_interval=2,
         idle_heartbeat_timeout=3,
         max_schema_agreement_wait=30,
-        monitor_reporting_enabled=False,
     )
     try:
         session = cluster.connect()

@@ -1,24 +1,38 @@
 """Every contract test runs on every store."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from services.ledger.archive import Archive
-from tests.contract.stores import ADAPTERS
+from tests.contract.stores import ADAPTERS, Opener, open_sqlite
+from tests.keyspaces import Keyspaces
+
+
+@pytest.fixture
+def sqlite_opener() -> Opener:
+    """Stores in files."""
+    return open_sqlite
+
+
+@pytest.fixture
+def cql_opener(keyspaces: Keyspaces) -> Iterator[Opener]:
+    """Stores in keyspaces of a real server."""
+    yield keyspaces.open
+    keyspaces.give_back()
 
 
 @pytest.fixture(params=list(ADAPTERS.values()), ids=list(ADAPTERS))
-async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
+def opener(request: pytest.FixtureRequest) -> Opener:
+    """How to open a store."""
+    chosen: Opener = request.getfixturevalue(request.param)
+    return chosen
+
+
+@pytest.fixture
+async def archive(opener: Opener, tmp_path: Path) -> AsyncIterator[Archive]:
     """An empty store."""
-    opened: Archive = await request.param(tmp_path)
+    opened = await opener(tmp_path / "store")
     yield opened
     await opened.close()
-
-
-@pytest.fixture(params=list(ADAPTERS.values()), ids=list(ADAPTERS))
-def opener(request: pytest.FixtureRequest) -> Callable[[Path], Awaitable[Archive]]:
-    """How to open a store."""
-    chosen: Callable[[Path], Awaitable[Archive]] = request.param
-    return chosen
