@@ -133,12 +133,16 @@ class Aggregate:
                     await handover.turn(self.id)
                     self._join(batch)
                 begun = clock.monotonic()
-                if not self.current:
+                remembered = self.current
+                if not remembered:
                     await self._load(sure=attempt > 0)
                 draft = await self._decide(batch)
                 if draft.events:
                     await self._write(draft)
                     handover.wrote(self.id, draft.version, clock.monotonic() - begun)
+                elif remembered and draft.unproven:
+                    self.current = False  # another process may have written what would have it decided otherwise
+                    continue
             except FenceLost:
                 self.current = False
                 self._engine.counters.fences_lost += 1

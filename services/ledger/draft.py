@@ -9,7 +9,7 @@ from typing import Any
 from services.ledger import entries
 from services.ledger.decider import Kind, Receipt, Request
 from services.ledger.engine import Limits
-from services.ledger.errors import DeadlineExceeded, InvalidRequestId, RequestIdReused, TooLarge
+from services.ledger.errors import DeadlineExceeded, InvalidRequestId, LedgerError, RequestIdReused, TooLarge
 from services.ledger.ids import milliseconds_of, request_bytes
 from services.ledger.replay import Standing
 from services.ledger.requests import Answered
@@ -95,6 +95,16 @@ class Draft:
                 self.left_over = list(batch[index:])
                 return
             self.outcomes.append((pending, outcome))
+
+    @property
+    def unproven(self) -> bool:
+        """True: somebody is refused, or has nothing to write, by a state that no append shows to be the newest one."""
+        return not self.events and any(
+            not outcome.payloads
+            if isinstance(outcome, Receipt)
+            else isinstance(outcome, Exception) and not isinstance(outcome, LedgerError)
+            for _, outcome in self.outcomes
+        )
 
     def entry(self, writer: str) -> bytes:
         """The draft as the entry to append."""

@@ -241,3 +241,20 @@ async def test_the_same_request_with_other_content_is_refused(nats_server: NatsS
         with pytest.raises(RequestIdReused):
             await ledger.execute(till, Add(2), request("one", "otherwise"))
         assert await reckon(ledger, till) == 1
+
+
+async def test_nobody_is_refused_by_a_memory_that_another_process_made_old(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """A refusal is written nowhere, so no fence would notice that what it rests on is past."""
+    service, till = fresh_service(), tally("till")
+    async with (
+        open_ledger(nats_server.url, tmp_path / "a.db", service=service) as one,
+        open_ledger(nats_server.url, tmp_path / "a.db", service=service) as other,
+    ):
+        for _ in range(20):
+            with pytest.raises(Refused):
+                await add(other, till, -1)
+            await add(one, till, 1)
+            await add(other, till, -1)
+        assert await reckon(one, till) == 0
