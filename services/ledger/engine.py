@@ -96,7 +96,7 @@ class Limits:
     command_bytes: int = 900_000
     residents: int = 20_000
     snapshot_every: int = 1000
-    attempts: int = 50
+    attempts: int = 30
 
 
 @dataclass

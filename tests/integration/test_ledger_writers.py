@@ -198,7 +198,7 @@ async def test_two_servers_in_eternal_dispute_refuse_honestly(nats_server: NatsS
     service, till = fresh_service(), tally("till")
     async with (
         open_ledger(nats_server.url, tmp_path / "a.db", service=service) as quick,
-        open_ledger(nats_server.url, tmp_path / "a.db", service=service) as slow,
+        open_ledger(nats_server.url, tmp_path / "a.db", service=service, limits=Limits(attempts=6)) as slow,
     ):
 
         async def always_second(point: str) -> None:
