@@ -167,8 +167,8 @@ def _options(settings: RuntimeSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", int(settings.keepalive * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Clients may ask for a sign of life as often as every 10 s, also while idle.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        # A balancer asks for a sign of life every second, also while idle, so that streams of a process that hangs soon move on.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
         ("grpc.http2.max_pings_without_data", 0),
     ]
     if settings.max_connection_age:
