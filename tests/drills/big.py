@@ -12,18 +12,22 @@ from typing import Self
 import grpc
 
 from services.runtime.tokens import Signer
+from services.standalone.cassandra.node import DATACENTER
 from services.standalone.child import Child
-from services.standalone.cluster.cluster import Cluster, Store
+from services.standalone.cluster.cluster import Cluster
 from services.standalone.cluster.ports import NODES
+from services.standalone.cluster.programs import Store
 from services.standalone.ports import HOST, PortTaken
 from tests.drills.checker.evidence import History
 from tests.drills.checker.raw import sqlite_log
+from tests.drills.checker.raw_cql import cql_log
 from tests.drills.links import Links
 from tests.drills.processes import is_stopped, operate
 from tests.drills.small import CHANNEL_OPTIONS, ROOT
 from tests.drills.stage import TENANT
 from tests.smtp_sink import Sink
 
+_CQL_NETWORK = "127.0.0"
 _PORTS = range(21_000, 31_000, 100)
 
 
@@ -71,6 +75,7 @@ class BigStage:
         self.own = {name: dict(values) for name, values in (own or {}).items()}
         self._store, self._sync, self._linked = store, sync, linked
         self.links = Links()
+        self.networks: dict[str, str] = {}
         self._cluster: Cluster | None = None
 
     @property
@@ -85,10 +90,10 @@ class BigStage:
         await self.sink.__aenter__()
         for port in random.sample(_PORTS, len(_PORTS)):
             cluster = _Prepared(self.folder / "cluster", store=self._store, sync=self._sync, port=port)
-            cluster.more, cluster.links = self._more(), self.links
             try:
                 if self._linked:
                     await self._link(cluster)
+                cluster.more, cluster.links = self._more(), self.links
                 self._cluster = await cluster.__aenter__()
                 return self
             except PortTaken:
@@ -117,7 +122,11 @@ class BigStage:
 
     def history(self, service: str) -> Mapping[str, History]:
         """See `Stage.history`."""
-        return sqlite_log(self.cluster.home.archive / f"{service}.db")
+        file = self.store_file(service)
+        if file is not None:
+            return sqlite_log(file)
+        points = [f"{_CQL_NETWORK}.{node}:{self.cluster.ports.cql}" for node in range(1, NODES + 1)]
+        return cql_log(points, DATACENTER, f"tradewind_{service}")
 
     def received(self) -> Counter[str]:
         """See `Stage.received`."""
@@ -184,6 +193,17 @@ class BigStage:
                 for node in range(1, NODES + 1):
                     target = (HOST, cluster.ports.nats_node(node)["client"])
                     await self.links.open(f"{service}-{number}", f"nats-{node}", target)
+        if self._store == "cql":
+            for part in sorted({part for part, _ in self.links.all}):
+                await self._link_store(cluster, part)
+
+    async def _link_store(self, cluster: Cluster, part: str) -> None:
+        """The driver finds nodes by their addresses, so each process has a loopback network of its own, which the hand inside uses."""
+        network = f"127.{len(self.links.all)}.0"
+        for node in range(1, NODES + 1):
+            target = (f"{_CQL_NETWORK}.{node}", cluster.ports.cql)
+            await self.links.open(part, f"cql-{node}", target, f"{network}.{node}", cluster.ports.cql)
+        self.networks[part] = network
 
     def _child(self, part: str) -> Child:
         return self.cluster.child(part)
@@ -200,4 +220,6 @@ class BigStage:
         }  # fmt: skip
         told = {"order": {"RESERVATION_LIVES": "30"}, **self.own, "mail": {**mail, **self.own.get("mail", {})}}
         named = {name: {f"TRADEWIND_{key}": value for key, value in own.items()} for name, own in told.items()}
+        for part, network in self.networks.items():
+            named[part] = {**named.get(part, {}), "DRILL_CQL_NETWORK": network, "DRILL_CQL_TRUE": _CQL_NETWORK}
         return {"": shared, **named}

@@ -1,6 +1,17 @@
 """All drills, by name."""
 
-from tests.drills import age_out, clock_jump, cut, full, kill_service, log_servers, pause_writer, poison, storms
+from tests.drills import (
+    age_out,
+    clock_jump,
+    cut,
+    full,
+    kill_service,
+    log_servers,
+    pause_writer,
+    poison,
+    store_nodes,
+    storms,
+)
 from tests.drills.load import mail, order
 from tests.drills.load.crowd import Size
 from tests.drills.perform import Drill
@@ -14,6 +25,10 @@ DRILLS = (
         log_servers.restart_all,
     ),
     Drill("cut", "a process cut off from the log or the store", "no wrong answer, back by itself", cut.faults, linked=True),
+    Drill(
+        "kill-cql-node", "one of three store nodes killed, then two", "one: no write refused; two: refused clearly",
+        store_nodes.kill_nodes, needs_nodes=True,
+    ),
     Drill("wipe-log", "everything the log servers keep deleted", "recover-log, and nothing lost", log_servers.wipe),
     Drill(
         "age-out", "a log that keeps entries for seconds", "nothing leaves it before it is stored", age_out.faults,

@@ -38,6 +38,7 @@ class Drill:
         services: of "chat", "order", "mail", those it needs.
         settings: what services are told besides: "all", one service, or one process; names without the prefix.
         linked: processes reach their servers over links that can be cut.
+        needs_nodes: there is nothing to do where the store has no nodes.
         sync: how often log servers make sure of what they wrote.
         wrong_clocks: orders put off by a wrong clock may still wait in the end.
         rests: seconds that consumers, sagas and mails are given afterwards.
@@ -53,6 +54,7 @@ class Drill:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     linked: bool = False
     sync: str = "2m"
+    needs_nodes: bool = False
     wrong_clocks: bool = False
 
 

@@ -156,10 +156,30 @@ class Hand:
         return True
 
 
+def _lead_cql(network: str, true: str) -> None:
+    """Has the CQL driver look for the nodes of one network in another, where the drill's links are."""
+    from cassandra.cluster import Cluster
+    from cassandra.policies import AddressTranslator
+
+    class Elsewhere(AddressTranslator):  # type: ignore[misc]
+        def translate(self, addr: str) -> str:
+            return addr.replace(f"{true}.", f"{network}.", 1) if addr.startswith(f"{true}.") else addr
+
+    made = Cluster.__init__
+
+    def elsewhere(itself: Any, contact_points: Any, **more: Any) -> None:
+        there = Elsewhere()
+        made(itself, [there.translate(point) for point in contact_points], address_translator=there, **more)
+
+    Cluster.__init__ = elsewhere
+
+
 def _begin() -> None:
     part, folder = os.environ.get("DRILL_PART"), os.environ.get("DRILL_FOLDER")
     if not part or not folder:
         return
+    if network := os.environ.get("DRILL_CQL_NETWORK"):
+        _lead_cql(network, os.environ["DRILL_CQL_TRUE"])
     hand = Hand(Path(folder) / "orders" / part)
     hand.begin()
     time.time, time.time_ns = hand.time, hand.time_ns
