@@ -118,7 +118,10 @@ class Node:
             "-XX:TieredStopAtLevel=1",
             "-XX:+ExitOnOutOfMemoryError",
             "-XX:-UsePerfData",
+            # A small youth is used over and over, and so less of the machine's memory is touched: 540 MB in all, not 660.
+            f"-Xms{_HEAP_MB * 2 // 3}m",
             f"-Xmx{_HEAP_MB}m",
+            f"-Xmn{_HEAP_MB // 3}m",
             *(f"-D{name}={value}" for name, value in properties.items()),
             *(f"--add-exports={module}=ALL-UNNAMED" for module in _EXPORTS),
             *(f"--add-opens={module}=ALL-UNNAMED" for module in _OPENS),
