@@ -12,10 +12,11 @@ import sysconfig
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
+from services.standalone.cluster.ports import COUNT as CLUSTER_COUNT
 from services.standalone.home import Home
 from services.standalone.lock import holder_of
 from services.standalone.ports import COUNT, HOST
@@ -24,11 +25,11 @@ SECONDS = 60.0
 CHILDREN = ("nats", "payments", "inbox", "chat", "order", "mail")
 
 
-def free_ports() -> int:
+def free_ports(count: int = COUNT) -> int:
     """The first of a range of free ports, below those the system gives to clients."""
     while True:
-        first = random.randrange(15_000, 32_000, COUNT)
-        if all(_free(first + offset) for offset in range(COUNT)):
+        first = random.randrange(15_000, 32_000 - count, count)
+        if all(_free(first + offset) for offset in range(count)):
             return first
 
 
@@ -44,9 +45,12 @@ def _free(port: int) -> bool:
 class Standalone:
     """One `python -m services.standalone`, started as often as wanted on the same folder and ports."""
 
-    def __init__(self, root: Path) -> None:
-        self.home = Home(root)
-        self.port = free_ports()
+    def __init__(self, root: Path, cluster: Literal["", "sqlite", "cql"] = "") -> None:
+        """With ``cluster`` it is many, and remembers so."""
+        self.root = root
+        self.home = Home(root / {"": "", "sqlite": "cluster-sqlite", "cql": "cluster"}[cluster])
+        self.port = free_ports(CLUSTER_COUNT if cluster else COUNT)
+        self._kind = ["--cluster", "--store", cluster] if cluster else []
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
         self._reader: threading.Thread | None = None
@@ -64,13 +68,13 @@ class Standalone:
 
     def environment(self, **more: str) -> dict[str, str]:
         """What a command in this standalone's folder is told."""
-        return {**os.environ, "TRADEWIND_HOME": str(self.home.root), "TRADEWIND_PORT": str(self.port), **more}
+        return {**os.environ, "TRADEWIND_HOME": str(self.root), "TRADEWIND_PORT": str(self.port), **more}
 
     def start(self, *arguments: str, **environment: str) -> None:
         """Start, without waiting for anything."""
         self._lines = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.standalone", *arguments],
+            [sys.executable, "-m", "services.standalone", *self._kind, *arguments],
             env=self.environment(**environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -153,7 +157,7 @@ class Standalone:
         return await asyncio.to_thread(
             subprocess.run,
             [str(program), *arguments],
-            env=self.environment(),
+            env=self.environment(TRADEWIND_HOME=str(self.home.root)),
             capture_output=True,
             text=True,
             timeout=SECONDS,
