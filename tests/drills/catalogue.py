@@ -21,20 +21,9 @@ DRILLS = (
     Drill("pause-writer", "SIGSTOP past every timeout, then SIGCONT", "the fence refuses it", pause_writer.faults),
     Drill("kill-nats-leader", "SIGKILL of the log's leader", "writes go on by themselves", log_servers.kill_leader),
     Drill(
-        "restart-nats-all", "all log servers killed; then their unsynced end lost", "a log shorter than the store is refused",
-        log_servers.restart_all,
-    ),
-    Drill("cut", "a process cut off from the log or the store", "no wrong answer, back by itself", cut.faults, linked=True),
-    Drill(
         "kill-cql-node", "one of three store nodes killed, then two", "one: no write refused; two: refused clearly",
         store_nodes.kill_nodes, needs_nodes=True,
     ),
-    Drill("wipe-log", "everything the log servers keep deleted", "recover-log, and nothing lost", log_servers.wipe),
-    Drill(
-        "age-out", "a log that keeps entries for seconds", "nothing leaves it before it is stored", age_out.faults,
-        settings={"all": {"LOG_MAX_AGE": "8"}},
-    ),
-    Drill("slow-store", "half a second a write", "slower, and otherwise the same", full.slow_store),
     Drill("full-disk", "the log at its size limit", "refused clearly, back by itself", full.full_log),
     Drill(
         "clock-jump", "clocks an hour off, either way", "no id, timer or token rule breaks silently", clock_jump.faults,
@@ -45,6 +34,17 @@ DRILLS = (
         "storms", "a gateway and a mail server that leave outcomes unknown", "settled, never doubled", storms.faults,
         size=Size(groups=1, speakers=1, conversing=0, watchers=1, buyers=4, writers=3, methods=order.STORMY, readers=mail.STORMY),
         rests=150.0,
+    ),
+    Drill("wipe-log", "everything the log servers keep deleted", "recover-log, and nothing lost", log_servers.wipe),
+    Drill("cut", "a process cut off from the log or the store", "no wrong answer, back by itself", cut.faults, linked=True),
+    Drill("slow-store", "half a second a write", "slower, and otherwise the same", full.slow_store, linked=True),
+    Drill(
+        "restart-nats-all", "all log servers killed; then their unsynced end lost", "a log shorter than the store is refused",
+        log_servers.restart_all, sync="always",
+    ),
+    Drill(
+        "age-out", "a log that keeps entries for seconds", "nothing leaves it before it is stored", age_out.faults,
+        settings={"all": {"LOG_MAX_AGE": "8"}},
     ),
 )  # fmt: skip
 BY_NAME = {drill.name: drill for drill in DRILLS}

@@ -13,12 +13,17 @@ HELD_SECONDS = 0.5
 
 
 async def slow_store(play: Play) -> None:
-    """Holds each service's store for half a second at a time, so that every write waits for its turn."""
+    """Nodes answer half a second later; an SQLite file is held for half a second at a time, so that every write waits for its turn."""
     async with play.fault("slow", "store"):
         over = asyncio.Event()
         files = [file for service in play.stage.services if (file := play.stage.store_file(service))]
         holders = [asyncio.create_task(_hold(file, over)) for file in files]
+        links = [link for (_, server), link in play.links.all.items() if server.startswith("cql")]
+        for link in links:
+            link.delay_s = HELD_SECONDS
         await asyncio.sleep(max(3.0, play.left()))
+        for link in links:
+            link.heal()
         over.set()
         await asyncio.gather(*holders)
 

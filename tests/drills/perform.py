@@ -57,6 +57,11 @@ class Drill:
     needs_nodes: bool = False
     wrong_clocks: bool = False
 
+    @property
+    def stage_kind(self) -> str:
+        """Drills of the same kind can have one stage, one after the other."""
+        return f"{self.settings} {self.linked} {self.sync} {self.services}"
+
 
 async def perform(drill: Drill, stage: Stage, seed: int, seconds: float, file: Path) -> Report:
     """Runs a drill on a stage and judges it.
@@ -86,10 +91,12 @@ async def perform(drill: Drill, stage: Stage, seed: int, seconds: float, file: P
 
 async def _under_load(drill: Drill, play: Play, crowd: Crowd) -> None:
     play.expect(await play.more(30, 60.0), "calls succeed before the faults")
+    play.begin()
     faults = asyncio.ensure_future(drill.faults(play))
     try:
         while not faults.done():
             await asyncio.wait([faults], timeout=1.0)
+            play.weigh()
             if failure := crowd.failed():
                 raise failure
         await faults

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from tests.drills.links import Links
+from tests.drills.processes import resident_bytes
 from tests.drills.records import Fault, Recorder
 from tests.drills.stage import Stage
 
@@ -29,6 +30,7 @@ class Play:
     seconds: float
     figures: dict[str, float | int | str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    began: float = 0.0
 
     @asynccontextmanager
     async def fault(self, what: str, part: str, *, outage: bool = False) -> AsyncIterator[None]:
@@ -49,9 +51,20 @@ class Play:
         """What stands between processes and servers, where the stage was asked for it."""
         return self.stage.links
 
+    def begin(self) -> None:
+        """From now on it counts."""
+        self.began = self.recorder.now()
+
+    def weigh(self) -> None:
+        """Notes the most memory any process of a service has held so far: what waits must be bounded."""
+        for service in self.stage.services:
+            for part in self.stage.parts(service):
+                mib = round(resident_bytes(self.stage.pid(part)) / 2**20)
+                self.figures["largest process, MiB"] = max(mib, int(self.figures.get("largest process, MiB", 0)))
+
     def left(self) -> float:
         """Seconds until the faults should end."""
-        return self.seconds - self.recorder.now()
+        return self.began + self.seconds - self.recorder.now()
 
     def order(self, part: str, line: str) -> None:
         """Gives an order to the hand inside a service's process; see `inside/sitecustomize.py`."""

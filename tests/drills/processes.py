@@ -22,6 +22,14 @@ def is_stopped(pid: int | None) -> bool:
         return False
 
 
+def resident_bytes(pid: int | None) -> int:
+    """Memory a process holds; 0 where it does not run."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid is not None else 0
+    except psutil.NoSuchProcess:
+        return 0
+
+
 async def operate(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> None:
     """Runs ``python -m services.operate``; what it says is kept in the folder. Raises OperatorFailed."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])

@@ -68,10 +68,12 @@ def summary(
     for fault in records.faults:
         counted[fault.what] = counted.get(fault.what, 0) + 1
     figures = dict(play.figures)
-    if any(evidence.dead_letters.values()):
-        figures["dead letters"] = sum(evidence.dead_letters.values())
-    defects = sum("INTERNAL" in call.reason for call in records.calls)
+    # A service's own word; without one it is the connection's, which broke.
+    defects = sum(call.reason == "INTERNAL INTERNAL" for call in records.calls)
     broken = [*play.broken, *(f"{found.rule}: {found.where}" for found in verdict.findings)]
+    broken += [
+        f"{count} dead letters of {service} are left" for service, count in evidence.dead_letters.items() if count
+    ]
     if defects:
         broken.append(f"{defects} calls ended in a defect (INTERNAL)")
     return Report(
@@ -137,7 +139,10 @@ def show(reports: Sequence[Report]) -> None:
 
 
 def keep(reports: Sequence[Report], file: Path) -> None:
-    """Writes the file."""
+    """Writes the file; what it holds of other drills stays."""
+    named = {report.name for report in reports}
+    before = json.loads(file.read_text(encoding="utf-8"))["drills"] if file.exists() else []
+    drills = [old for old in before if old["name"] not in named] + [asdict(report) for report in reports]
     machine = {
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
@@ -146,5 +151,5 @@ def keep(reports: Sequence[Report], file: Path) -> None:
         "python": platform.python_version(),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    content = {"machine": machine, "drills": [asdict(report) for report in reports]}
+    content = {"machine": machine, "drills": drills}
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ import grpc
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from tests.drills.fields import repeated, text
-from tests.drills.load.calling import Pace, outcome_of, reason_in
+from tests.drills.load.calling import Pace, outcome_of, reason_in, reason_of
 from tests.drills.load.chat import CHAT, PEOPLE, Watching, bearer, message
 from tests.drills.records import ACKNOWLEDGED, UNKNOWN, Call, Recorder, digest
 from tests.drills.stage import Stage
@@ -48,7 +48,7 @@ class Conversing:
                 try:
                     self._broken(await self._one_stream(stream))
                 except grpc.aio.AioRpcError as error:
-                    self._broken(str(error.code().name))
+                    self._broken(reason_of(error))
                 except asyncio.InvalidStateError:
                     self._broken("CLOSED")
                 finally:
