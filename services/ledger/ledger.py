@@ -104,7 +104,7 @@ class Ledger:
         await ledger._stored.listen(nats, settings.service, epoch)
         await ledger._handover.listen()
         await ledger._desk.serve(nats, settings.service)
-        repair = Repair(archive, ledger.engine.log, ledger._stored, ledger.refresh)
+        repair = Repair(archive, ledger.engine.log, ledger._stored, ledger.refresh, identity)
         ledger._start(repair.run(), "repair")
         ledger._start(ledger._guard.run(), "guard")
         ledger._start(follow_reconnects(nats, lambda: list(ledger._residents.values())), "reconnects")
@@ -250,7 +250,8 @@ class Ledger:
         """A reader of one partition of the own log, strictly in order; see `tail.Tail`."""
         return Tail(
             self._nats, self._archive, self._desk, self._stored,
-            role=role, source=self.settings.service, epoch=self.epoch, partition=partition,
+            # What it makes of the log is in the store too: in another store it begins anew.
+            role=f"{role}-{self.engine.identity}", source=self.settings.service, epoch=self.epoch, partition=partition,
         )  # fmt: skip
 
     async def arm(self, aggregate: AggregateId) -> None:

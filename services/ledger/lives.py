@@ -61,6 +61,19 @@ class JetStreamLives:
         except (TimeoutError, NatsError) as error:
             raise _unavailable(error) from error
 
+    async def first(self) -> int | None:
+        """The very first life, where the log remembers its name; None where it was wholly lost since.
+
+        Raises:
+            LogUnavailable: JetStream cannot be asked now.
+        """
+        try:
+            return int((await self._js.get_last_msg(_CLAIMS, f"{_CLAIMS}.{self._settings.service}")).data or b"0")
+        except NotFoundError:
+            return None
+        except (TimeoutError, NatsError) as error:
+            raise _unavailable(error) from error
+
     async def begin(self, epoch: int) -> None:
         """See `Lives.begin`; timers first, so that a life that is there has them."""
         settings = self._settings

@@ -149,23 +149,27 @@ async def _stay_registered(archive: Archive, service: str, epoch: int, quiet: fl
         await asyncio.sleep(min(_LOOK, left))
 
 
-async def require_empty(archive: Archive, service: str, allowed: str | None = None) -> None:
-    """Makes sure that nothing is in a store.
+async def require_unused(archive: Archive, service: str, tell: Tell, allowed: str) -> None:
+    """Makes sure that nobody uses a store.
 
     Args:
         allowed: an identity that a run before this one left, so that it may go on.
 
     Raises:
-        NotNow: something is.
+        NotNow: somebody does.
         StoreUnavailable: it cannot be asked.
     """
     if await archive.epoch(service) is not None:
         raise NotNow("the store is in use: it has a registered life of the log")
     identity = await archive.identity()
-    if allowed is not None and identity == allowed:
-        return
-    if identity is not None or await archive.newest_seq() or (await archive.scan(after_seq=0, limit=1)).entries:
-        raise NotNow("the store is not empty: processes still write, or a restore was not finished; empty it first")
+    if identity == allowed:
+        tell("going on with a restore that was not finished")
+    elif identity is not None:
+        raise NotNow("the store is not empty, and not what this restore began with: empty it first")
+    elif (await archive.scan(after_seq=0, limit=1)).entries:
+        tell(
+            "the store holds entries of processes that had not noticed its loss yet; the log fills what is before them"
+        )
 
 
 async def put_in_charge(

@@ -18,7 +18,6 @@ from services.ledger.ids import AggregateId
 from services.ledger.log import Log, aggregate_of
 from services.ledger.stored import StoredEntries
 
-_ROLE = "repair"
 _EVERY = 1.0
 _KEEP_EVERY = 5
 _READ = 128
@@ -26,11 +25,17 @@ _BREATH = 10_000
 _log = structlog.get_logger(__name__)
 
 
+def role_of(identity: str) -> str:
+    """Under which name repair keeps its place in a store."""
+    return f"repair-{identity}"
+
+
 class Repair:
     """One process's repair of its service's log.
 
     Args:
         refresh: loads an aggregate.
+        identity: of the store; in a restored one repair begins at the log's beginning, whoever kept a place for it before.
     """
 
     def __init__(
@@ -39,7 +44,9 @@ class Repair:
         log: Log,
         stored: StoredEntries,
         refresh: Callable[[AggregateId], Awaitable[object]],
+        identity: str,
     ) -> None:
+        self._role = role_of(identity)
         self._archive, self._entries, self._stored, self._refresh = archive, log, stored, refresh
         self._floor = log.epoch - 1
         self._kept = 0
@@ -64,14 +71,14 @@ class Repair:
             await asyncio.sleep(_EVERY)
 
     async def _resume(self) -> None:
-        kept = await self._archive.position(_ROLE, self._entries.service, 0)
+        kept = await self._archive.position(self._role, self._entries.service, 0)
         if kept is not None and kept.epoch == self._entries.epoch:
             self._floor = self._kept = kept.seq
 
     async def _keep(self) -> None:
         if self._floor > self._kept:
             position = Position(self._entries.epoch, self._floor)
-            await self._archive.put_position(_ROLE, self._entries.service, 0, position)
+            await self._archive.put_position(self._role, self._entries.service, 0, position)
             self._kept = self._floor
 
     async def _settle(self, until: int) -> None:

@@ -212,10 +212,11 @@ async def test_counting_afresh_from_the_store_alone_gives_the_same(own_nats_serv
 async def taken_by(world: MailWorld, role: str) -> None:
     """Waits until a role is as far as the statistics are."""
     async with asyncio.timeout(10):
+        identity = await world.hosted.archive.identity()
         for partition in range(2):
             while True:
-                live = await world.hosted.archive.position("stats", "mail", partition)
-                other = await world.hosted.archive.position(role, "mail", partition)
+                live = await world.hosted.archive.position(f"stats-{identity}", "mail", partition)
+                other = await world.hosted.archive.position(f"{role}-{identity}", "mail", partition)
                 if live is not None and other is not None and other.seq >= live.seq:
                     break
                 await asyncio.sleep(0.02)
