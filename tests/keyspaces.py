@@ -14,6 +14,8 @@ from tests.shared_server import CqlServer
 
 SLICED = {"sliced": 2}
 """The read models of tests that are cut into slices."""
+BUCKET_BYTES = 64 << 10
+"""Small enough for histories of some dozen entries to go on from bucket to bucket."""
 
 
 class Keyspaces:

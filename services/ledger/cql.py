@@ -14,7 +14,7 @@ from opentelemetry.metrics import Meter
 
 from services.ledger.archive import Head, Loaded, Position, Row, Scanned, Snapshot, StoredEntry, Write
 from services.ledger.cql_history import History, Tip
-from services.ledger.cql_places import valid_down
+from services.ledger.cql_places import BUCKET_BYTES, valid_down
 from services.ledger.cql_rows import Rows
 from services.ledger.cql_scan import Scanner
 from services.ledger.cql_snapshots import Snapshots
@@ -30,9 +30,9 @@ _KEEP_NEWEST_S: Final = 0.25
 class CqlArchive:
     """An `archive.Archive` in a CQL store. Make it with `open`."""
 
-    def __init__(self, session: CqlSession, sliced: Mapping[str, int]) -> None:
+    def __init__(self, session: CqlSession, sliced: Mapping[str, int], bucket_bytes: int = BUCKET_BYTES) -> None:
         self._session = session
-        self._history = History(session)
+        self._history = History(session, bucket_bytes)
         self._rows = Rows(session, sliced)
         self._snapshots = Snapshots(session)
         self._scanner = Scanner(session, self._history)
@@ -46,6 +46,7 @@ class CqlArchive:
         sliced: Mapping[str, int] | None = None,
         meter: Meter | None = None,
         patience: float | None = None,
+        bucket_bytes: int = BUCKET_BYTES,
     ) -> CqlArchive:
         """Opens the archive; waits for as long as the store or its tables are not there.
 
@@ -54,12 +55,13 @@ class CqlArchive:
             sliced: see `cql_rows.Rows`; the same in all processes, and never changed for a read model that has rows.
             meter: for latencies by statement.
             patience: seconds after which waiting ends; None waits for ever.
+            bucket_bytes: for tests, which have no time for long histories.
 
         Raises:
             StoreUnavailable: patience ended.
         """
         session = await CqlSession.open(settings, STATEMENTS, meter, patience=patience, raises=StoreUnavailable)
-        return cls(session, sliced or {})
+        return cls(session, sliced or {}, bucket_bytes)
 
     async def close(self) -> None:
         """Waits for what is under way and lets go of the store."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 from services.ledger import entries as codec
 from services.ledger.archive import Head, StoredEntry, Write
 from services.ledger.cql_places import (
+    BUCKET_BYTES,
     Line,
     by_part,
     holds,
@@ -45,10 +46,16 @@ class Tip:
 
 
 class History:
-    """Entries, their request ids and heads."""
+    """Entries, their request ids and heads.
 
-    def __init__(self, session: CqlSession) -> None:
+    Args:
+        session: the store.
+        bucket_bytes: see `cql_places`; the same in all processes, and never changed.
+    """
+
+    def __init__(self, session: CqlSession, bucket_bytes: int = BUCKET_BYTES) -> None:
         self._session = session
+        self._bucket_bytes = bucket_bytes
         self._put_entry, self._put_ids = session["put_entry"], session["put_ids"]
         self._down, self._up = session["entries_down"], session["entries_up"]
         self._stored_elsewhere: Callable[[int], bool] = lambda _: False
@@ -61,7 +68,7 @@ class History:
     async def put(self, write: Write) -> None:
         """Stores an entry with its ids and the head, durably. Its rows are stored before, by the caller."""
         entry, head = write.entry, write.head
-        bucket, last = place_of(head, entry.data)
+        bucket, last = place_of(head, entry.data, self._bucket_bytes)
         if last:
             await self._announce_bucket(write.key, bucket + 1, head)
         values = (

@@ -28,11 +28,11 @@ class Place(NamedTuple):
     last: bool
 
 
-def place_of(head: Head, data: bytes) -> Place:
+def place_of(head: Head, data: bytes, bucket_bytes: int = BUCKET_BYTES) -> Place:
     """The place of the entry that `head` ends with."""
     before = max(0, head.size - entry_size(data))
-    bucket = before // BUCKET_BYTES
-    return Place(bucket, head.size // BUCKET_BYTES > bucket)
+    bucket = before // bucket_bytes
+    return Place(bucket, head.size // bucket_bytes > bucket)
 
 
 def part_of(request_id: bytes) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from services.runtime.cql import CqlSession, Statement
 
 _MOST_KNOWN: Final = 100_000
 _SLICES: Final = 64
+_FEWEST, _MOST = 4, 16
 
 FLEETING: Final = frozenset({TIMERS})
 """Read models whose rows come and go, kept in a table whose tombstones go soon."""
@@ -53,18 +54,26 @@ class Rows:
         if not self._sliced.get(table):
             return await self._read(table, partition, "", after, limit, descending)
         page: list[Row] = []
-        here = None if after is None else self._slice(table, after)
-        at, done = here, False
+        first = None if after is None else self._slice(table, after)
+        at, known = first, 0
         while True:
             slices = await self._slices(table, partition, at, descending)
-            for one in slices[done:]:  # the first was read with the slices before
-                beyond = after if one == here else None
-                page += await self._read(table, partition, one, beyond, limit - len(page), descending)
+            fresh = slices[known:]
+            for start, stop in _groups(len(fresh)):
+                some = fresh[start:stop]
+                most = limit - len(page)
+                answers = await asyncio.gather(
+                    *(
+                        self._read(table, partition, one, after if one == first else None, most, descending)
+                        for one in some
+                    )
+                )
+                page += [row for rows in answers for row in rows]
                 if len(page) >= limit:
-                    return page
+                    return page[:limit]
             if len(slices) < _SLICES:
                 return page
-            at, done = slices[-1], True
+            at, known = slices[-1], 1  # the first of the next ones was read with these
 
     async def _put_slice(self, place: tuple[str, str, str], rows: Sequence[Row], seq: int | None) -> None:
         table = place[0]
@@ -111,3 +120,11 @@ class Rows:
 
     def _of(self, table: str, name: str) -> Statement:
         return self._session[f"fleeting_{name}" if table in FLEETING else name]
+
+
+def _groups(count: int) -> Iterator[tuple[int, int]]:
+    """How many slices are asked at once: few at first, because one may fill the page; more, because they may be nearly empty."""
+    start, size = 0, _FEWEST
+    while start < count:
+        yield start, start + size
+        start, size = start + size, min(_MOST, size * 2)

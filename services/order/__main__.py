@@ -9,6 +9,7 @@ from services.order.config import OrderSettings
 from services.order.gateway import Gateway
 from services.order.kinds import KINDS
 from services.order.policy import POLICY
+from services.order.projections import SLICED
 from services.order.service import OrderService
 from services.order.stockroom import Stockroom
 from services.order.worker import Saga
@@ -22,7 +23,7 @@ async def main(settings: OrderSettings) -> None:
     async with (
         # An answer that was lost is looked up by the saga; the channel must not ask again behind its back.
         service_channel(settings, settings.payment_gateway, "order", retries=False) as channel,
-        host("order", settings, KINDS, POLICY) as here,
+        host("order", settings, KINDS, POLICY, sliced=SLICED) as here,
     ):
         stockroom = Stockroom(here.ledger, settings.reservation_lives)
         Saga(here.ledger, stockroom, Gateway(channel), here.telemetry).start()
