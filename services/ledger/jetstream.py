@@ -148,13 +148,14 @@ class JetStreamLog:
         Raises:
             LogLost: it is shorter than what this process saw of it.
         """
+        newest = self._newest  # what is appended while the question is under way need not be in the answer
         try:
             state = (await self._nats.jetstream().stream_info(self.stream)).state
         except (TimeoutError, NatsError) as error:
             raise LogUnavailable(f"the log did not answer: {type(error).__name__}") from error
-        if state.last_seq < self._newest:
+        if state.last_seq < newest:
             raise LogLost("the log is shorter than it was: an operator must recover it")
-        self._newest = int(state.last_seq)
+        self._newest = max(self._newest, int(state.last_seq))
         return Ends(int(state.first_seq), int(state.last_seq))
 
 

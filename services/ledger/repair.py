@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from services.ledger.archive import Archive, Position
+from services.ledger.ending import end as end_tasks
 from services.ledger.errors import HistoryGap, LedgerError
 from services.ledger.ids import AggregateId
 from services.ledger.log import Log, aggregate_of
@@ -20,7 +21,8 @@ from services.ledger.stored import StoredEntries
 
 _EVERY = 1.0
 _KEEP_EVERY = 5
-_READ = 128
+_READ = 512
+_AT_ONCE = 32
 _BREATH = 10_000
 _log = structlog.get_logger(__name__)
 
@@ -101,8 +103,18 @@ class Repair:
         end = start
         while end < until and end - start < _READ and not self._stored.knows(end + 1):
             end += 1
-        for message in await self._entries.page(start, end):
-            await self._load(aggregate_of(message.subject))
+        found = dict.fromkeys(aggregate_of(message.subject) for message in await self._entries.page(start, end))
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def load(aggregate: AggregateId) -> None:
+            async with room:
+                await self._load(aggregate)
+
+        loads = [asyncio.ensure_future(load(aggregate)) for aggregate in found]
+        try:
+            await asyncio.gather(*loads)
+        finally:
+            await end_tasks(loads)
         return end
 
     async def _load(self, aggregate: AggregateId) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.runtime.run import run
-from tests.bench import chat, ledger, mail, order, store
+from tests.bench import chat, ledger, mail, order, recall, store
 from tests.bench.report import Result, show
 from tests.bench.stack import Stack
 
@@ -17,6 +17,7 @@ MEASUREMENTS: dict[str, Callable[[Stack], Awaitable[list[Result]]]] = {
     "order": order.measure,
     "mail": mail.measure,
     "store": store.measure,
+    "recall": recall.measure,
 }
 
 
