@@ -22,7 +22,8 @@ from services.ledger.cql_statements import STATEMENTS
 from services.ledger.errors import StoreUnavailable
 from services.runtime.cql import CqlSession, CqlSettings
 
-_LOAD_NEWEST: Final = 64
+# Small aggregates come whole with their head; of a hot one, an entry may hold a thousand events.
+_LOAD_NEWEST: Final = 8
 _LOAD_PAGE: Final = 4096
 _KEEP_NEWEST_S: Final = 0.25
 
