@@ -1,0 +1,66 @@
+"""`make run STORE=cql`: the same journey, remembered by a CQL server that may die in the middle."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from services.standalone.home import Home
+from services.standalone.ports import COUNT
+from tests.e2e.standalone_world import Standalone, free_ports
+
+pytestmark = [
+    pytest.mark.xdist_group("standalone-own"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Apache Cassandra does not run on Windows"),
+    pytest.mark.timeout(400),
+]
+
+SECONDS = 150.0
+
+
+class OnCql(Standalone):
+    """A standalone whose services remember in CQL."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.home = Home(root / "cql")
+        self.port = free_ports(COUNT + 2)
+        self._kind = ["--store", "cql"]
+
+    async def orders(self) -> list[str]:
+        """The orders of the journeys, as soon as the store says them."""
+        until = time.monotonic() + SECONDS
+        while (done := await self.command("--json", "order", "list", "--shop", "shop")).returncode != 0:
+            assert "STORE_UNAVAILABLE" in done.stdout
+            assert time.monotonic() < until, self.screen
+        return done.stdout.splitlines()
+
+
+async def test_the_journey_on_cql_outlives_the_store_and_the_run(cassandra: None, tmp_path: Path) -> None:
+    standalone = OnCql(tmp_path / "home")
+    try:
+        standalone.start()
+        standalone.shows("Serving until Ctrl-C", SECONDS)
+        assert "✗" not in standalone.screen
+        assert [file.name for file in standalone.home.archive.glob("*.db")] == ["payments.db"]
+
+        pids = {**standalone.pids(), "cql": standalone.kill("cql")}
+        standalone.shows("cql ended (signal 9); starting it again")
+        assert len(await standalone.orders()) == 4
+        assert standalone.interrupt() == 0
+        standalone.nothing_is_left(pids)
+
+        # All of it is still there, and takes what comes: four orders of each journey.
+        standalone.start()
+        standalone.shows("Serving until Ctrl-C", SECONDS)
+        assert len(await standalone.orders()) == 8
+    finally:
+        standalone.end()
+
+
+def test_without_java_one_line_says_what_is_missing(tmp_path: Path) -> None:
+    standalone = OnCql(tmp_path / "home")
+    standalone.start("--once", JAVA_HOME=str(tmp_path))
+    assert standalone.ends() == 2
+    assert standalone.screen == "a CQL server needs Java 17 and Maven; there is no java in JAVA_HOME\n"
