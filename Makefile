@@ -21,6 +21,10 @@ ARGS ?=
 run: $(ENV) ## Start everything here, play an order's journey, serve until Ctrl-C (ONCE=1: end after it; STORE=cql; CLUSTER=1 PROCESSES=2: many)
 	$(PY) -m services.standalone $(if $(ONCE),--once) $(if $(STORE),--store $(STORE)) $(if $(CLUSTER),--cluster) $(if $(PROCESSES),--processes $(PROCESSES))
 
+.PHONY: compose-secrets
+compose-secrets: $(ENV) ## Make the keys and tokens that infra/compose reads, once
+	$(PY) -m services.standalone.cluster.handout infra/compose
+
 ##@ Check
 
 .PHONY: test

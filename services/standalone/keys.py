@@ -73,8 +73,8 @@ class Keys:
         _make(self.tracking, lambda: secrets.token_hex(32).encode())
         _make(self.dkim, _rsa)
         _make(self.nats, lambda: secrets.token_urlsafe(32).encode())
-        _write(self.verifying, _public(self.signing))
-        _write(self.dkim_public, _public(self.dkim))
+        write_secret(self.verifying, _public(self.signing))
+        write_secret(self.dkim_public, _public(self.dkim))
 
     def nats_token(self) -> str:
         """Read the log server's token. Raises OSError."""
@@ -89,7 +89,7 @@ def write_credentials(path: Path, keys: Keys, ports: Ports) -> None:
         "tokens": {name: signer.mint(name, TENANT, roles, ttl=TOKEN_SECONDS) for name, roles in PEOPLE.items()},
         "default": "admin",
     }
-    _write(path, json.dumps(credentials, indent=2).encode() + b"\n")
+    write_secret(path, json.dumps(credentials, indent=2).encode() + b"\n")
 
 
 def endpoints(ports: Ports) -> dict[str, str]:
@@ -108,11 +108,11 @@ def endpoints(ports: Ports) -> dict[str, str]:
 
 def _make(path: Path, content: Callable[[], bytes]) -> None:
     if not path.exists():
-        _write(path, content())
+        write_secret(path, content())
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file as a whole: dying in the middle leaves the old one, or none."""
+def write_secret(path: Path, content: bytes) -> None:
+    """Replace a file as a whole, readable by its owner only: dying in the middle leaves the old one, or none. Raises OSError."""
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
