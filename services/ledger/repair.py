@@ -38,6 +38,9 @@ class Repair:
     Args:
         refresh: loads an aggregate.
         identity: of the store; in a restored one repair begins at the log's beginning, whoever kept a place for it before.
+
+    Attributes:
+        through: True once all that the log held when this process began is stored.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Repair:
     ) -> None:
         self._role = role_of(identity)
         self._archive, self._entries, self._stored, self._refresh = archive, log, stored, refresh
+        self.through = False
         self._floor = log.epoch - 1
         self._kept = 0
 
@@ -64,6 +68,7 @@ class Repair:
                 ends = await self._entries.ends()
                 self._floor = max(self._floor, ends.first - 1)
                 await self._settle(end)
+                self.through = turn > 0
                 end = ends.last
                 turn += 1
                 if turn % _KEEP_EVERY == 0:

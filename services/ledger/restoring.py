@@ -188,8 +188,9 @@ class _Crowd:
 
     async def _some(self, until: str) -> None:
         done, self._tasks = await asyncio.wait(self._tasks, return_when=until)
-        for task in done:
-            task.result()
+        failures = [error for task in done if (error := task.exception()) is not None]
+        if failures:
+            raise failures[0]
 
 
 async def _finish(archive: Archive, replays: dict[str, Replay], aggregate: AggregateId | None, found: Standing) -> None:
