@@ -85,7 +85,9 @@ class House:
         settings, ledger = self._host.settings, self._host.ledger
         rollup = Rollup(ledger, partition, settings.stats_rows)
         announcer = Announcer(self._host.nats)
-        await keep(ledger.tail(ROLE, partition), rollup, settings.stats_flush, announcer.announce)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(keep(ledger.tail(ROLE, partition), rollup, settings.stats_flush, announcer.announce))
+            both.create_task(rollup.calendar.keep())
 
     async def _opened(self, tenant: str, mail_id: str) -> None:
         """Write an opening down; the picture is handed out whatever becomes of it."""

@@ -129,6 +129,8 @@ def _outcome(
     mail: Mail, now: int, command: RecordDelivered | RecordDeferred | RecordBounced | RecordOutcomeUnknown
 ) -> Sequence[Event]:
     attempt = mail.under_way
+    if attempt is None and _is_found_out_late(mail, command):
+        attempt = mail.attempts[-1]
     if attempt is None or attempt.number != command.number:
         raise _wrong_state(mail, f"attempt {command.number} is not under way")
     match command:
@@ -140,6 +142,11 @@ def _outcome(
             return [OutcomeUnknown(now, mail.labels)]
         case RecordDeferred(number=number, reply=reply):
             return _deferral(mail, now, number, reply, command.backoff, command.jitter)
+
+
+def _is_found_out_late(mail: Mail, command: Command) -> bool:
+    """Tell whether whoever made the attempt knows how it ended, after another gave it up: the one that heard the answer is right."""
+    return mail.phase is Phase.OUTCOME_UNKNOWN and isinstance(command, RecordDelivered | RecordBounced)
 
 
 def _deferral(mail: Mail, now: int, number: int, reply: Reply, backoff: Backoff, jitter: float) -> Sequence[Event]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,21 @@ SECONDS: Final = {
     mail_service_pb2.STATS_PERIOD_HOUR: 3600,
     mail_service_pb2.STATS_PERIOD_DAY: 86_400,
 }
+KEPT: Final = {
+    mail_service_pb2.STATS_PERIOD_MINUTE: 48 * 3600,
+    mail_service_pb2.STATS_PERIOD_HOUR: 60 * 86_400,
+}
+"""For so many seconds the counts of a period are kept; days for ever."""
+WIDE: Final = frozenset({CAMPAIGN, DOMAIN})
+"""Dimensions with any number of values."""
+SLOTS: Final = 16
+"""Into so many partitions the values of a wide dimension are spread."""
+_TOGETHER: Final = {
+    mail_service_pb2.STATS_PERIOD_MINUTE: (3600, 600),
+    mail_service_pb2.STATS_PERIOD_HOUR: (86_400, 21_600),
+    mail_service_pb2.STATS_PERIOD_DAY: (32 * 86_400, 4 * 86_400),
+}
+"""So many seconds' periods stand in one partition of the store: of a narrow dimension, of a wide one. docs/store.md has the arithmetic."""
 COUNTS: Final = (
     "queued",
     "attempts",
@@ -56,9 +72,40 @@ class Place:
     start: int
 
 
-def partition_key(tenant: str, dimension: int, period: int) -> str:
-    """Name what is read together."""
-    return f"{tenant}/{dimension}/{period}"
+def partition_key(place: Place) -> str:
+    """Name what is kept together with a row."""
+    stretch = stretch_of(place.dimension, place.period, place.start)
+    return _partition(place.tenant, place.dimension, place.period, stretch.start, slot_of(place.dimension, place.value))
+
+
+def partition_keys(tenant: str, dimension: int, period: int, stretch: range, value: str = "") -> list[str]:
+    """Name all partitions of a stretch of time, or the one that holds a value."""
+    slots = range(SLOTS if dimension in WIDE else 1)
+    if value:
+        slots = range(slot_of(dimension, value), slot_of(dimension, value) + 1)
+    return [_partition(tenant, dimension, period, stretch.start, slot) for slot in slots]
+
+
+def stretch_of(dimension: int, period: int, start: int) -> range:
+    """Give the seconds whose rows are kept together with those of a period that begins at ``start``."""
+    seconds = _TOGETHER[mail_service_pb2.StatsPeriod.ValueType(period)][dimension in WIDE]
+    first = start - start % seconds
+    return range(first, first + seconds)
+
+
+def slot_of(dimension: int, value: str) -> int:
+    """Give where among a stretch's partitions a value stands."""
+    return zlib.crc32(value.encode()) % SLOTS if dimension in WIDE else 0
+
+
+def is_kept(period: int, start: int, now: int) -> bool:
+    """Tell whether the counts of a period are still kept."""
+    kept = KEPT.get(mail_service_pb2.StatsPeriod.ValueType(period))
+    return kept is None or start >= now - kept
+
+
+def _partition(tenant: str, dimension: int, period: int, first: int, slot: int) -> str:
+    return f"{tenant}/{dimension}/{period}/{first}/{slot}"
 
 
 def row_key(start: int, partition: int = 0, value: str = "") -> str:

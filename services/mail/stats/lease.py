@@ -74,7 +74,8 @@ class Lease:
             return False
         except (TimeoutError, NatsError) as error:
             _log.warning("lease_not_renewed", lease=self._name, error=type(error).__name__)
-            # Nobody else can take it either while the log cannot be reached.
+            # Nobody else can take it either while the log cannot be reached. The bucket is in memory, and may be gone with its servers.
+            self._bucket = None
             return bool(self._revision)
 
     async def _open(self) -> KeyValue:

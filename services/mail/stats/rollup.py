@@ -8,12 +8,13 @@ equal places both wrote the same).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 from tradewind.mail.v1 import mail_pb2
@@ -24,9 +25,20 @@ from services.ledger.decider import Delivered
 from services.ledger.errors import LedgerError
 from services.ledger.tail import Tail
 from services.mail.kinds import KIND
-from services.mail.stats.counting import COUNTS, Place, counts_of, indexes, partition_key, places, row_key, to_row
+from services.mail.stats.calendar import Calendar, Store
+from services.mail.stats.counting import (
+    COUNTS,
+    Place,
+    counts_of,
+    indexes,
+    is_kept,
+    partition_key,
+    places,
+    row_key,
+    to_row,
+)
 
-TABLE: Final = "mail_stats"
+TABLE: Final = "mail_counts"
 ROLE: Final = "stats"
 _FULL_PAGE: Final = 200
 _LOADS_AT_A_TIME: Final = 64
@@ -35,16 +47,6 @@ _T = TypeVar("_T")
 
 Changed = Callable[[str, Sequence[MailStatsRow]], Awaitable[None]]
 """Takes a tenant and its rows that changed, once they are written."""
-
-
-class Store(Protocol):
-    """What is asked of the ledger."""
-
-    async def row(self, table: str, partition: str, key: str) -> Row | None:
-        """Reads one row."""
-
-    async def put_rows(self, rows: Sequence[Row]) -> None:
-        """Upserts rows; the higher sequence wins."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Rollup:
         self._partition = partition
         self._most = most_rows
         self._table = table
+        self.calendar = Calendar(store, partition, table)
         self._rows: OrderedDict[Place, _Kept] = OrderedDict()
 
     async def add(self, entries: Iterable[Delivered]) -> None:
@@ -74,6 +77,7 @@ class Rollup:
             StoreUnavailable: nothing was counted.
         """
         wanted: list[tuple[Place, int, tuple[int, ...]]] = []
+        now = int(time.time())
         for entry in entries:
             if entry.aggregate.kind != KIND:
                 continue
@@ -81,7 +85,8 @@ class Rollup:
                 event = mail_pb2.MailEvent.FromString(recorded.payload)
                 which = indexes(event)
                 if which:
-                    wanted.extend((place, entry.seq, which) for place in places(entry.aggregate.tenant, event))
+                    counted = places(entry.aggregate.tenant, event)
+                    wanted.extend((p, entry.seq, which) for p in counted if is_kept(p.period, p.start, now))
         await self._load({place for place, _, _ in wanted})
         for place, seq, which in wanted:
             kept = self._rows[place]
@@ -103,9 +108,10 @@ class Rollup:
             row = to_row(place, self._partition, kept.counts, upto)
             by_tenant.setdefault(place.tenant, []).append(row)
             key = row_key(place.start, self._partition, place.value)
-            where = partition_key(place.tenant, place.dimension, place.period)
-            rows.append(Row(self._table, where, key, row.SerializeToString(), upto))
+            rows.append(Row(self._table, partition_key(place), key, row.SerializeToString(), upto))
         if rows:
+            # What is to be let go of is noted first, so that nothing is kept for ever by a crash between the two.
+            await self.calendar.note(place for place, _ in changed)
             await self._store.put_rows(rows)
         for place, kept in changed:
             kept.seq, kept.dirty = upto, False
@@ -123,8 +129,9 @@ class Rollup:
         self._rows.update(loaded)
 
     async def _read(self, place: Place) -> _Kept:
-        where = partition_key(place.tenant, place.dimension, place.period)
-        row = await self._store.row(self._table, where, row_key(place.start, self._partition, place.value))
+        row = await self._store.row(
+            self._table, partition_key(place), row_key(place.start, self._partition, place.value)
+        )
         if row is None or row.value is None:
             return _Kept([0] * len(COUNTS), 0)
         message = MailStatsRow.FromString(row.value)

@@ -108,6 +108,20 @@ def test_an_attempt_without_outcome_is_given_up_only_when_its_time_is_over() -> 
         decide(lost, start(2))
 
 
+def test_the_one_that_heard_the_answer_is_right_however_late() -> None:
+    """Another process gave the attempt up: its clock was ahead, or the one that sent was cut off from the log."""
+    mail = run(initial(), queue(), start(1), RecordOutcomeUnknown(START + 60 * SECOND, 1))
+    delivered = run(mail, RecordDelivered(START + 61 * SECOND, 1, Reply(250)))
+    assert (delivered.phase, [attempt.outcome for attempt in delivered.attempts]) == (Phase.DELIVERED, ["delivered"])
+    bounced = run(mail, RecordBounced(START + 61 * SECOND, 1, Reply(550)))
+    assert bounced.phase is Phase.BOUNCED
+    for late in (defer(1, START + 61 * SECOND), RecordOutcomeUnknown(START, 1), RecordDelivered(START, 2, Reply(250))):
+        with pytest.raises(Refused):
+            decide(mail, late)
+    with pytest.raises(Refused):
+        decide(delivered, RecordBounced(START, 1, Reply(550)))
+
+
 def test_a_soft_failure_waits_longer_each_time() -> None:
     mail, now, waits = run(initial(), queue()), START, []
     for number in range(1, 9):

@@ -42,7 +42,8 @@ class _MailStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MailState.V
     """No attempt succeeded in time. Final."""
     MAIL_STATE_OUTCOME_UNKNOWN: _MailState.ValueType  # 7
     """The connection or this process was lost after DATA was begun, and it is not known whether the server took it. Final for
-    transactional mail on a lost answer (never sent twice); bulk mail is not retried either.
+    transactional mail on a lost answer (never sent twice); bulk mail is not retried either. A mail that was given up although
+    the process that sent it lives (it was cut off, or clocks differ) becomes DELIVERED or BOUNCED once that process can say so.
     """
 
 class MailState(_MailState, metaclass=_MailStateEnumTypeWrapper):
@@ -64,7 +65,8 @@ MAIL_STATE_EXPIRED: MailState.ValueType  # 6
 """No attempt succeeded in time. Final."""
 MAIL_STATE_OUTCOME_UNKNOWN: MailState.ValueType  # 7
 """The connection or this process was lost after DATA was begun, and it is not known whether the server took it. Final for
-transactional mail on a lost answer (never sent twice); bulk mail is not retried either.
+transactional mail on a lost answer (never sent twice); bulk mail is not retried either. A mail that was given up although
+the process that sent it lives (it was cut off, or clocks differ) becomes DELIVERED or BOUNCED once that process can say so.
 """
 Global___MailState: _TypeAlias = MailState  # noqa: Y015
 

@@ -365,7 +365,7 @@ class MailStats(_message.Message):
     expired: _builtins.int
     """Mails that were too late."""
     outcome_unknown: _builtins.int
-    """Mails lost sight of."""
+    """Mails lost sight of. One whose outcome is known later counts by that, too."""
     opens: _builtins.int
     """Openings, repeated ones too."""
     unique_opens: _builtins.int
