@@ -37,21 +37,16 @@ class Keyspaces:
 
     async def open(self, folder: Path, sliced: Mapping[str, int] | None = None) -> CqlArchive:
         """The archive that this folder stands for; an empty one the first time."""
-        keyspace = self._taken.get(folder)
-        if keyspace is None:
-            keyspace = self._taken[folder] = await asyncio.to_thread(self.take)
+        keyspace = await asyncio.to_thread(self.take, folder)
         return await CqlArchive.open(
             self.settings(keyspace), sliced=SLICED if sliced is None else sliced, patience=20.0
         )
 
-    def take(self) -> str:
-        """An empty keyspace with all tables; blocks."""
-        if self._free:
-            keyspace = self._free.pop()
-            self._empty(keyspace)
-            return keyspace
-        keyspace = f"t{uuid.uuid4().hex[:12]}"
-        apply(self.settings(keyspace), read(), str(self._server.replication))
+    def take(self, folder: Path) -> str:
+        """The keyspace that this folder stands for; the first time an empty one with all tables. Blocks."""
+        keyspace = self._taken.get(folder)
+        if keyspace is None:
+            keyspace = self._taken[folder] = self._emptied() if self._free else self._made()
         return keyspace
 
     def give_back(self) -> None:
@@ -64,7 +59,13 @@ class Keyspaces:
         if self._connected is not None:
             self._connected[0].shutdown()
 
-    def _empty(self, keyspace: str) -> None:
+    def _made(self) -> str:
+        keyspace = f"t{uuid.uuid4().hex[:12]}"
+        apply(self.settings(keyspace), read(), str(self._server.replication))
+        return keyspace
+
+    def _emptied(self) -> str:
+        keyspace = self._free.pop()
         if self._connected is None:
             self._connected = connect_once(self.settings(keyspace))
         session = self._connected[1]
@@ -72,3 +73,4 @@ class Keyspaces:
         for table in [line[0] for line in tables if line[0] != "migrations"]:
             if list(session.execute(f"SELECT * FROM {keyspace}.{table} LIMIT 1")):  # noqa: S608 - names of our own
                 session.execute(f"TRUNCATE {keyspace}.{table}", timeout=60.0)
+        return keyspace

@@ -1,6 +1,7 @@
 """A tally: the smallest aggregate there is, to test the ledger with. It counts, refuses to go below zero, and may want a timer."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,13 +12,15 @@ from typing import Any
 import nats as nats_client
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
-from services.ledger.archive import Row
+from services.ledger.archive import Archive, Row
+from services.ledger.cql import CqlArchive
 from services.ledger.decider import Kind, Request
 from services.ledger.engine import Limits, NoTracer
 from services.ledger.ids import AggregateId, derive_request_id, fingerprint
 from services.ledger.ledger import Ledger
 from services.ledger.log import LogSettings
 from services.ledger.sqlite import SqliteArchive
+from services.runtime.cql import CqlSettings
 
 
 class Refused(Exception):
@@ -110,13 +113,26 @@ def fresh_request(content: object = "") -> Request:
     return Request(derive_request_id(now // 1000, str(now)), fingerprint(str(content)))
 
 
+PLACES = "cql.json"
+"""Beside a file that stands for a keyspace instead: the settings of each, by the file's name."""
+
+
+async def open_archive(file: Path) -> Archive:
+    """The archive in a file, or in the keyspace that it stands for."""
+    places = file.with_name(PLACES)
+    if not places.exists():
+        return SqliteArchive.open(file)
+    settings = json.loads(places.read_text(encoding="utf-8"))[file.name]
+    return await CqlArchive.open(CqlSettings(**settings), patience=20.0)
+
+
 @asynccontextmanager
 async def open_ledger(
     url: str, file: Path, *, service: str = "tallies", exclusive: bool = False, limits: Limits | None = None
 ) -> AsyncIterator[Ledger]:
     """A server's ledger on a real log and a real archive; several may be open at once, as several servers."""
     client = await nats_client.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    archive = SqliteArchive.open(file)
+    archive = await open_archive(file)
     settings = LogSettings(service, partitions=2, exclusive=exclusive)
     ledger = await Ledger.open(client, archive, NoTracer(), settings, [TALLY], limits)
     try:

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger.decider import Delivered
@@ -10,6 +11,8 @@ from services.ledger.errors import LedgerError
 from tests.integration.ledger_world import Seen, add, append_by_hand, fresh_service, reckon, server_process
 from tests.servers import NatsServer
 from tests.tally import Add, decode, eventually, fresh_request, open_ledger, tally
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 class Broken(Exception):

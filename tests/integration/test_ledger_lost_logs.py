@@ -15,6 +15,8 @@ from tests.integration.test_ledger_loading import entry, last_seq
 from tests.servers import NatsServer
 from tests.tally import Add, WakeAt, eventually, fresh_request, open_ledger, request, tally
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 async def kept_positions(ledger: Ledger, role: str, seqs: list[int]) -> None:
     """Waits until a role's positions in the store cover some sequences."""

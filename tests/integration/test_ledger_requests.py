@@ -15,6 +15,8 @@ from tests.integration.ledger_world import add, fresh_service, reckon, whole_his
 from tests.servers import NatsServer
 from tests.tally import Add, Refused, WakeAt, fresh_request, open_ledger, request, tally
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 def facts(receipt: Receipt) -> tuple[int, int, tuple[bytes, ...]]:
     """What a receipt says, but for whether it was said before."""

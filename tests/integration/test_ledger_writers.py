@@ -21,6 +21,8 @@ from tests.integration.ledger_world import (
 from tests.servers import NatsServer
 from tests.tally import Add, Refused, decode, eventually, fresh_request, open_ledger, request, tally
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 async def test_two_servers_count_on_one_tally(nats_server: NatsServer, tmp_path: Path) -> None:
     service, till = fresh_service(), tally("till")
