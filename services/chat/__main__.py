@@ -5,7 +5,7 @@ from __future__ import annotations
 from tradewind.chat.v1 import chat_service_pb2
 
 from services.chat.config import ChatSettings
-from services.chat.kinds import CONVERSATION
+from services.chat.kinds import KINDS
 from services.chat.policy import POLICY
 from services.chat.service import ChatService
 from services.chat.worker import OrderWorker
@@ -16,7 +16,7 @@ from services.runtime.run import run
 
 async def main(settings: ChatSettings) -> None:
     """Serve until told to end, then drain."""
-    async with host("chat", settings, [CONVERSATION], POLICY) as here:
+    async with host("chat", settings, KINDS, POLICY) as here:
         if settings.order_events:
             OrderWorker(here.ledger, here.telemetry).start()
         here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], ChatService(here.ledger, settings))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.chat import domain
+from services.chat import domain, projections
 from services.chat.policy import OVERSEERS, SPEAKS_FOR_OTHERS
+from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
 from services.runtime.call import Caller
 
 
@@ -36,13 +38,32 @@ def actor_of(caller: Caller, named: str = "") -> Actor:
     return Actor(caller.tenant, caller.subject, "", oversees, False)
 
 
-def may_see(actor: Actor, state: domain.Conversation) -> bool:
-    """Tell whether the actor may know of a conversation: its members may, and who oversees the tenant."""
-    return state.profile is not None and (actor.oversees or actor.user_id in state.profile.members)
+async def may_read(
+    ledger: Ledger, actor: Actor, aggregate: AggregateId, state: domain.Conversation, at_us: int
+) -> bool:
+    """Tell whether the actor may read a conversation: its members may, a channel's readers, and who oversees the tenant."""
+    profile = state.profile
+    if profile is None:
+        return False
+    if actor.oversees or actor.user_id in profile.members:
+        return True
+    if profile.kind is not domain.Kind.CHANNEL or domain.lasts(profile.bans, actor.user_id, at_us):
+        return False
+    return await projections.reads(ledger, aggregate, actor.user_id, profile.created_us)
 
 
-def visible(actor: Actor, state: domain.Conversation) -> domain.Conversation:
-    """Give the conversation back where the actor may see it. Raises domain.Refused (NOT_FOUND)."""
-    if not may_see(actor, state):
+async def readable(ledger: Ledger, actor: Actor, aggregate: AggregateId, at_us: int) -> domain.Conversation:
+    """Give a conversation that the actor may read. Raises domain.Refused (NOT_FOUND)."""
+    state: domain.Conversation = (await ledger.read(aggregate)).state
+    if not await may_read(ledger, actor, aggregate, state, at_us):
+        raise domain.not_found()
+    return state
+
+
+async def knowable(ledger: Ledger, actor: Actor, aggregate: AggregateId, at_us: int) -> domain.Conversation:
+    """Give a conversation that the actor may know of: it is open to all, or the actor may read it. Raises domain.Refused (NOT_FOUND)."""
+    state: domain.Conversation = (await ledger.read(aggregate)).state
+    is_open = state.profile is not None and state.profile.open
+    if not is_open and not await may_read(ledger, actor, aggregate, state, at_us):
         raise domain.not_found()
     return state

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypedDict
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import domain, wire
 from services.chat.access import Actor
 from services.ledger.decider import Request
 from services.ledger.ids import AggregateId, derive_id, fingerprint
+from services.ledger.varint import read_varint
 
 KIND: Final = "conversation"
 _TEXT: Final = b"\x0a"  # tag of MessageContent.text
@@ -63,34 +66,96 @@ def create(
         members,
         request.title,
         dict(request.attributes),
+        request.picture,
+        request.open,
+        request.slow_mode_seconds,
         meets_existing=kind is domain.Kind.DIRECT,
         acting_service=actor.acting_service,
     )
-    return aggregate_of(actor, conversation_id), command, _named(request, actor, traceparent)
+    return aggregate_of(actor, conversation_id), command, named(request, actor, traceparent)
 
 
-def add(
-    request: pb.AddMembersRequest, actor: Actor, at_us: int, traceparent: str | None
-) -> tuple[domain.AddMembers, Request]:
+def add(request: pb.AddMembersRequest, actor: Actor, at_us: int) -> domain.AddMembers:
     """Turn a request to add members into its command. Raises domain.Refused."""
     _check_ids(tuple(request.user_ids), "user_ids")
-    command = domain.AddMembers(at_us, actor.user_id, tuple(request.user_ids), actor.oversees, actor.acting_service)
-    return command, _named(request, actor, traceparent)
+    return domain.AddMembers(at_us, actor.user_id, tuple(request.user_ids), **_how(actor))
 
 
-def remove(
-    request: pb.RemoveMembersRequest, actor: Actor, at_us: int, traceparent: str | None
-) -> tuple[domain.RemoveMembers, Request]:
+def remove(request: pb.RemoveMembersRequest, actor: Actor, at_us: int) -> domain.RemoveMembers:
     """Turn a request to remove members into its command. Raises domain.Refused."""
     _check_ids(tuple(request.user_ids), "user_ids")
-    command = domain.RemoveMembers(at_us, actor.user_id, tuple(request.user_ids), actor.oversees, actor.acting_service)
-    return command, _named(request, actor, traceparent)
+    return domain.RemoveMembers(at_us, actor.user_id, tuple(request.user_ids), **_how(actor))
+
+
+def change(request: pb.UpdateConversationRequest, actor: Actor, at_us: int) -> domain.ChangeConversation:
+    """Turn a request to call or set a conversation otherwise into its command."""
+    return domain.ChangeConversation(
+        at_us,
+        actor.user_id,
+        request.title if request.HasField("title") else None,
+        request.picture if request.HasField("picture") else None,
+        dict(request.attributes),
+        tuple(request.remove_attributes),
+        request.open if request.HasField("open") else None,
+        request.slow_mode_seconds if request.HasField("slow_mode_seconds") else None,
+        **_how(actor),
+    )
+
+
+def join(_request: pb.JoinConversationRequest, actor: Actor, at_us: int) -> domain.Join:
+    """Turn a request to join into its command."""
+    return domain.Join(at_us, actor.user_id, **_how(actor))
+
+
+def leave(_request: pb.LeaveConversationRequest, actor: Actor, at_us: int) -> domain.RemoveMembers:
+    """Turn a request to leave into its command."""
+    return domain.RemoveMembers(at_us, actor.user_id, (actor.user_id,), **_how(actor))
+
+
+def set_role(request: pb.SetMemberRoleRequest, actor: Actor, at_us: int) -> domain.SetRole:
+    """Turn a request to change a role into its command."""
+    return domain.SetRole(at_us, actor.user_id, request.user_id, wire.role_of(request.role), **_how(actor))
+
+
+def ban(request: pb.BanMemberRequest, actor: Actor, at_us: int) -> domain.Ban:
+    """Turn a request to keep a user out into its command."""
+    return domain.Ban(at_us, actor.user_id, request.user_id, _end(request, at_us), **_how(actor))
+
+
+def unban(request: pb.UnbanMemberRequest, actor: Actor, at_us: int) -> domain.Unban:
+    """Turn a request to let a user in again into its command."""
+    return domain.Unban(at_us, actor.user_id, request.user_id, **_how(actor))
+
+
+def mute(request: pb.MuteMemberRequest, actor: Actor, at_us: int) -> domain.Mute:
+    """Turn a request to take the word from a member into its command."""
+    return domain.Mute(at_us, actor.user_id, request.user_id, _end(request, at_us), **_how(actor))
+
+
+def unmute(request: pb.UnmuteMemberRequest, actor: Actor, at_us: int) -> domain.Unmute:
+    """Turn a request to give the word back into its command."""
+    return domain.Unmute(at_us, actor.user_id, request.user_id, **_how(actor))
+
+
+class _How(TypedDict):
+    oversees: bool
+    acting_service: str
+
+
+def _how(actor: Actor) -> _How:
+    return {"oversees": actor.oversees, "acting_service": actor.acting_service}
+
+
+def _end(request: pb.BanMemberRequest | pb.MuteMemberRequest, at_us: int) -> int:
+    """Give when something ends; 0: never. The first try's time stands, however late it is repeated."""
+    lasts: Duration = request.duration
+    return at_us + lasts.seconds * 1_000_000 + lasts.nanos // 1000 if request.HasField("duration") else 0
 
 
 def send(
-    request: pb.SendMessageRequest, actor: Actor, at_us: int, traceparent: str | None
+    request: pb.SendMessageRequest, actor: Actor, at_us: int, traceparent: str | None, unknown_reply: int = 0
 ) -> tuple[domain.SendMessage, Request]:
-    """Turn a request to say something into its command. Raises domain.Refused."""
+    """Turn a request to say something into its command; ``unknown_reply`` was looked up. Raises domain.Refused."""
     said = request.content
     content = said.SerializeToString(deterministic=True)
     # Fields are written in their order and an empty text is not written: cheaper than asking for a text that is only carried.
@@ -100,7 +165,7 @@ def send(
         raise domain.Refused("INVALID_FIELD", f"a message is at most {MAX_CONTENT_BYTES} bytes", field="content")
     user_id = actor.user_id
     return (
-        domain.SendMessage(at_us, user_id, content, tuple(said.reply_to), actor.oversees, actor.acting_service),
+        domain.SendMessage(at_us, user_id, content, unknown_reply, actor.oversees, actor.acting_service),
         Request(request.request_id, fingerprint(content, user_id), traceparent),
     )
 
@@ -112,28 +177,28 @@ def plain_send(
 
     Of such a request the few field rules that apply are checked right here. None: it is not plain, and may be invalid.
     """
-    said = request.content
     request_id = request.request_id
-    if request.sender_id or said.reply_to or said.attributes or _UUID(request_id) is None:
+    if request.sender_id or _UUID(request_id) is None:
         return None
-    content = said.SerializeToString()
+    content = request.content.SerializeToString()
     if content[:1] != _TEXT or len(content) > _PLAIN_BYTES:
         return None
+    size, begins = read_varint(content, 1)
+    if begins + size != len(content):
+        return None  # there is more than a text
     user_id = actor.user_id
     return (
         aggregate,
-        domain.SendMessage(at_us, user_id, content, (), actor.oversees, actor.acting_service),
+        domain.SendMessage(at_us, user_id, content, 0, actor.oversees, actor.acting_service),
         Request(request_id, fingerprint(content, user_id), traceparent),
     )
 
 
-def _named(
-    request: pb.CreateConversationRequest | pb.AddMembersRequest | pb.RemoveMembersRequest,
-    actor: Actor,
-    traceparent: str | None,
-) -> Request:
+def named(request: Message, actor: Actor, traceparent: str | None) -> Request:
+    """Name a command after the request that it came with: the same request again is the same command."""
     content = request.SerializeToString(deterministic=True)
-    return Request(request.request_id, fingerprint(type(request).__name__, content, actor.user_id), traceparent)
+    request_id: str = request.request_id  # type: ignore[attr-defined]
+    return Request(request_id, fingerprint(type(request).__name__, content, actor.user_id), traceparent)
 
 
 def _derived(request_id: str, actor: Actor) -> str:

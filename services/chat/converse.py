@@ -19,6 +19,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain, frames, wire
 from services.chat.access import actor_of
 from services.chat.config import ChatSettings
+from services.chat.lookups import Lookups
 from services.chat.subscriptions import Subscription, allowed, arrived_in_order
 from services.chat.watch import going_away, told_of_drain
 from services.ledger.cursor import Frame
@@ -34,16 +35,17 @@ _KNOWN_AGGREGATES = 1024
 _MOST_SENDS = 256  # in a frame, as the contract says
 _TRACED_SENDS = 1000  # of a sampled stream: streams last for days, a trace should not
 
-_Prepared = tuple[AggregateId, domain.SendMessage, Request] | tuple[str, domain.Refused]
+_Prepared = tuple[AggregateId, domain.SendMessage, Request] | tuple[str, Exception]
 _UnderWay = tuple[str, int, asyncio.Future[Receipt]]
 
 
 class Converse:
     """One stream."""
 
-    def __init__(self, ledger: Ledger, call: Call, settings: ChatSettings) -> None:
+    def __init__(self, ledger: Ledger, lookups: Lookups, call: Call, settings: ChatSettings) -> None:
         """Serve one call."""
         self._ledger = ledger
+        self._lookups = lookups
         self._call = call
         self._settings = settings
         self._actor = actor_of(call.caller)
@@ -88,7 +90,7 @@ class Converse:
 
     async def _read(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
         async for request in requests:
-            sends = self._prepared(request)
+            sends = await self._prepared(request)
             await self._admitted(len(sends) or 1)
             for unsubscribe in request.unsubscribe:
                 self._drop(self._aggregate(unsubscribe.conversation_id))
@@ -100,7 +102,7 @@ class Converse:
                 self._room.clear()
                 await self._room.wait()
 
-    def _prepared(self, request: pb.ConverseRequest) -> list[_Prepared]:
+    async def _prepared(self, request: pb.ConverseRequest) -> list[_Prepared]:
         """Check a frame's field rules, and turn its sends into commands. Raises Refused (INVALID_FIELD).
 
         A frame of plain sends to known conversations, which is nearly every one, is checked on the way.
@@ -120,7 +122,7 @@ class Converse:
             else:
                 return prepared
         self._call.validate(request)
-        return [self._prepare(said, at_us, traceparent) for said in request.sends]
+        return [await self._prepare(said, at_us, traceparent) for said in request.sends]
 
     def _traceparent(self, sends: int) -> str | None:
         traceparent = self._call.traceparent
@@ -129,12 +131,15 @@ class Converse:
         self._traced += sends
         return traceparent
 
-    def _prepare(self, said: pb.SendMessageRequest, at_us: int, traceparent: str | None) -> _Prepared:
+    async def _prepare(self, said: pb.SendMessageRequest, at_us: int, traceparent: str | None) -> _Prepared:
         try:
             sender = said.sender_id
             actor = actor_of(self._call.caller, sender) if sender else self._actor
-            return self._aggregate(said.conversation_id), *commands.send(said, actor, at_us, traceparent)
-        except domain.Refused as refused:
+            aggregate = self._aggregate(said.conversation_id)
+            replies = said.content.reply_to
+            unknown = await self._lookups.unknown(aggregate, replies) if replies else 0
+            return aggregate, *commands.send(said, actor, at_us, traceparent, unknown)
+        except (domain.Refused, LedgerError) as refused:
             return said.request_id, refused
 
     async def _admitted(self, count: int) -> None:

@@ -1,11 +1,12 @@
-"""What Chat tells the ledger: one kind of aggregate, the conversation."""
+"""What Chat tells the ledger: its kinds of aggregates, the conversation and a user's place in one."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from services.chat import domain, projections, wire
 from services.chat.commands import KIND
+from services.chat.domain import place
 from services.ledger.decider import Kind
 
 CONVERSATION: Final[Kind[domain.Conversation, domain.Command, domain.Event]] = Kind(
@@ -18,3 +19,17 @@ CONVERSATION: Final[Kind[domain.Conversation, domain.Command, domain.Event]] = K
     state_type=domain.Conversation,
     rows=projections.rows,
 )
+
+PLACE: Final[Kind[place.Place, place.PlaceCommand, place.PlaceChange]] = Kind(
+    name=projections.PLACE,
+    initial=place.initial,
+    decide=place.decide,
+    evolve=place.evolve,
+    encode=wire.encode_place,
+    decode=wire.decode_place,
+    state_type=place.Place,
+    rows=projections.place_rows,
+)
+
+KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE)
+"""All of them."""

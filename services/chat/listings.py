@@ -10,7 +10,7 @@ from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, pages, projections, wire
-from services.chat.access import Actor, visible
+from services.chat.access import Actor, readable
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
@@ -51,9 +51,14 @@ async def conversations(
 async def _shown(ledger: Ledger, actor: Actor, rows: Sequence[Row]) -> list[chat_pb2.Conversation | None]:
     async def show(row: Row) -> chat_pb2.Conversation | None:
         conversation_id = projections.conversation_id_of(row.key)
-        view = await ledger.read(commands.aggregate_of(actor, conversation_id))
+        state = (await ledger.read(commands.aggregate_of(actor, conversation_id))).state
+        now = commands.now_us()
         # The row may be older than a removal that is being written just now.
-        return wire.conversation(conversation_id, view.state) if domain.is_member(view.state, actor.user_id) else None
+        shows = domain.is_member(state, actor.user_id)
+        if projections.is_readers(row.key):
+            # A reader who came to speak too is shown once; one who is kept out, not at all.
+            shows = not shows and state.profile is not None and not domain.lasts(state.profile.bans, actor.user_id, now)
+        return wire.conversation(conversation_id, state, now) if shows else None
 
     return await asyncio.gather(*map(show, rows))
 
@@ -61,18 +66,17 @@ async def _shown(ledger: Ledger, actor: Actor, rows: Sequence[Row]) -> list[chat
 async def messages(ledger: Ledger, request: pb.ListMessagesRequest, actor: Actor) -> pb.ListMessagesResponse:
     """Page through a conversation's messages. Raises domain.Refused (NOT_FOUND, INVALID_PAGE_TOKEN)."""
     aggregate = commands.aggregate_of(actor, request.conversation_id)
-    view = await ledger.read(aggregate)
-    visible(actor, view.state)
+    newest = (await readable(ledger, actor, aggregate, commands.now_us())).version
     listing = ("messages", actor.tenant, request.conversation_id, "up" if request.oldest_first else "down")
     if request.page_token:
         place = pages.read_version(request.page_token, *listing)
     elif request.from_version:
         place = request.from_version
     else:
-        place = 0 if request.oldest_first else view.version + 1
+        place = 0 if request.oldest_first else newest + 1
     # A version from outside may be any number; none beyond the newest says more than that.
-    place = min(place, view.version if request.oldest_first else view.version + 1)
-    reader = _Reader(ledger, aggregate, place, request.oldest_first, view.version)
+    place = min(place, newest if request.oldest_first else newest + 1)
+    reader = _Reader(ledger, aggregate, place, request.oldest_first, newest)
     response = pb.ListMessagesResponse()
     response.messages.extend(await reader.read(request.page_size or DEFAULT_PAGE))
     if not reader.at_end:
@@ -119,3 +123,12 @@ class _Reader:
                     found.append(shown)
                     size += len(recorded.payload)
         return found
+
+
+def bans(state: domain.Conversation, actor: Actor, at_us: int) -> pb.ListBansResponse:
+    """List who may not be in a conversation. Raises domain.Refused (NOT_FOUND, FORBIDDEN, WRONG_CONVERSATION_KIND)."""
+    profile = domain.require(state, actor.user_id, domain.Permission.BAN_MEMBERS, oversees=actor.oversees)
+    lasting = {
+        user_id: until_us for user_id, until_us in profile.bans.items() if domain.lasts(profile.bans, user_id, at_us)
+    }
+    return pb.ListBansResponse(bans=[wire.ban(user_id, until_us) for user_id, until_us in lasting.items()])

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from services.chat import domain
+from services.chat.domain import place
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
 
 BY_USER = "conversations_by_user"
+_READER = "~"
+"""Ends the key of a channel's reader: it is written by the reader's own aggregate, and beside the key of a member."""
 
 
 def partition(tenant: str, user_id: str) -> str:
@@ -23,7 +27,26 @@ def key(created_us: int, conversation_id: str) -> str:
 
 def conversation_id_of(row_key: str) -> str:
     """Read the conversation's id out of a row's key."""
-    return row_key[17:]
+    return row_key[17:].removesuffix(_READER)
+
+
+def is_readers(row_key: str) -> bool:
+    """Tell whether a row is that of a channel's reader."""
+    return row_key.endswith(_READER)
+
+
+def place_of(conversation: AggregateId, user_id: str) -> AggregateId:
+    """Name a user's place in a conversation."""
+    return AggregateId(conversation.tenant, PLACE, f"{conversation.id}/{user_id}")
+
+
+PLACE = "place"
+
+
+async def reads(ledger: Ledger, conversation: AggregateId, user_id: str, created_us: int) -> bool:
+    """Tell whether a user is a reader of a channel that was made at a time."""
+    where = partition(conversation.tenant, user_id)
+    return await ledger.row(BY_USER, where, key(created_us, conversation.id) + _READER) is not None
 
 
 def rows(
@@ -41,7 +64,7 @@ def _changed(
 ) -> Iterator[Row]:
     if state.profile is None:
         return
-    place = key(state.profile.created_us, aggregate.id)
+    where = key(state.profile.created_us, aggregate.id)
     touched: dict[str, None] = {}
     for _, event in events:
         if isinstance(event, domain.ConversationCreated | domain.MembersAdded):
@@ -51,4 +74,13 @@ def _changed(
     for user_id in touched:
         # The state after the entry decides, whatever happened in between.
         value = b"" if user_id in state.profile.members else None
-        yield Row(BY_USER, partition(aggregate.tenant, user_id), place, value)
+        yield Row(BY_USER, partition(aggregate.tenant, user_id), where, value)
+
+
+def place_rows(
+    aggregate: AggregateId, state: place.Place, _events: Sequence[tuple[int, place.PlaceChange]]
+) -> Iterable[Row]:
+    """Give the row of a channel's reader, who has the channel in its list."""
+    conversation_id, _, user_id = aggregate.id.partition("/")
+    where = key(state.created_us, conversation_id) + _READER
+    return (Row(BY_USER, partition(aggregate.tenant, user_id), where, b"" if state.reads else None),)

@@ -89,6 +89,8 @@ class OrderWorker:
             futures.append(self._ledger.submit(target, command, named))
         results = await asyncio.gather(*futures, return_exceptions=True)
         for result in results:
+            if isinstance(result, domain.Refused) and result.reason == "BANNED":
+                continue  # whom the conversation keeps out is not brought back
             if isinstance(result, BaseException):
                 raise result
 

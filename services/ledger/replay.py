@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger import entries
@@ -127,18 +127,24 @@ class Replay:
             HistoryGap: the store holds it only in part.
         """
         loaded = await self._archive.load(aggregate.key)
-        if loaded.head is None:
+        head = loaded.head
+        if head is None:
             return Standing(self.kind.initial())
         state, version, snapshot_version = self.kind.initial(), 0, 0
         if loaded.snapshot is not None:
-            state, version = self._states.validate_json(loaded.snapshot.data), loaded.snapshot.version
-            snapshot_version = version
+            try:
+                state, version = self._states.validate_json(loaded.snapshot.data), loaded.snapshot.version
+                snapshot_version = version
+            except ValidationError:
+                # It was made by a release whose state had another shape: what counts are the events.
+                first = await self._archive.entries(aggregate.key, after=0, limit=_PAGE)
+                loaded = Loaded(head, None, first, complete=False)
         state, version = await self._fold(aggregate, loaded, state, version)
-        if version != loaded.head.version:
+        if version != head.version:
             raise HistoryGap("the store holds this aggregate only in part", kind=aggregate.kind)
         return Standing(
-            state, version, loaded.head.seq,
-            newest_request_ms=loaded.head.newest_request_ms, size=loaded.head.size, snapshot_version=snapshot_version,
+            state, version, head.seq,
+            newest_request_ms=head.newest_request_ms, size=head.size, snapshot_version=snapshot_version,
         )  # fmt: skip
 
     async def unbroken(self, aggregate: AggregateId) -> Standing:

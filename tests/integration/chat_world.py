@@ -20,11 +20,11 @@ from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat.config import ChatSettings
-from services.chat.kinds import CONVERSATION
+from services.chat.kinds import KINDS
 from services.chat.policy import POLICY
 from services.chat.service import ChatService
-from services.ledger.log import LogSettings
 from services.ledger.ledger import Ledger
+from services.ledger.log import LogSettings
 from services.ledger.sqlite import SqliteArchive
 from services.runtime import nats
 from services.runtime.server import Server
@@ -46,6 +46,16 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
         if key == "grpc-status-details-bin":
             return reason_in(status_pb2.Status.FromString(value))
     return ""
+
+
+def facts_of(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str]]:
+    """Give the reason and the metadata that a refused call carries."""
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    info = error_details_pb2.ErrorInfo()
+    for detail in status_pb2.Status.FromString(details).details:
+        if detail.Unpack(info):
+            return str(info.reason), dict(info.metadata)
+    return "", {}
 
 
 def reason_in(status: status_pb2.Status) -> str:
@@ -164,7 +174,9 @@ class ChatWorld:
         signer: Signer,
         telemetry: Telemetry,
         settings: ChatSettings,
+        archive: SqliteArchive,
     ) -> None:
+        self.archive = archive
         self.server, self.ledger, self.client, self.telemetry = server, ledger, client, telemetry
         self.settings = settings
         self.signer = signer
@@ -196,11 +208,11 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
     signer = Signer(Ed25519PrivateKey.generate())
     client = await nats.connect(settings, "chat-test")
     archive = SqliteArchive.open(folder / "chat.db")
-    ledger = await Ledger.open(client, archive, telemetry, LogSettings("chat", partitions=2), [CONVERSATION])
+    ledger = await Ledger.open(client, archive, telemetry, LogSettings("chat", partitions=2), KINDS)
     server = Server(settings, telemetry, Authenticator([signer.public_key]), POLICY)
     server.add(pb.DESCRIPTOR.services_by_name["ChatService"], ChatService(ledger, settings))
     await server.start()
-    world = ChatWorld(server, ledger, client, signer, telemetry, settings)
+    world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
     try:
         yield world
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,48 +10,109 @@ from services.chat.domain.events import Kind, Role
 
 
 @dataclass(frozen=True, slots=True)
-class CreateConversation:
-    """Begin. ``members`` in order of joining; an existing conversation is met (answered as it is) or in the way."""
+class Asked:
+    """What most commands have. ``oversees``: the actor need not be in the conversation, nor hold a role there."""
 
     at_us: int
     actor: str
+    oversees: bool = field(default=False, kw_only=True)
+    acting_service: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateConversation(Asked):
+    """Begin. ``members`` in order of joining; an existing conversation is met (answered as it is) or in the way."""
+
     kind: Kind
     members: tuple[tuple[str, Role], ...]
     title: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    picture: str = ""
+    open: bool = False
+    slow_mode_s: int = 0
     meets_existing: bool = False
-    acting_service: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class AddMembers:
-    """Let users in. ``oversees``: the caller need not be an owner, nor in it."""
+class ChangeConversation(Asked):
+    """Call it or set it otherwise; None stays as it is."""
 
-    at_us: int
-    actor: str
-    user_ids: tuple[str, ...]
-    oversees: bool = False
-    acting_service: str = ""
+    title: str | None = None
+    picture: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    remove_attributes: tuple[str, ...] = ()
+    open: bool | None = None
+    slow_mode_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveMembers:
-    """Let users go. ``oversees``: the caller need not be an owner, nor in it."""
+class AddMembers(Asked):
+    """Let users in."""
 
-    at_us: int
-    actor: str
     user_ids: tuple[str, ...]
-    oversees: bool = False
-    acting_service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Join(Asked):
+    """Come in by oneself, where it is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMembers(Asked):
+    """Let users go."""
+
+    user_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetRole(Asked):
+    """Give a member another role."""
+
+    user_id: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Ban(Asked):
+    """Keep a user out; ``until_us`` 0: for ever."""
+
+    user_id: str
+    until_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unban(Asked):
+    """Let a user in again."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mute(Asked):
+    """Take the word from a member; ``until_us`` 0: for ever."""
+
+    user_id: str
+    until_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unmute(Asked):
+    """Give it back."""
+
+    user_id: str
 
 
 class SendMessage(NamedTuple):
-    """Say something. ``content`` is carried as it is; only ``reply_to``, which is part of it, is looked at."""
+    """Say something. ``content`` is carried as it is; what of it matters here stands beside it.
+
+    ``unknown_reply``: a version it answers that was looked up and is no message; 0: there is none. What is a message stays one, and what
+    is none stays none, so a look-up beforehand is as good as one here.
+    """
 
     at_us: int
     actor: str
     content: bytes
-    reply_to: Sequence[int] = ()
+    unknown_reply: int = 0
     oversees: bool = False
     acting_service: str = ""
 
@@ -67,4 +128,17 @@ class PostSystemMessage:
     acting_service: str = ""
 
 
-Command = CreateConversation | AddMembers | RemoveMembers | SendMessage | PostSystemMessage
+Command = (
+    CreateConversation
+    | ChangeConversation
+    | AddMembers
+    | Join
+    | RemoveMembers
+    | SetRole
+    | Ban
+    | Unban
+    | Mute
+    | Unmute
+    | SendMessage
+    | PostSystemMessage
+)

@@ -1,62 +1,79 @@
 """What a conversation is at a version, and what each event makes of it.
 
-The state is two layers. What a message changes (version and time) lies on top and is made anew for each; what only a
-change of membership changes lies below and is shared by all states in between. So a message costs the same in a group of
-5,000 as between two.
+The state is two layers. What a message changes lies on top and is made anew for each; what only rarer events change lies below and is
+shared by all states in between. So a message costs the same in a group of 5,000 as between two.
 """
 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from services.chat.domain.events import (
+    ConversationChanged,
     ConversationCreated,
     Event,
     Kind,
+    MemberBanned,
+    MemberMuted,
+    MemberRoleChanged,
     MembersAdded,
     MembersRemoved,
+    MemberUnbanned,
+    MemberUnmuted,
     MessageSent,
     Role,
     SystemMessagePosted,
 )
+from services.chat.domain.senders import NOBODY, Senders, forgotten, spoken
 
 MAX_MEMBERS: Final = 5_000
-MAX_RANGES: Final = 4_096
-_NO_VERSION: Final = 1 << 64
+MAX_ATTRIBUTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member."""
+    """One member. ``since_messages``: how many messages there were before it came."""
 
     role: Role
     since_version: int
+    since_messages: int
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What only rare events change; never mutated, so that states share it."""
+    """What only rare events change; never mutated, so that states share it.
+
+    ``bans`` and ``mutes``: user to the time (µs since the Unix epoch) until which it lasts, 0 for ever; what is over goes
+    with the next one.
+    """
 
     kind: Kind
     title: str
     attributes: dict[str, str]
     created_us: int
     members: dict[str, Member]
-    silent: tuple[tuple[int, int], ...]
-    """Versions that are no messages, as ascending ranges, both ends included; the latest ``MAX_RANGES`` of them."""
+    picture: str
+    open: bool
+    slow_mode_s: int
+    bans: dict[str, int]
+    mutes: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation at a version; without a profile where none was ever created."""
+    """A conversation at a version; without a profile where none was ever created.
 
-    version: int = 0
-    updated_us: int = 0
-    profile: Profile | None = None
+    ``messages``: how many messages people sent, whatever became of them. Snapshots that lack it are of a release that did not count.
+    """
+
+    version: int
+    updated_us: int
+    messages: int
+    senders: Senders
+    profile: Profile | None
 
 
 def initial() -> Conversation:
@@ -64,24 +81,23 @@ def initial() -> Conversation:
     return _NOTHING
 
 
-_NOTHING: Final = Conversation()
+_NOTHING: Final = Conversation(0, 0, 0, NOBODY, None)
 
 
 def is_member(state: Conversation, user_id: str) -> bool:
-    """Tell whether a user is in the conversation."""
+    """Tell whether a user is in the conversation; a channel's readers are not."""
     return state.profile is not None and user_id in state.profile.members
 
 
-def is_message(state: Conversation, version: int) -> bool:
-    """Tell whether a version is a message, of a person or of the system.
+def lasts(sanctions: Mapping[str, int], user_id: str, at_us: int) -> bool:
+    """Tell whether a ban or a mute of a user lasts at a time."""
+    until_us = sanctions.get(user_id)
+    return until_us is not None and (until_us == 0 or until_us > at_us)
 
-    Everything but a change of membership is one, so remembering the changes suffices; of more than ``MAX_RANGES`` runs of
-    changes the oldest are forgotten, and an answer to one of those is let through rather than an honest one refused.
-    """
-    if state.profile is None or not 0 < version <= state.version:
-        return False
-    at = bisect_right(state.profile.silent, (version, _NO_VERSION))
-    return at == 0 or state.profile.silent[at - 1][1] < version
+
+def lasting(sanctions: Mapping[str, int], at_us: int) -> dict[str, int]:
+    """Give the bans or mutes that last at a time."""
+    return {user_id: until_us for user_id, until_us in sanctions.items() if until_us == 0 or until_us > at_us}
 
 
 def direct_id(tenant: str, one: str, other: str) -> str:
@@ -97,31 +113,78 @@ def direct_id(tenant: str, one: str, other: str) -> str:
 def evolve(state: Conversation, event: Event) -> Conversation:
     """Give the state after an event."""
     version = state.version + 1
-    profile = state.profile
-    if type(event) is MessageSent or type(event) is SystemMessagePosted:
-        return Conversation(version, event.at_us, profile)
+    if type(event) is MessageSent:
+        senders = spoken(state.senders, event.actor, version, event.at_us)
+        return Conversation(version, event.at_us, state.messages + 1, senders, state.profile)
+    if type(event) is SystemMessagePosted:
+        return Conversation(version, event.at_us, state.messages, state.senders, state.profile)
     if isinstance(event, ConversationCreated):
-        members = _joined({}, event.members, version)
-        created = Profile(event.kind, event.title, dict(event.attributes), event.at_us, members, ((version, version),))
-        return Conversation(version, event.at_us, created)
-    if profile is None:
+        profile = _created(event, version, state.messages)
+        return Conversation(version, event.at_us, state.messages, state.senders, profile)
+    if state.profile is None:
         raise ValueError("a conversation begins with its creation")
-    if isinstance(event, MembersAdded):
-        members = _joined(profile.members, event.members, version)
-    elif isinstance(event, MembersRemoved):
-        gone = set(event.user_ids)
-        members = {user_id: member for user_id, member in profile.members.items() if user_id not in gone}
-    else:
-        raise TypeError(f"no event of a conversation: {type(event).__name__}")
-    changed = replace(profile, members=members, silent=_with(profile.silent, version))
-    return Conversation(version, event.at_us, changed)
+    senders = state.senders
+    if isinstance(event, MembersRemoved):
+        senders = forgotten(senders, event.user_ids)
+    profile = _changed(state.profile, event, version, state.messages)
+    return Conversation(version, event.at_us, state.messages, senders, profile)
 
 
-def _joined(members: Mapping[str, Member], new: Iterable[tuple[str, Role]], version: int) -> dict[str, Member]:
-    return {**members, **{user_id: Member(role, version) for user_id, role in new}}
+def _created(event: ConversationCreated, version: int, messages: int) -> Profile:
+    return Profile(
+        event.kind,
+        event.title,
+        dict(event.attributes),
+        event.at_us,
+        _joined({}, event.members, version, messages),
+        event.picture,
+        event.open,
+        event.slow_mode_s,
+        {},
+        {},
+    )
 
 
-def _with(ranges: tuple[tuple[int, int], ...], version: int) -> tuple[tuple[int, int], ...]:
-    if ranges and ranges[-1][1] == version - 1:
-        return (*ranges[:-1], (ranges[-1][0], version))
-    return (*ranges[-MAX_RANGES + 1 :], (version, version))
+def _changed(profile: Profile, event: Event, version: int, messages: int) -> Profile:
+    match event:
+        case ConversationChanged():
+            return _renamed(profile, event)
+        case MembersAdded():
+            return replace(profile, members=_joined(profile.members, event.members, version, messages))
+        case MembersRemoved():
+            gone = set(event.user_ids)
+            return replace(profile, members={user: m for user, m in profile.members.items() if user not in gone})
+        case MemberRoleChanged():
+            member = replace(profile.members[event.user_id], role=event.role)
+            return replace(profile, members={**profile.members, event.user_id: member})
+        case MemberBanned():
+            return replace(profile, bans={**lasting(profile.bans, event.at_us), event.user_id: event.until_us})
+        case MemberUnbanned():
+            return replace(profile, bans=_without(profile.bans, event.user_id))
+        case MemberMuted():
+            return replace(profile, mutes={**lasting(profile.mutes, event.at_us), event.user_id: event.until_us})
+        case MemberUnmuted():
+            return replace(profile, mutes=_without(profile.mutes, event.user_id))
+    raise TypeError(f"no event of a conversation: {type(event).__name__}")
+
+
+def _renamed(profile: Profile, event: ConversationChanged) -> Profile:
+    kept = {key: value for key, value in profile.attributes.items() if key not in event.removed_attributes}
+    return replace(
+        profile,
+        title=profile.title if event.title is None else event.title,
+        picture=profile.picture if event.picture is None else event.picture,
+        attributes={**kept, **event.attributes},
+        open=profile.open if event.open is None else event.open,
+        slow_mode_s=profile.slow_mode_s if event.slow_mode_s is None else event.slow_mode_s,
+    )
+
+
+def _joined(
+    members: Mapping[str, Member], new: Iterable[tuple[str, Role]], version: int, messages: int
+) -> dict[str, Member]:
+    return {**members, **{user_id: Member(role, version, messages) for user_id, role in new}}
+
+
+def _without(sanctions: Mapping[str, int], user_id: str) -> dict[str, int]:
+    return {other: until_us for other, until_us in sanctions.items() if other != user_id}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -13,55 +13,114 @@ class Kind(StrEnum):
 
     DIRECT = "direct"
     GROUP = "group"
+    CHANNEL = "channel"
 
 
 class Role(StrEnum):
-    """What a member may do."""
+    """What a member may do: see ``permissions``."""
 
     OWNER = "owner"
+    ADMIN = "admin"
+    MODERATOR = "moderator"
     MEMBER = "member"
+    READER = "reader"
 
 
 @dataclass(frozen=True, slots=True)
-class ConversationCreated:
-    """It began."""
+class Happened:
+    """What every event but a message has. ``messages``: how many messages of people there were by then."""
 
     at_us: int
     actor: str
     acting_service: str
+    messages: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationCreated(Happened):
+    """It began."""
+
     kind: Kind
     title: str
     members: tuple[tuple[str, Role], ...]
     attributes: Mapping[str, str]
+    picture: str = ""
+    open: bool = False
+    slow_mode_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class MembersAdded:
+class ConversationChanged(Happened):
+    """What it is called or how it is set changed; None stayed as it was."""
+
+    title: str | None = None
+    picture: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    removed_attributes: tuple[str, ...] = ()
+    open: bool | None = None
+    slow_mode_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MembersAdded(Happened):
     """Members joined."""
 
-    at_us: int
-    actor: str
-    acting_service: str
     members: tuple[tuple[str, Role], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class MembersRemoved:
+class MembersRemoved(Happened):
     """Members left or were removed."""
 
-    at_us: int
-    actor: str
-    acting_service: str
     user_ids: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MemberRoleChanged(Happened):
+    """A member has another role."""
+
+    user_id: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class MemberBanned(Happened):
+    """Somebody may not be in it; ``until_us`` 0: for ever."""
+
+    user_id: str
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberUnbanned(Happened):
+    """Somebody may be in it again."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberMuted(Happened):
+    """Somebody may not speak; ``until_us`` 0: for ever."""
+
+    user_id: str
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberUnmuted(Happened):
+    """Somebody may speak again."""
+
+    user_id: str
+
+
 class MessageSent(NamedTuple):
-    """Somebody spoke."""
+    """Somebody spoke. ``messages``: how many messages of people there were by then, this one included."""
 
     at_us: int
     actor: str
     acting_service: str
     content: bytes
+    messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +132,19 @@ class SystemMessagePosted:
     code: str
     text: str
     attributes: Mapping[str, str]
+    messages: int = field(default=0, kw_only=True)
 
 
-Event = ConversationCreated | MembersAdded | MembersRemoved | MessageSent | SystemMessagePosted
+Event = (
+    ConversationCreated
+    | ConversationChanged
+    | MembersAdded
+    | MembersRemoved
+    | MemberRoleChanged
+    | MemberBanned
+    | MemberUnbanned
+    | MemberMuted
+    | MemberUnmuted
+    | MessageSent
+    | SystemMessagePosted
+)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 
 class Refused(Exception):
     """A command that the conversation does not allow; ``reason`` is a name of ``tradewind.errors.v1.ErrorReason``."""
 
     def __init__(
-        self, reason: str, message: str, *, field: str | None = None, metadata: Mapping[str, str] | None = None
+        self,
+        reason: str,
+        message: str,
+        *,
+        field: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
     ) -> None:
-        """Refuse for ``reason``; ``field`` is the request's field that is to blame, where one is."""
+        """Refuse for ``reason``; ``field`` is the request's field that is to blame, ``retry_after`` when to ask again, in seconds."""
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.field = field
         self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
 
 
 def not_found() -> Refused:
@@ -24,6 +32,13 @@ def not_found() -> Refused:
     return Refused("NOT_FOUND", "no such conversation")
 
 
-def not_a_member() -> Refused:
+def not_a_member(permission: str = "read") -> Refused:
     """Refuse one who knows that the conversation exists, but is not in it."""
-    return Refused("NOT_A_MEMBER", "not a member of the conversation")
+    return Refused("NOT_A_MEMBER", "not a member of the conversation", metadata={"permission": permission})
+
+
+def kept_out(reason: str, message: str, until_us: int, **metadata: str) -> Refused:
+    """Refuse for a ban or a mute that lasts until a time, 0: for ever."""
+    if until_us:
+        metadata["until"] = datetime.fromtimestamp(until_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Refused(reason, message, metadata=metadata)

@@ -60,8 +60,8 @@ def test_a_message_needs_a_text_or_attributes() -> None:
         commands.send(said, ADA, 5, None)
     assert (caught.value.reason, caught.value.field) == ("INVALID_FIELD", "content.text")
     said.content.attributes["kind"] = "wave"
-    command, _ = commands.send(said, ADA, 5, None)
-    assert command.reply_to == (2,)
+    command, _ = commands.send(said, ADA, 5, None, unknown_reply=2)
+    assert command.unknown_reply == 2
 
 
 def test_user_ids_that_would_not_fit_into_an_event_are_refused() -> None:

@@ -78,17 +78,53 @@ def test_nothing_can_be_done_where_nothing_is() -> None:
     assert refused(nothing, domain.PostSystemMessage(AT, "order.confirmed", "", {})) == "NOT_FOUND"
 
 
-def test_what_is_remembered_of_membership_changes_is_bounded_and_forgets_the_oldest() -> None:
+def test_a_message_costs_the_same_however_many_have_spoken() -> None:
     state = after(group("ada", "bob"))
-    for _ in range(domain.MAX_RANGES + 10):
-        for event in (
-            domain.MessageSent(AT, "ada", "", b""),
-            domain.MembersAdded(AT, "ada", "", (("cy", Role.MEMBER),)),
-        ):
-            state = domain.evolve(state, event)
+    for number in range(5_000):
+        state = domain.evolve(state, domain.MessageSent(AT + number, f"user-{number}", "", b""))
+    spoken = domain.evolve(state, domain.MessageSent(AT, "user-7", "", b""))
+    shared = [one is other for one, other in zip(state.senders, spoken.senders, strict=True)]
+    assert shared.count(False) == 1
+    assert max(map(len, spoken.senders)) < 200
+    assert domain.sender(spoken.senders, "user-7") == (2, spoken.version, AT)
+
+
+def test_who_leaves_is_forgotten_as_a_sender() -> None:
+    state = after(group("ada", "bob"), domain.SendMessage(AT, "bob", b""), domain.RemoveMembers(AT, "bob", ("bob",)))
+    assert domain.sender(state.senders, "bob") is None
+    state = domain.evolve(state, domain.MembersAdded(AT, "ada", "", (("bob", Role.MEMBER),)))
     assert state.profile is not None
-    assert len(state.profile.silent) == domain.MAX_RANGES
-    assert not domain.is_message(state, state.version)
-    assert domain.is_message(state, state.version - 1)
-    assert not domain.is_message(state, state.version + 1)
-    assert not domain.is_message(state, 0)
+    assert state.profile.members["bob"].since_messages == state.messages == 1
+
+
+def test_bans_and_mutes_have_their_limit_and_what_is_over_makes_room() -> None:
+    state = after(group("ada", "bob"))
+    for number in range(domain.MAX_SANCTIONS):
+        state = domain.evolve(state, domain.MemberBanned(AT, "ada", "", f"user-{number}", AT + 10 + number))
+    assert refused(state, domain.Ban(AT, "ada", "one-more")) == "SANCTIONS_LIMIT"
+    (event,) = domain.decide(state, domain.Ban(AT + 10, "ada", "one-more"))
+    state = domain.evolve(state, event)
+    assert state.profile is not None
+    assert len(state.profile.bans) == domain.MAX_SANCTIONS
+    assert domain.lasts(state.profile.bans, "one-more", AT + 10**15)
+
+
+def test_slow_mode_says_when_to_come_back() -> None:
+    slow = domain.ChangeConversation(AT, "ada", slow_mode_s=10)
+    state = after(group("ada", "bob"), slow, domain.SendMessage(AT, "bob", b""), domain.SendMessage(AT, "ada", b""))
+    with pytest.raises(domain.Refused) as caught:
+        domain.decide(state, domain.SendMessage(AT + 4_000_000, "bob", b""))
+    assert (caught.value.reason, caught.value.retry_after) == ("SLOW_MODE", 6.0)
+    assert domain.decide(state, domain.SendMessage(AT + 4_000_000, "ada", b""))
+    assert domain.decide(state, domain.SendMessage(AT + 10_000_000, "bob", b""))
+
+
+def test_what_is_as_wanted_already_is_no_change() -> None:
+    state = after(group("ada", "bob"), domain.ChangeConversation(AT, "ada", title="Crew", attributes={"a": "1"}))
+    again = domain.ChangeConversation(
+        AT, "ada", title="Crew", attributes={"a": "1"}, remove_attributes=("b",), open=False
+    )
+    assert domain.decide(state, again) == ()
+    many = {f"key-{number}": "" for number in range(domain.MAX_ATTRIBUTES)}
+    assert refused(state, domain.ChangeConversation(AT, "ada", attributes=many)) == "INVALID_FIELD"
+    assert domain.decide(state, domain.ChangeConversation(AT, "ada", attributes=many, remove_attributes=("a",)))

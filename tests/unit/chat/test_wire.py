@@ -9,6 +9,7 @@ from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import domain, wire
+from services.chat.domain import place
 from services.chat.frames import delivery, send_result
 from services.ledger.varint import read_varint, varint
 
@@ -17,17 +18,26 @@ versions = st.integers(1, 2**64 - 1)
 texts = st.text(max_size=300)
 
 
-@given(versions, times, texts, st.sampled_from(("", "mailer")), texts, st.lists(versions, max_size=3, unique=True))
+@given(
+    versions,
+    times,
+    texts,
+    st.sampled_from(("", "mailer")),
+    texts,
+    st.lists(versions, max_size=3, unique=True),
+    st.integers(0, 2**40),
+)
 def test_a_message_is_encoded_as_protobuf_does(
-    version: int, at_us: int, actor: str, acting: str, text: str, reply_to: list[int]
+    version: int, at_us: int, actor: str, acting: str, text: str, reply_to: list[int], messages: int
 ) -> None:
     content = chat_pb2.MessageContent(text=text, reply_to=reply_to, attributes={"b": "2", "a": "1"})
-    event = domain.MessageSent(at_us, actor or "ada", acting, wire.content_bytes(content))
+    event = domain.MessageSent(at_us, actor or "ada", acting, wire.content_bytes(content), messages)
     theirs = chat_pb2.ConversationEvent(
         version=version,
         event_time=wire.timestamp(at_us),
         actor_id=actor or "ada",
         acting_service=acting,
+        message_count=messages,
         message=content,
     )
     assert wire.encode(event, version) == theirs.SerializeToString(deterministic=True)
@@ -70,3 +80,29 @@ def test_membership_is_no_message() -> None:
 def test_an_event_of_a_later_release_is_refused_rather_than_misread() -> None:
     with pytest.raises(ValueError, match="does not know"):
         wire.decode(chat_pb2.ConversationEvent(version=1).SerializeToString())
+
+
+def test_every_event_comes_back_as_it_was() -> None:
+    who = (5, "ada", "mailer")
+    events: list[domain.Event] = [
+        domain.ConversationCreated(
+            *who, domain.Kind.CHANNEL, "News", (("ada", domain.Role.OWNER),), {"a": "1"}, "pic", True, 5
+        ),
+        domain.ConversationChanged(*who, messages=3),
+        domain.ConversationChanged(*who, "", "", {"b": ""}, ("a",), False, 0),
+        domain.MembersAdded(*who, tuple((role.value, role) for role in domain.Role)),
+        domain.MembersRemoved(*who, ("bob", "cy")),
+        domain.MemberRoleChanged(*who, "bob", domain.Role.MODERATOR),
+        domain.MemberBanned(*who, "bob", 0),
+        domain.MemberBanned(*who, "bob", 7_000_001),
+        domain.MemberUnbanned(*who, "bob"),
+        domain.MemberMuted(*who, "bob", 0, messages=2**40),
+        domain.MemberUnmuted(*who, "bob"),
+        domain.SystemMessagePosted(5, "mailer", "code", "text", {"a": "1"}, messages=9),
+    ]
+    for event in events:
+        assert wire.decode(wire.encode(event, 7)) == event
+    here: list[place.PlaceChange] = [place.ChannelJoined(*who, 4), place.ChannelLeft(*who)]
+    assert [wire.decode_place(wire.encode_place(event, 2)) for event in here] == here
+    with pytest.raises(ValueError, match="does not know"):
+        wire.decode_place(chat_pb2.PlaceEvent(version=1).SerializeToString())

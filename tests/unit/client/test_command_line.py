@@ -117,6 +117,7 @@ def test_messages_are_said_in_the_contract_s_names() -> None:
         "event_time": "2024-05-01T10:00:00.500000Z",
         "actor_id": "ann",
         "acting_service": "",
+        "message_count": 0,
         "message": {"text": "grüße", "reply_to": [3], "attributes": {"a": "b"}},
     }
     assert plain(chat_pb2.Member(role=chat_pb2.MEMBER_ROLE_OWNER))["role"] == "MEMBER_ROLE_OWNER"

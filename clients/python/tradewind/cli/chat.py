@@ -12,11 +12,14 @@ from typing import Annotated
 import typer
 
 from tradewind.chat.v1 import chat_pb2
+from tradewind.cli import chat_members
+from tradewind.cli.chat_members import told_of_order
 from tradewind.cli.output import Output, plain
 from tradewind.cli.running import run
 from tradewind.sdk import Client
 
 app = typer.Typer(no_args_is_help=True, help="Conversations.")
+app.add_typer(chat_members.app)
 
 _Attributes = Annotated[
     list[str] | None, typer.Option("--attribute", metavar="KEY=VALUE", help="A free word; repeatable.")
@@ -45,27 +48,36 @@ def told(event: chat_pb2.ConversationEvent) -> str:
         return f"{event.version:>6}  + {', '.join(member.user_id for member in event.members_added.members)}"
     if which == "members_removed":
         return f"{event.version:>6}  - {', '.join(event.members_removed.user_ids)}"
-    return f"{event.version:>6}  {which or 'unknown'}"
+    return f"{event.version:>6}  {told_of_order(event) or which or 'unknown'}"
 
 
 @app.command()
 def create(
     ctx: typer.Context,
-    members: Annotated[list[str], typer.Argument(help="Who is in it besides you.")],
+    members: Annotated[list[str] | None, typer.Argument(help="Who is in it besides you.")] = None,
     title: str = "",
     direct: Annotated[bool, typer.Option(help="The conversation with one other.")] = False,
+    channel: Annotated[bool, typer.Option(help="A channel in which you and these speak.")] = False,
+    open: Annotated[bool, typer.Option(help="Anybody of the tenant who knows its id may join.")] = False,
+    slow_mode: Annotated[int, typer.Option(min=0, help="Seconds between two messages of a member.")] = 0,
+    picture: Annotated[str, typer.Option(help="Where its picture is.")] = "",
     attribute: _Attributes = None,
 ) -> None:
-    """Start a group, or with --direct the conversation with one other."""
+    """Start a group, or with --direct the conversation with one other, or with --channel a channel."""
     attributes = pairs(attribute)
-    if direct and len(members) != 1:
-        raise typer.BadParameter("a direct conversation is with exactly one other", param_hint="MEMBERS")
+    if direct and (len(members or ()) != 1 or channel or open or slow_mode):
+        raise typer.BadParameter(
+            "a direct conversation is with exactly one other, and nothing else", param_hint="MEMBERS"
+        )
 
     async def work(client: Client, output: Output) -> None:
         if direct:
-            conversation = await client.chat.create_direct(members[0])
+            conversation = await client.chat.create_direct((members or [""])[0])
         else:
-            conversation = await client.chat.create_group(members, title=title, attributes=attributes)
+            make = client.chat.create_channel if channel else client.chat.create_group
+            conversation = await make(
+                members or (), title=title, attributes=attributes, picture=picture, open=open, slow_mode=slow_mode
+            )
         output.message(conversation, conversation.conversation_id)
 
     run(ctx, work)
@@ -96,12 +108,7 @@ def show(ctx: typer.Context, conversation: str) -> None:
     """Show a conversation as it stands."""
 
     async def work(client: Client, output: Output) -> None:
-        found = await client.chat.get_conversation(conversation)
-        members = ", ".join(member.user_id for member in found.members[:50])
-        more = f" and {len(found.members) - 50} more" if len(found.members) > 50 else ""
-        output.message(
-            found, f"{found.title or found.conversation_id}\nversion {found.version}\nmembers {members}{more}"
-        )
+        chat_members.show(output, await client.chat.get_conversation(conversation))
 
     run(ctx, work)
 

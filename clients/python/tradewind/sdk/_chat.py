@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
+from tradewind.sdk._chat_members import Membership
 from tradewind.sdk._connection import Connection
 from tradewind.sdk._request_ids import new_request_id
 from tradewind.sdk._resume import Frame, Place, watching
 from tradewind.sdk._session import Session
 
 
-class Chat:
+class Chat(Membership):
     """Conversations. Every method raises TradewindError; `timeout` is in seconds and covers all tries of a call.
 
     Writes take a `request_id`; without one it is made here, once, and kept over retries. Who may want to repeat a write after a crash of
@@ -28,16 +29,47 @@ class Chat:
         *,
         title: str = "",
         attributes: Mapping[str, str] | None = None,
+        picture: str = "",
+        open: bool = False,
+        slow_mode: int = 0,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> chat_pb2.Conversation:
-        """Start a group of the caller and these members."""
+        """Start a group of the caller and these members; anybody joins it who knows its id, where it is `open`."""
         request = chat_service_pb2.CreateConversationRequest(
             request_id=request_id or new_request_id(),
             kind=chat_pb2.CONVERSATION_KIND_GROUP,
             member_ids=member_ids,
             title=title,
             attributes=attributes or {},
+            picture=picture,
+            open=open,
+            slow_mode_seconds=slow_mode,
+        )
+        return (await self._connection.unary(self._stub.CreateConversation, request, timeout)).conversation
+
+    async def create_channel(
+        self,
+        member_ids: Iterable[str] = (),
+        *,
+        title: str = "",
+        attributes: Mapping[str, str] | None = None,
+        picture: str = "",
+        open: bool = False,
+        slow_mode: int = 0,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> chat_pb2.Conversation:
+        """Start a channel in which the caller and these members speak; readers join it by themselves where it is `open`."""
+        request = chat_service_pb2.CreateConversationRequest(
+            request_id=request_id or new_request_id(),
+            kind=chat_pb2.CONVERSATION_KIND_CHANNEL,
+            member_ids=member_ids,
+            title=title,
+            attributes=attributes or {},
+            picture=picture,
+            open=open,
+            slow_mode_seconds=slow_mode,
         )
         return (await self._connection.unary(self._stub.CreateConversation, request, timeout)).conversation
 
@@ -70,34 +102,6 @@ class Chat:
             token = page.next_page_token
             if not token:
                 return
-
-    async def add_members(
-        self,
-        conversation_id: str,
-        user_ids: Iterable[str],
-        *,
-        request_id: str | None = None,
-        timeout: float | None = None,
-    ) -> chat_pb2.Conversation:
-        """Add at most 1,000 members to a group."""
-        request = chat_service_pb2.AddMembersRequest(
-            request_id=request_id or new_request_id(), conversation_id=conversation_id, user_ids=user_ids
-        )
-        return (await self._connection.unary(self._stub.AddMembers, request, timeout)).conversation
-
-    async def remove_members(
-        self,
-        conversation_id: str,
-        user_ids: Iterable[str],
-        *,
-        request_id: str | None = None,
-        timeout: float | None = None,
-    ) -> chat_pb2.Conversation:
-        """Remove at most 1,000 members from a group."""
-        request = chat_service_pb2.RemoveMembersRequest(
-            request_id=request_id or new_request_id(), conversation_id=conversation_id, user_ids=user_ids
-        )
-        return (await self._connection.unary(self._stub.RemoveMembers, request, timeout)).conversation
 
     async def send_message(
         self,

@@ -31,7 +31,9 @@ class _ConversationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conv
     CONVERSATION_KIND_DIRECT: _ConversationKind.ValueType  # 1
     """Two people. One per pair of users: whoever starts it, both get the same one."""
     CONVERSATION_KIND_GROUP: _ConversationKind.ValueType  # 2
-    """Up to 5,000 members, added and removed by its owners."""
+    """Up to 5,000 members."""
+    CONVERSATION_KIND_CHANNEL: _ConversationKind.ValueType  # 3
+    """Few who speak, and readers without limit. Those who speak are its members, at most 5,000; a reader joins by itself and is in no list of members."""
 
 class ConversationKind(_ConversationKind, metaclass=_ConversationKindEnumTypeWrapper):
     """What a conversation is for."""
@@ -41,7 +43,9 @@ CONVERSATION_KIND_UNSPECIFIED: ConversationKind.ValueType  # 0
 CONVERSATION_KIND_DIRECT: ConversationKind.ValueType  # 1
 """Two people. One per pair of users: whoever starts it, both get the same one."""
 CONVERSATION_KIND_GROUP: ConversationKind.ValueType  # 2
-"""Up to 5,000 members, added and removed by its owners."""
+"""Up to 5,000 members."""
+CONVERSATION_KIND_CHANNEL: ConversationKind.ValueType  # 3
+"""Few who speak, and readers without limit. Those who speak are its members, at most 5,000; a reader joins by itself and is in no list of members."""
 Global___ConversationKind: _TypeAlias = ConversationKind  # noqa: Y015
 
 class _MemberRole:
@@ -51,21 +55,35 @@ class _MemberRole:
 class _MemberRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberRole.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     MEMBER_ROLE_UNSPECIFIED: _MemberRole.ValueType  # 0
-    """Never sent by the server."""
+    """Never sent by the server; refused in requests."""
     MEMBER_ROLE_OWNER: _MemberRole.ValueType  # 1
-    """Adds and removes members, beside all that a member may."""
+    """May everything. There is always one."""
     MEMBER_ROLE_MEMBER: _MemberRole.ValueType  # 2
     """Reads and writes."""
+    MEMBER_ROLE_ADMIN: _MemberRole.ValueType  # 3
+    """May everything that an owner may, to those below it."""
+    MEMBER_ROLE_MODERATOR: _MemberRole.ValueType  # 4
+    """Keeps order: adds, removes, bans and mutes those below it; slow mode does not slow it."""
+    MEMBER_ROLE_READER: _MemberRole.ValueType  # 5
+    """Reads. In a group a member like others; in a channel whoever joined it."""
 
 class MemberRole(_MemberRole, metaclass=_MemberRoleEnumTypeWrapper):
-    """What a member may do."""
+    """What a member may do; the whole table is in docs/chat.md. Roles rank owner, admin, moderator, member, reader: nobody but an owner acts on
+    a member of its own or a higher rank, or gives away its own rank.
+    """
 
 MEMBER_ROLE_UNSPECIFIED: MemberRole.ValueType  # 0
-"""Never sent by the server."""
+"""Never sent by the server; refused in requests."""
 MEMBER_ROLE_OWNER: MemberRole.ValueType  # 1
-"""Adds and removes members, beside all that a member may."""
+"""May everything. There is always one."""
 MEMBER_ROLE_MEMBER: MemberRole.ValueType  # 2
 """Reads and writes."""
+MEMBER_ROLE_ADMIN: MemberRole.ValueType  # 3
+"""May everything that an owner may, to those below it."""
+MEMBER_ROLE_MODERATOR: MemberRole.ValueType  # 4
+"""Keeps order: adds, removes, bans and mutes those below it; slow mode does not slow it."""
+MEMBER_ROLE_READER: MemberRole.ValueType  # 5
+"""Reads. In a group a member like others; in a channel whoever joined it."""
 Global___MemberRole: _TypeAlias = MemberRole  # noqa: Y015
 
 @_typing.final
@@ -77,22 +95,32 @@ class Member(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     SINCE_VERSION_FIELD_NUMBER: _builtins.int
+    MUTED_FIELD_NUMBER: _builtins.int
+    MUTED_UNTIL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user, as the subject of its tokens."""
     role: Global___MemberRole.ValueType
     """What it may do here."""
     since_version: _builtins.int
     """Version of the event that made it a member."""
+    muted: _builtins.bool
+    """Whether it may not speak now."""
+    @_builtins.property
+    def muted_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when it may not speak; absent where it may, or where the mute has no end."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         role: Global___MemberRole.ValueType = ...,
         since_version: _builtins.int = ...,
+        muted: _builtins.bool = ...,
+        muted_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["muted_until", b"muted_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "since_version", b"since_version", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["muted", b"muted", "muted_until", b"muted_until", "role", b"role", "since_version", b"since_version", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -132,6 +160,9 @@ class Conversation(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """Its id, unique in the tenant."""
     kind: Global___ConversationKind.ValueType
@@ -140,6 +171,12 @@ class Conversation(_message.Message):
     """What people call it; may be empty."""
     version: _builtins.int
     """Version of its last event."""
+    picture: _builtins.str
+    """Where its picture is: a URI, or whatever the app understands; may be empty."""
+    open: _builtins.bool
+    """Whether anybody of the tenant who knows its id may join: as a member of a group, as a reader of a channel."""
+    slow_mode_seconds: _builtins.int
+    """How long, in seconds, a member waits between two messages; 0: not at all."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]:
         """Who is in it, in order of joining."""
@@ -167,10 +204,13 @@ class Conversation(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        picture: _builtins.str = ...,
+        open: _builtins.bool = ...,
+        slow_mode_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "conversation_id", b"conversation_id", "create_time", b"create_time", "kind", b"kind", "members", b"members", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "conversation_id", b"conversation_id", "create_time", b"create_time", "kind", b"kind", "members", b"members", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -280,17 +320,28 @@ class ConversationEvent(_message.Message):
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     ACTOR_ID_FIELD_NUMBER: _builtins.int
     ACTING_SERVICE_FIELD_NUMBER: _builtins.int
+    MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     MEMBERS_ADDED_FIELD_NUMBER: _builtins.int
     MEMBERS_REMOVED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SYSTEM_MESSAGE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    ROLE_CHANGED_FIELD_NUMBER: _builtins.int
+    BANNED_FIELD_NUMBER: _builtins.int
+    UNBANNED_FIELD_NUMBER: _builtins.int
+    MUTED_FIELD_NUMBER: _builtins.int
+    UNMUTED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1, 2, 3, … without a hole, ever."""
     actor_id: _builtins.str
     """Who did it; empty for the system."""
     acting_service: _builtins.str
     """The service account that acted for the actor, where one did."""
+    message_count: _builtins.int
+    """How many messages of people the conversation had seen by now, this event included, whatever became of them later. The difference between
+    two events is what was said between them. 0 in events of releases that did not count.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the server's clock."""
@@ -315,6 +366,30 @@ class ConversationEvent(_message.Message):
     def system_message(self) -> Global___SystemMessage:
         """A service told the conversation something, such as a step of its order."""
 
+    @_builtins.property
+    def changed(self) -> Global___ConversationChanged:
+        """Its title, picture, attributes or settings changed."""
+
+    @_builtins.property
+    def role_changed(self) -> Global___MemberRoleChanged:
+        """A member has another role."""
+
+    @_builtins.property
+    def banned(self) -> Global___MemberBanned:
+        """Somebody may not be in it any more. A member was removed by the event just before."""
+
+    @_builtins.property
+    def unbanned(self) -> Global___MemberUnbanned:
+        """Somebody may be in it again."""
+
+    @_builtins.property
+    def muted(self) -> Global___MemberMuted:
+        """Somebody may not speak for a while."""
+
+    @_builtins.property
+    def unmuted(self) -> Global___MemberUnmuted:
+        """Somebody may speak again."""
+
     def __init__(
         self,
         *,
@@ -322,17 +397,24 @@ class ConversationEvent(_message.Message):
         event_time: _timestamp_pb2.Timestamp | None = ...,
         actor_id: _builtins.str = ...,
         acting_service: _builtins.str = ...,
+        message_count: _builtins.int = ...,
         created: Global___ConversationCreated | None = ...,
         members_added: Global___MembersAdded | None = ...,
         members_removed: Global___MembersRemoved | None = ...,
         message: Global___MessageContent | None = ...,
         system_message: Global___SystemMessage | None = ...,
+        changed: Global___ConversationChanged | None = ...,
+        role_changed: Global___MemberRoleChanged | None = ...,
+        banned: Global___MemberBanned | None = ...,
+        unbanned: Global___MemberUnbanned | None = ...,
+        muted: Global___MemberMuted | None = ...,
+        unmuted: Global___MemberUnmuted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "system_message", b"system_message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "changed", b"changed", "created", b"created", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "muted", b"muted", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "created", b"created", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "system_message", b"system_message", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "banned", b"banned", "changed", b"changed", "created", b"created", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "message_count", b"message_count", "muted", b"muted", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "members_added", "members_removed", "message", "system_message"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "members_added", "members_removed", "message", "system_message", "changed", "role_changed", "banned", "unbanned", "muted", "unmuted"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -368,10 +450,19 @@ class ConversationCreated(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
     kind: Global___ConversationKind.ValueType
     """What it is for."""
     title: _builtins.str
     """What people call it."""
+    picture: _builtins.str
+    """Where its picture is."""
+    open: _builtins.bool
+    """Whether anybody of the tenant may join."""
+    slow_mode_seconds: _builtins.int
+    """Seconds between two messages of a member."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]:
         """The first members."""
@@ -387,14 +478,224 @@ class ConversationCreated(_message.Message):
         title: _builtins.str = ...,
         members: _abc.Iterable[Global___Member] | None = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        picture: _builtins.str = ...,
+        open: _builtins.bool = ...,
+        slow_mode_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "kind", b"kind", "members", b"members", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "kind", b"kind", "members", b"members", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConversationCreated: _TypeAlias = ConversationCreated  # noqa: Y015
+
+@_typing.final
+class ConversationChanged(_message.Message):
+    """What a conversation is called, or how it is set, changed; what is absent stayed as it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    REMOVED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """The new title."""
+    picture: _builtins.str
+    """The new picture."""
+    open: _builtins.bool
+    """Whether anybody of the tenant may join."""
+    slow_mode_seconds: _builtins.int
+    """Seconds between two messages of a member."""
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Attributes that are new or have a new value."""
+
+    @_builtins.property
+    def removed_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attributes that are no more."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str | None = ...,
+        picture: _builtins.str | None = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        removed_attributes: _abc.Iterable[_builtins.str] | None = ...,
+        open: _builtins.bool | None = ...,
+        slow_mode_seconds: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "attributes", b"attributes", "open", b"open", "picture", b"picture", "removed_attributes", b"removed_attributes", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__open: _TypeAlias = _typing.Literal["open"]  # noqa: Y015
+    _WhichOneofArgType__open: _TypeAlias = _typing.Literal["_open", b"_open"]  # noqa: Y015
+    _WhichOneofReturnType__picture: _TypeAlias = _typing.Literal["picture"]  # noqa: Y015
+    _WhichOneofArgType__picture: _TypeAlias = _typing.Literal["_picture", b"_picture"]  # noqa: Y015
+    _WhichOneofReturnType__slow_mode_seconds: _TypeAlias = _typing.Literal["slow_mode_seconds"]  # noqa: Y015
+    _WhichOneofArgType__slow_mode_seconds: _TypeAlias = _typing.Literal["_slow_mode_seconds", b"_slow_mode_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open) -> _WhichOneofReturnType__open | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__picture) -> _WhichOneofReturnType__picture | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__slow_mode_seconds) -> _WhichOneofReturnType__slow_mode_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+
+Global___ConversationChanged: _TypeAlias = ConversationChanged  # noqa: Y015
+
+@_typing.final
+class MemberRoleChanged(_message.Message):
+    """A member has another role."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    role: Global___MemberRole.ValueType
+    """What it may do now."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        role: Global___MemberRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberRoleChanged: _TypeAlias = MemberRoleChanged  # noqa: Y015
+
+@_typing.final
+class MemberBanned(_message.Message):
+    """Somebody may not be in the conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who. Field 1, as in MembersRemoved: who is cut off is found by it."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until when; absent: for ever."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["until", b"until", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberBanned: _TypeAlias = MemberBanned  # noqa: Y015
+
+@_typing.final
+class MemberUnbanned(_message.Message):
+    """Somebody may be in the conversation again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberUnbanned: _TypeAlias = MemberUnbanned  # noqa: Y015
+
+@_typing.final
+class MemberMuted(_message.Message):
+    """Somebody may not speak."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until when; absent: for ever."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["until", b"until", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberMuted: _TypeAlias = MemberMuted  # noqa: Y015
+
+@_typing.final
+class MemberUnmuted(_message.Message):
+    """Somebody may speak again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberUnmuted: _TypeAlias = MemberUnmuted  # noqa: Y015
 
 @_typing.final
 class MembersAdded(_message.Message):
@@ -495,3 +796,94 @@ class SystemMessage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SystemMessage: _TypeAlias = SystemMessage  # noqa: Y015
+
+@_typing.final
+class PlaceEvent(_message.Message):
+    """Something that a user did with a conversation for itself alone. It stands in the log and in the store, and in no stream of the conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    ACTING_SERVICE_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """1, 2, 3, … of this user in this conversation."""
+    actor_id: _builtins.str
+    """Who did it: the user, or who acted for it."""
+    acting_service: _builtins.str
+    """The service account that acted for the actor, where one did."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, by the server's clock."""
+
+    @_builtins.property
+    def joined(self) -> Global___ChannelJoined:
+        """The user reads the channel from now on."""
+
+    @_builtins.property
+    def left(self) -> Global___ChannelLeft:
+        """The user reads the channel no more."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        actor_id: _builtins.str = ...,
+        acting_service: _builtins.str = ...,
+        joined: Global___ChannelJoined | None = ...,
+        left: Global___ChannelLeft | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_time", b"event_time", "joined", b"joined", "left", b"left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "event", b"event", "event_time", b"event_time", "joined", b"joined", "left", b"left", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["joined", "left"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___PlaceEvent: _TypeAlias = PlaceEvent  # noqa: Y015
+
+@_typing.final
+class ChannelJoined(_message.Message):
+    """A user became a reader of a channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the channel was made: its place in the user's list."""
+
+    def __init__(
+        self,
+        *,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelJoined: _TypeAlias = ChannelJoined  # noqa: Y015
+
+@_typing.final
+class ChannelLeft(_message.Message):
+    """A user is no reader of the channel any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelLeft: _TypeAlias = ChannelLeft  # noqa: Y015

@@ -30,7 +30,11 @@ class ChatServiceStub:
     replicated log and in the store; a stream is a cursor into that list and can be resumed at any version, after any time.
 
     Identity: tenant and user come from the bearer token alone. Role `service` may act for a user where a field says so.
-    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant).
+    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant;
+    everybody of the tenant sees an open one and may join it; what it may not do there before is PERMISSION_DENIED).
+
+    What a member may is a table of role and conversation kind (docs/chat.md). Whoever may not is told PERMISSION_DENIED with FORBIDDEN, or
+    FAILED_PRECONDITION with WRONG_CONVERSATION_KIND where nobody may in a conversation of this kind; metadata `permission` names what is missing.
 
     Every rpc can answer: INVALID_ARGUMENT (BadRequest names field and rule), UNAUTHENTICATED, PERMISSION_DENIED,
     RESOURCE_EXHAUSTED (limits; RetryInfo), UNAVAILABLE (log or store cannot be reached; RetryInfo), DEADLINE_EXCEEDED (repeat with the same request id).
@@ -58,6 +62,21 @@ class ChatServiceStub:
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListConversationsRequest.SerializeToString,
                 response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListConversationsResponse.FromString,
                 _registered_method=True)
+        self.UpdateConversation = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/UpdateConversation',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UpdateConversationRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UpdateConversationResponse.FromString,
+                _registered_method=True)
+        self.JoinConversation = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/JoinConversation',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.JoinConversationRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.JoinConversationResponse.FromString,
+                _registered_method=True)
+        self.LeaveConversation = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/LeaveConversation',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.LeaveConversationRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.LeaveConversationResponse.FromString,
+                _registered_method=True)
         self.AddMembers = channel.unary_unary(
                 '/tradewind.chat.v1.ChatService/AddMembers',
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.AddMembersRequest.SerializeToString,
@@ -67,6 +86,36 @@ class ChatServiceStub:
                 '/tradewind.chat.v1.ChatService/RemoveMembers',
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveMembersRequest.SerializeToString,
                 response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveMembersResponse.FromString,
+                _registered_method=True)
+        self.SetMemberRole = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/SetMemberRole',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SetMemberRoleRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SetMemberRoleResponse.FromString,
+                _registered_method=True)
+        self.BanMember = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/BanMember',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.BanMemberRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.BanMemberResponse.FromString,
+                _registered_method=True)
+        self.UnbanMember = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/UnbanMember',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnbanMemberRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnbanMemberResponse.FromString,
+                _registered_method=True)
+        self.ListBans = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/ListBans',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListBansRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListBansResponse.FromString,
+                _registered_method=True)
+        self.MuteMember = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/MuteMember',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MuteMemberRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MuteMemberResponse.FromString,
+                _registered_method=True)
+        self.UnmuteMember = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/UnmuteMember',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnmuteMemberRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnmuteMemberResponse.FromString,
                 _registered_method=True)
         self.SendMessage = channel.unary_unary(
                 '/tradewind.chat.v1.ChatService/SendMessage',
@@ -95,7 +144,11 @@ class ChatServiceServicer:
     replicated log and in the store; a stream is a cursor into that list and can be resumed at any version, after any time.
 
     Identity: tenant and user come from the bearer token alone. Role `service` may act for a user where a field says so.
-    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant).
+    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant;
+    everybody of the tenant sees an open one and may join it; what it may not do there before is PERMISSION_DENIED).
+
+    What a member may is a table of role and conversation kind (docs/chat.md). Whoever may not is told PERMISSION_DENIED with FORBIDDEN, or
+    FAILED_PRECONDITION with WRONG_CONVERSATION_KIND where nobody may in a conversation of this kind; metadata `permission` names what is missing.
 
     Every rpc can answer: INVALID_ARGUMENT (BadRequest names field and rule), UNAUTHENTICATED, PERMISSION_DENIED,
     RESOURCE_EXHAUSTED (limits; RetryInfo), UNAVAILABLE (log or store cannot be reached; RetryInfo), DEADLINE_EXCEEDED (repeat with the same request id).
@@ -124,17 +177,85 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateConversation(self, request, context):
+        """Changes title, picture, attributes (permission `change_profile`), or whether it is open and how slow (permission `change_settings`).
+        Only what is given changes. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def JoinConversation(self, request, context):
+        """Joins an open conversation: a group as a member, a channel as a reader. Who is in already stays as it is. FAILED_PRECONDITION: MEMBERS_LIMIT.
+        PERMISSION_DENIED: BANNED. NOT_FOUND, also for one that is not open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaveConversation(self, request, context):
+        """Leaves a group or a channel. FAILED_PRECONDITION: LAST_OWNER, WRONG_CONVERSATION_KIND. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AddMembers(self, request, context):
-        """Adds members to a group. Who is in already is passed over. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND for a direct
-        conversation, MEMBERS_LIMIT over 5,000. PERMISSION_DENIED unless the caller is an owner, `admin` or `service`. NOT_FOUND.
+        """Adds members (permission `add_members`). Who is in already is passed over. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND for a direct
+        conversation, MEMBERS_LIMIT over 5,000. PERMISSION_DENIED: FORBIDDEN, BANNED where one of them is. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveMembers(self, request, context):
-        """Removes members from a group; anyone may remove itself. Who is not in is passed over. FAILED_PRECONDITION: LAST_OWNER,
-        WRONG_CONVERSATION_KIND. PERMISSION_DENIED unless the caller is an owner, `admin`, `service` or removes itself only. NOT_FOUND.
+        """Removes members of a lower rank (permission `remove_members`); anyone may remove itself. Who is not in is passed over. FAILED_PRECONDITION: LAST_OWNER,
+        WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMemberRole(self, request, context):
+        """Gives a member another role (permission `set_roles`): one below the caller's, an owner any. FAILED_PRECONDITION: NO_SUCH_MEMBER, LAST_OWNER,
+        WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BanMember(self, request, context):
+        """Keeps a user out, for a time or for ever (permission `ban_members`): a member of a lower rank is removed, a channel's reader is cut off.
+        FAILED_PRECONDITION: SANCTIONS_LIMIT over 1,000 bans that last, LAST_OWNER, WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnbanMember(self, request, context):
+        """Lets a user in again (permission `ban_members`); it joins or is added as anybody. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBans(self, request, context):
+        """Lists who may not be in it (permission `ban_members`), at most 1,000. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MuteMember(self, request, context):
+        """Takes the word from a member of a lower rank, for a time or for ever (permission `mute_members`); it lasts over leaving and coming back.
+        FAILED_PRECONDITION: NO_SUCH_MEMBER, SANCTIONS_LIMIT over 1,000 mutes that last, WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnmuteMember(self, request, context):
+        """Gives it back (permission `mute_members`). PERMISSION_DENIED, NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +263,8 @@ class ChatServiceServicer:
 
     def SendMessage(self, request, context):
         """Says something. Answered with its version once it cannot be lost. FAILED_PRECONDITION with NO_SUCH_MESSAGE where
-        `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, NOT_FOUND.
+        `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`) or MUTED.
+        RESOURCE_EXHAUSTED with SLOW_MODE; RetryInfo says when. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,6 +315,21 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListConversationsRequest.FromString,
                     response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListConversationsResponse.SerializeToString,
             ),
+            'UpdateConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConversation,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UpdateConversationRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UpdateConversationResponse.SerializeToString,
+            ),
+            'JoinConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.JoinConversation,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.JoinConversationRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.JoinConversationResponse.SerializeToString,
+            ),
+            'LeaveConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaveConversation,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.LeaveConversationRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.LeaveConversationResponse.SerializeToString,
+            ),
             'AddMembers': grpc.unary_unary_rpc_method_handler(
                     servicer.AddMembers,
                     request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.AddMembersRequest.FromString,
@@ -202,6 +339,36 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.RemoveMembers,
                     request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveMembersRequest.FromString,
                     response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveMembersResponse.SerializeToString,
+            ),
+            'SetMemberRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMemberRole,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SetMemberRoleRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SetMemberRoleResponse.SerializeToString,
+            ),
+            'BanMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.BanMember,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.BanMemberRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.BanMemberResponse.SerializeToString,
+            ),
+            'UnbanMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnbanMember,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnbanMemberRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnbanMemberResponse.SerializeToString,
+            ),
+            'ListBans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBans,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListBansRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListBansResponse.SerializeToString,
+            ),
+            'MuteMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.MuteMember,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MuteMemberRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MuteMemberResponse.SerializeToString,
+            ),
+            'UnmuteMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnmuteMember,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnmuteMemberRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnmuteMemberResponse.SerializeToString,
             ),
             'SendMessage': grpc.unary_unary_rpc_method_handler(
                     servicer.SendMessage,
@@ -236,7 +403,11 @@ class ChatService:
     replicated log and in the store; a stream is a cursor into that list and can be resumed at any version, after any time.
 
     Identity: tenant and user come from the bearer token alone. Role `service` may act for a user where a field says so.
-    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant).
+    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant;
+    everybody of the tenant sees an open one and may join it; what it may not do there before is PERMISSION_DENIED).
+
+    What a member may is a table of role and conversation kind (docs/chat.md). Whoever may not is told PERMISSION_DENIED with FORBIDDEN, or
+    FAILED_PRECONDITION with WRONG_CONVERSATION_KIND where nobody may in a conversation of this kind; metadata `permission` names what is missing.
 
     Every rpc can answer: INVALID_ARGUMENT (BadRequest names field and rule), UNAUTHENTICATED, PERMISSION_DENIED,
     RESOURCE_EXHAUSTED (limits; RetryInfo), UNAVAILABLE (log or store cannot be reached; RetryInfo), DEADLINE_EXCEEDED (repeat with the same request id).
@@ -325,6 +496,87 @@ class ChatService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/UpdateConversation',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UpdateConversationRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UpdateConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def JoinConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/JoinConversation',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.JoinConversationRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.JoinConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaveConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/LeaveConversation',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.LeaveConversationRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.LeaveConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def AddMembers(request,
             target,
             options=(),
@@ -368,6 +620,168 @@ class ChatService:
             '/tradewind.chat.v1.ChatService/RemoveMembers',
             tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveMembersRequest.SerializeToString,
             tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMemberRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/SetMemberRole',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SetMemberRoleRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SetMemberRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BanMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/BanMember',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.BanMemberRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.BanMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnbanMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/UnbanMember',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnbanMemberRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnbanMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/ListBans',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListBansRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListBansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MuteMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/MuteMember',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MuteMemberRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MuteMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnmuteMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/UnmuteMember',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnmuteMemberRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnmuteMemberResponse.FromString,
             options,
             channel_credentials,
             insecure,

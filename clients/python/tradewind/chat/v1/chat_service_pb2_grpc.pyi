@@ -31,7 +31,11 @@ class ChatServiceStub:
     replicated log and in the store; a stream is a cursor into that list and can be resumed at any version, after any time.
 
     Identity: tenant and user come from the bearer token alone. Role `service` may act for a user where a field says so.
-    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant).
+    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant;
+    everybody of the tenant sees an open one and may join it; what it may not do there before is PERMISSION_DENIED).
+
+    What a member may is a table of role and conversation kind (docs/chat.md). Whoever may not is told PERMISSION_DENIED with FORBIDDEN, or
+    FAILED_PRECONDITION with WRONG_CONVERSATION_KIND where nobody may in a conversation of this kind; metadata `permission` names what is missing.
 
     Every rpc can answer: INVALID_ARGUMENT (BadRequest names field and rule), UNAUTHENTICATED, PERMISSION_DENIED,
     RESOURCE_EXHAUSTED (limits; RetryInfo), UNAVAILABLE (log or store cannot be reached; RetryInfo), DEADLINE_EXCEEDED (repeat with the same request id).
@@ -50,17 +54,46 @@ class ChatServiceStub:
     """Answers a conversation as it stands. NOT_FOUND where there is none, or none the caller may see."""
     ListConversations: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListConversationsRequest, _chat_service_pb2.ListConversationsResponse]
     """Lists the conversations a user is in, newest first by creation; complete as soon as the write that joined the user was answered."""
+    UpdateConversation: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.UpdateConversationRequest, _chat_service_pb2.UpdateConversationResponse]
+    """Changes title, picture, attributes (permission `change_profile`), or whether it is open and how slow (permission `change_settings`).
+    Only what is given changes. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+    """
+    JoinConversation: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.JoinConversationRequest, _chat_service_pb2.JoinConversationResponse]
+    """Joins an open conversation: a group as a member, a channel as a reader. Who is in already stays as it is. FAILED_PRECONDITION: MEMBERS_LIMIT.
+    PERMISSION_DENIED: BANNED. NOT_FOUND, also for one that is not open.
+    """
+    LeaveConversation: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.LeaveConversationRequest, _chat_service_pb2.LeaveConversationResponse]
+    """Leaves a group or a channel. FAILED_PRECONDITION: LAST_OWNER, WRONG_CONVERSATION_KIND. NOT_FOUND."""
     AddMembers: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.AddMembersRequest, _chat_service_pb2.AddMembersResponse]
-    """Adds members to a group. Who is in already is passed over. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND for a direct
-    conversation, MEMBERS_LIMIT over 5,000. PERMISSION_DENIED unless the caller is an owner, `admin` or `service`. NOT_FOUND.
+    """Adds members (permission `add_members`). Who is in already is passed over. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND for a direct
+    conversation, MEMBERS_LIMIT over 5,000. PERMISSION_DENIED: FORBIDDEN, BANNED where one of them is. NOT_FOUND.
     """
     RemoveMembers: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.RemoveMembersRequest, _chat_service_pb2.RemoveMembersResponse]
-    """Removes members from a group; anyone may remove itself. Who is not in is passed over. FAILED_PRECONDITION: LAST_OWNER,
-    WRONG_CONVERSATION_KIND. PERMISSION_DENIED unless the caller is an owner, `admin`, `service` or removes itself only. NOT_FOUND.
+    """Removes members of a lower rank (permission `remove_members`); anyone may remove itself. Who is not in is passed over. FAILED_PRECONDITION: LAST_OWNER,
+    WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
     """
+    SetMemberRole: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.SetMemberRoleRequest, _chat_service_pb2.SetMemberRoleResponse]
+    """Gives a member another role (permission `set_roles`): one below the caller's, an owner any. FAILED_PRECONDITION: NO_SUCH_MEMBER, LAST_OWNER,
+    WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+    """
+    BanMember: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.BanMemberRequest, _chat_service_pb2.BanMemberResponse]
+    """Keeps a user out, for a time or for ever (permission `ban_members`): a member of a lower rank is removed, a channel's reader is cut off.
+    FAILED_PRECONDITION: SANCTIONS_LIMIT over 1,000 bans that last, LAST_OWNER, WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+    """
+    UnbanMember: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.UnbanMemberRequest, _chat_service_pb2.UnbanMemberResponse]
+    """Lets a user in again (permission `ban_members`); it joins or is added as anybody. PERMISSION_DENIED, NOT_FOUND."""
+    ListBans: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListBansRequest, _chat_service_pb2.ListBansResponse]
+    """Lists who may not be in it (permission `ban_members`), at most 1,000. PERMISSION_DENIED, NOT_FOUND."""
+    MuteMember: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.MuteMemberRequest, _chat_service_pb2.MuteMemberResponse]
+    """Takes the word from a member of a lower rank, for a time or for ever (permission `mute_members`); it lasts over leaving and coming back.
+    FAILED_PRECONDITION: NO_SUCH_MEMBER, SANCTIONS_LIMIT over 1,000 mutes that last, WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+    """
+    UnmuteMember: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.UnmuteMemberRequest, _chat_service_pb2.UnmuteMemberResponse]
+    """Gives it back (permission `mute_members`). PERMISSION_DENIED, NOT_FOUND."""
     SendMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.SendMessageRequest, _chat_service_pb2.SendMessageResponse]
     """Says something. Answered with its version once it cannot be lost. FAILED_PRECONDITION with NO_SUCH_MESSAGE where
-    `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, NOT_FOUND.
+    `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`) or MUTED.
+    RESOURCE_EXHAUSTED with SLOW_MODE; RetryInfo says when. NOT_FOUND.
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessagesRequest, _chat_service_pb2.ListMessagesResponse]
     """Pages through a conversation's messages, both ways. NOT_FOUND."""
@@ -83,7 +116,11 @@ class ChatServiceAsyncStub(ChatServiceStub):
     replicated log and in the store; a stream is a cursor into that list and can be resumed at any version, after any time.
 
     Identity: tenant and user come from the bearer token alone. Role `service` may act for a user where a field says so.
-    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant).
+    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant;
+    everybody of the tenant sees an open one and may join it; what it may not do there before is PERMISSION_DENIED).
+
+    What a member may is a table of role and conversation kind (docs/chat.md). Whoever may not is told PERMISSION_DENIED with FORBIDDEN, or
+    FAILED_PRECONDITION with WRONG_CONVERSATION_KIND where nobody may in a conversation of this kind; metadata `permission` names what is missing.
 
     Every rpc can answer: INVALID_ARGUMENT (BadRequest names field and rule), UNAUTHENTICATED, PERMISSION_DENIED,
     RESOURCE_EXHAUSTED (limits; RetryInfo), UNAVAILABLE (log or store cannot be reached; RetryInfo), DEADLINE_EXCEEDED (repeat with the same request id).
@@ -99,17 +136,46 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """Answers a conversation as it stands. NOT_FOUND where there is none, or none the caller may see."""
     ListConversations: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListConversationsRequest, _chat_service_pb2.ListConversationsResponse]  # type: ignore[assignment]
     """Lists the conversations a user is in, newest first by creation; complete as soon as the write that joined the user was answered."""
+    UpdateConversation: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.UpdateConversationRequest, _chat_service_pb2.UpdateConversationResponse]  # type: ignore[assignment]
+    """Changes title, picture, attributes (permission `change_profile`), or whether it is open and how slow (permission `change_settings`).
+    Only what is given changes. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+    """
+    JoinConversation: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.JoinConversationRequest, _chat_service_pb2.JoinConversationResponse]  # type: ignore[assignment]
+    """Joins an open conversation: a group as a member, a channel as a reader. Who is in already stays as it is. FAILED_PRECONDITION: MEMBERS_LIMIT.
+    PERMISSION_DENIED: BANNED. NOT_FOUND, also for one that is not open.
+    """
+    LeaveConversation: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.LeaveConversationRequest, _chat_service_pb2.LeaveConversationResponse]  # type: ignore[assignment]
+    """Leaves a group or a channel. FAILED_PRECONDITION: LAST_OWNER, WRONG_CONVERSATION_KIND. NOT_FOUND."""
     AddMembers: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.AddMembersRequest, _chat_service_pb2.AddMembersResponse]  # type: ignore[assignment]
-    """Adds members to a group. Who is in already is passed over. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND for a direct
-    conversation, MEMBERS_LIMIT over 5,000. PERMISSION_DENIED unless the caller is an owner, `admin` or `service`. NOT_FOUND.
+    """Adds members (permission `add_members`). Who is in already is passed over. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND for a direct
+    conversation, MEMBERS_LIMIT over 5,000. PERMISSION_DENIED: FORBIDDEN, BANNED where one of them is. NOT_FOUND.
     """
     RemoveMembers: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.RemoveMembersRequest, _chat_service_pb2.RemoveMembersResponse]  # type: ignore[assignment]
-    """Removes members from a group; anyone may remove itself. Who is not in is passed over. FAILED_PRECONDITION: LAST_OWNER,
-    WRONG_CONVERSATION_KIND. PERMISSION_DENIED unless the caller is an owner, `admin`, `service` or removes itself only. NOT_FOUND.
+    """Removes members of a lower rank (permission `remove_members`); anyone may remove itself. Who is not in is passed over. FAILED_PRECONDITION: LAST_OWNER,
+    WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
     """
+    SetMemberRole: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.SetMemberRoleRequest, _chat_service_pb2.SetMemberRoleResponse]  # type: ignore[assignment]
+    """Gives a member another role (permission `set_roles`): one below the caller's, an owner any. FAILED_PRECONDITION: NO_SUCH_MEMBER, LAST_OWNER,
+    WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+    """
+    BanMember: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.BanMemberRequest, _chat_service_pb2.BanMemberResponse]  # type: ignore[assignment]
+    """Keeps a user out, for a time or for ever (permission `ban_members`): a member of a lower rank is removed, a channel's reader is cut off.
+    FAILED_PRECONDITION: SANCTIONS_LIMIT over 1,000 bans that last, LAST_OWNER, WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+    """
+    UnbanMember: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.UnbanMemberRequest, _chat_service_pb2.UnbanMemberResponse]  # type: ignore[assignment]
+    """Lets a user in again (permission `ban_members`); it joins or is added as anybody. PERMISSION_DENIED, NOT_FOUND."""
+    ListBans: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListBansRequest, _chat_service_pb2.ListBansResponse]  # type: ignore[assignment]
+    """Lists who may not be in it (permission `ban_members`), at most 1,000. PERMISSION_DENIED, NOT_FOUND."""
+    MuteMember: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.MuteMemberRequest, _chat_service_pb2.MuteMemberResponse]  # type: ignore[assignment]
+    """Takes the word from a member of a lower rank, for a time or for ever (permission `mute_members`); it lasts over leaving and coming back.
+    FAILED_PRECONDITION: NO_SUCH_MEMBER, SANCTIONS_LIMIT over 1,000 mutes that last, WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+    """
+    UnmuteMember: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.UnmuteMemberRequest, _chat_service_pb2.UnmuteMemberResponse]  # type: ignore[assignment]
+    """Gives it back (permission `mute_members`). PERMISSION_DENIED, NOT_FOUND."""
     SendMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.SendMessageRequest, _chat_service_pb2.SendMessageResponse]  # type: ignore[assignment]
     """Says something. Answered with its version once it cannot be lost. FAILED_PRECONDITION with NO_SUCH_MESSAGE where
-    `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, NOT_FOUND.
+    `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`) or MUTED.
+    RESOURCE_EXHAUSTED with SLOW_MODE; RetryInfo says when. NOT_FOUND.
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessagesRequest, _chat_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Pages through a conversation's messages, both ways. NOT_FOUND."""
@@ -131,7 +197,11 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     replicated log and in the store; a stream is a cursor into that list and can be resumed at any version, after any time.
 
     Identity: tenant and user come from the bearer token alone. Role `service` may act for a user where a field says so.
-    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant).
+    A conversation that the caller is no member of is NOT_FOUND, so that its existence is not told (`admin` and `service` see all of their tenant;
+    everybody of the tenant sees an open one and may join it; what it may not do there before is PERMISSION_DENIED).
+
+    What a member may is a table of role and conversation kind (docs/chat.md). Whoever may not is told PERMISSION_DENIED with FORBIDDEN, or
+    FAILED_PRECONDITION with WRONG_CONVERSATION_KIND where nobody may in a conversation of this kind; metadata `permission` names what is missing.
 
     Every rpc can answer: INVALID_ARGUMENT (BadRequest names field and rule), UNAUTHENTICATED, PERMISSION_DENIED,
     RESOURCE_EXHAUSTED (limits; RetryInfo), UNAVAILABLE (log or store cannot be reached; RetryInfo), DEADLINE_EXCEEDED (repeat with the same request id).
@@ -165,13 +235,41 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the conversations a user is in, newest first by creation; complete as soon as the write that joined the user was answered."""
 
     @_abc_1.abstractmethod
+    def UpdateConversation(
+        self,
+        request: _chat_service_pb2.UpdateConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.UpdateConversationResponse, _abc.Awaitable[_chat_service_pb2.UpdateConversationResponse]]:
+        """Changes title, picture, attributes (permission `change_profile`), or whether it is open and how slow (permission `change_settings`).
+        Only what is given changes. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def JoinConversation(
+        self,
+        request: _chat_service_pb2.JoinConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.JoinConversationResponse, _abc.Awaitable[_chat_service_pb2.JoinConversationResponse]]:
+        """Joins an open conversation: a group as a member, a channel as a reader. Who is in already stays as it is. FAILED_PRECONDITION: MEMBERS_LIMIT.
+        PERMISSION_DENIED: BANNED. NOT_FOUND, also for one that is not open.
+        """
+
+    @_abc_1.abstractmethod
+    def LeaveConversation(
+        self,
+        request: _chat_service_pb2.LeaveConversationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.LeaveConversationResponse, _abc.Awaitable[_chat_service_pb2.LeaveConversationResponse]]:
+        """Leaves a group or a channel. FAILED_PRECONDITION: LAST_OWNER, WRONG_CONVERSATION_KIND. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
     def AddMembers(
         self,
         request: _chat_service_pb2.AddMembersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.AddMembersResponse, _abc.Awaitable[_chat_service_pb2.AddMembersResponse]]:
-        """Adds members to a group. Who is in already is passed over. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND for a direct
-        conversation, MEMBERS_LIMIT over 5,000. PERMISSION_DENIED unless the caller is an owner, `admin` or `service`. NOT_FOUND.
+        """Adds members (permission `add_members`). Who is in already is passed over. FAILED_PRECONDITION: WRONG_CONVERSATION_KIND for a direct
+        conversation, MEMBERS_LIMIT over 5,000. PERMISSION_DENIED: FORBIDDEN, BANNED where one of them is. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -180,9 +278,63 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.RemoveMembersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.RemoveMembersResponse, _abc.Awaitable[_chat_service_pb2.RemoveMembersResponse]]:
-        """Removes members from a group; anyone may remove itself. Who is not in is passed over. FAILED_PRECONDITION: LAST_OWNER,
-        WRONG_CONVERSATION_KIND. PERMISSION_DENIED unless the caller is an owner, `admin`, `service` or removes itself only. NOT_FOUND.
+        """Removes members of a lower rank (permission `remove_members`); anyone may remove itself. Who is not in is passed over. FAILED_PRECONDITION: LAST_OWNER,
+        WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
         """
+
+    @_abc_1.abstractmethod
+    def SetMemberRole(
+        self,
+        request: _chat_service_pb2.SetMemberRoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.SetMemberRoleResponse, _abc.Awaitable[_chat_service_pb2.SetMemberRoleResponse]]:
+        """Gives a member another role (permission `set_roles`): one below the caller's, an owner any. FAILED_PRECONDITION: NO_SUCH_MEMBER, LAST_OWNER,
+        WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def BanMember(
+        self,
+        request: _chat_service_pb2.BanMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.BanMemberResponse, _abc.Awaitable[_chat_service_pb2.BanMemberResponse]]:
+        """Keeps a user out, for a time or for ever (permission `ban_members`): a member of a lower rank is removed, a channel's reader is cut off.
+        FAILED_PRECONDITION: SANCTIONS_LIMIT over 1,000 bans that last, LAST_OWNER, WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def UnbanMember(
+        self,
+        request: _chat_service_pb2.UnbanMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.UnbanMemberResponse, _abc.Awaitable[_chat_service_pb2.UnbanMemberResponse]]:
+        """Lets a user in again (permission `ban_members`); it joins or is added as anybody. PERMISSION_DENIED, NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListBans(
+        self,
+        request: _chat_service_pb2.ListBansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ListBansResponse, _abc.Awaitable[_chat_service_pb2.ListBansResponse]]:
+        """Lists who may not be in it (permission `ban_members`), at most 1,000. PERMISSION_DENIED, NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def MuteMember(
+        self,
+        request: _chat_service_pb2.MuteMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.MuteMemberResponse, _abc.Awaitable[_chat_service_pb2.MuteMemberResponse]]:
+        """Takes the word from a member of a lower rank, for a time or for ever (permission `mute_members`); it lasts over leaving and coming back.
+        FAILED_PRECONDITION: NO_SUCH_MEMBER, SANCTIONS_LIMIT over 1,000 mutes that last, WRONG_CONVERSATION_KIND. PERMISSION_DENIED, NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def UnmuteMember(
+        self,
+        request: _chat_service_pb2.UnmuteMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.UnmuteMemberResponse, _abc.Awaitable[_chat_service_pb2.UnmuteMemberResponse]]:
+        """Gives it back (permission `mute_members`). PERMISSION_DENIED, NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def SendMessage(
@@ -191,7 +343,8 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.SendMessageResponse, _abc.Awaitable[_chat_service_pb2.SendMessageResponse]]:
         """Says something. Answered with its version once it cannot be lost. FAILED_PRECONDITION with NO_SUCH_MESSAGE where
-        `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, NOT_FOUND.
+        `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`) or MUTED.
+        RESOURCE_EXHAUSTED with SLOW_MODE; RetryInfo says when. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -71,6 +71,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A message answers one that does not exist. FAILED_PRECONDITION."""
     ERROR_REASON_LAST_OWNER: _ErrorReason.ValueType  # 104
     """The last owner cannot leave or be removed. FAILED_PRECONDITION."""
+    ERROR_REASON_MUTED: _ErrorReason.ValueType  # 105
+    """The caller may not speak in the conversation for now; metadata says until when, where that is known. PERMISSION_DENIED."""
+    ERROR_REASON_BANNED: _ErrorReason.ValueType  # 106
+    """The user may not be in the conversation; metadata says until when, where that is known. PERMISSION_DENIED."""
+    ERROR_REASON_SLOW_MODE: _ErrorReason.ValueType  # 107
+    """The conversation is in slow mode and the caller spoke a moment ago; RetryInfo says when it may again. RESOURCE_EXHAUSTED."""
+    ERROR_REASON_NO_SUCH_MEMBER: _ErrorReason.ValueType  # 108
+    """The user that is to be changed is no member of the conversation. FAILED_PRECONDITION."""
+    ERROR_REASON_SANCTIONS_LIMIT: _ErrorReason.ValueType  # 109
+    """The conversation keeps as many bans, or mutes, as it may. FAILED_PRECONDITION."""
     ERROR_REASON_WRONG_ORDER_STATE: _ErrorReason.ValueType  # 200
     """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
     ERROR_REASON_OUT_OF_STOCK: _ErrorReason.ValueType  # 201
@@ -149,6 +159,16 @@ ERROR_REASON_NO_SUCH_MESSAGE: ErrorReason.ValueType  # 103
 """A message answers one that does not exist. FAILED_PRECONDITION."""
 ERROR_REASON_LAST_OWNER: ErrorReason.ValueType  # 104
 """The last owner cannot leave or be removed. FAILED_PRECONDITION."""
+ERROR_REASON_MUTED: ErrorReason.ValueType  # 105
+"""The caller may not speak in the conversation for now; metadata says until when, where that is known. PERMISSION_DENIED."""
+ERROR_REASON_BANNED: ErrorReason.ValueType  # 106
+"""The user may not be in the conversation; metadata says until when, where that is known. PERMISSION_DENIED."""
+ERROR_REASON_SLOW_MODE: ErrorReason.ValueType  # 107
+"""The conversation is in slow mode and the caller spoke a moment ago; RetryInfo says when it may again. RESOURCE_EXHAUSTED."""
+ERROR_REASON_NO_SUCH_MEMBER: ErrorReason.ValueType  # 108
+"""The user that is to be changed is no member of the conversation. FAILED_PRECONDITION."""
+ERROR_REASON_SANCTIONS_LIMIT: ErrorReason.ValueType  # 109
+"""The conversation keeps as many bans, or mutes, as it may. FAILED_PRECONDITION."""
 ERROR_REASON_WRONG_ORDER_STATE: ErrorReason.ValueType  # 200
 """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
 ERROR_REASON_OUT_OF_STOCK: ErrorReason.ValueType  # 201

@@ -1,0 +1,94 @@
+"""Changes of a conversation: a request becomes its command, the ledger writes what it leads to, and what then stands is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_service_pb2 as pb
+
+from services.chat import commands, domain, projections, wire
+from services.chat.access import Actor, actor_of, may_read
+from services.chat.domain import place
+from services.ledger.decider import Receipt
+from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
+from services.runtime.call import Call
+
+Asks = TypeVar("Asks", bound=Message)
+
+
+class Changes:
+    """What is asked to be changed."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Change the conversations that ``ledger`` holds."""
+        self._ledger = ledger
+
+    async def create(self, request: pb.CreateConversationRequest, call: Call) -> chat_pb2.Conversation:
+        """Start a conversation, or meet the direct one that is there."""
+        actor = actor_of(call.caller)
+        aggregate, command, named = commands.create(request, actor, commands.now_us(), call.traceparent)
+        receipt = await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
+        return await self._shown(aggregate, receipt)
+
+    async def apply(
+        self, request: Asks, call: Call, make: Callable[[Asks, Actor, int], domain.Command]
+    ) -> chat_pb2.Conversation:
+        """Do what a request asks for, and show the conversation after it. Raises what domain and ledger refuse."""
+        actor = actor_of(call.caller)
+        conversation_id: str = request.conversation_id  # type: ignore[attr-defined]
+        aggregate = commands.aggregate_of(actor, conversation_id)
+        receipt = await self._execute(aggregate, make(request, actor, commands.now_us()), request, actor, call)
+        return await self._shown(aggregate, receipt)
+
+    async def join(self, request: pb.JoinConversationRequest, call: Call) -> chat_pb2.Conversation:
+        """Come in: into a group as a member, into a channel as a reader. Raises domain.Refused (NOT_FOUND, BANNED, MEMBERS_LIMIT)."""
+        actor, now = actor_of(call.caller), commands.now_us()
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        state = (await self._ledger.read(aggregate)).state
+        profile = state.profile
+        if profile is None or profile.kind is not domain.Kind.CHANNEL or actor.user_id in profile.members:
+            return await self.apply(request, call, commands.join)
+        if domain.lasts(profile.bans, actor.user_id, now) and profile.open:
+            raise domain.banned(profile.bans[actor.user_id])
+        reads = not actor.oversees and await may_read(self._ledger, actor, aggregate, state, now)
+        if not (reads or profile.open):
+            raise domain.not_found()
+        here = projections.place_of(aggregate, actor.user_id)
+        command = place.JoinChannel(now, actor.user_id, profile.created_us, actor.acting_service)
+        await self._execute(here, command, request, actor, call)
+        return wire.conversation(aggregate.id, state, now)
+
+    async def leave(self, request: pb.LeaveConversationRequest, call: Call) -> None:
+        """Go: as a member of a group or a channel, or else as a channel's reader. Raises domain.Refused (NOT_FOUND, LAST_OWNER)."""
+        actor, now = actor_of(call.caller), commands.now_us()
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        try:
+            receipt = await self._execute(aggregate, commands.leave(request, actor, now), request, actor, call)
+            if receipt.payloads or receipt.replayed:
+                return
+        except domain.Refused as refused:
+            if refused.reason not in ("NOT_FOUND", "NOT_A_MEMBER", "FORBIDDEN"):
+                raise
+        command = place.LeaveChannel(now, actor.user_id, actor.acting_service)
+        here = projections.place_of(aggregate, actor.user_id)
+        receipt = await self._execute(here, command, request, actor, call)
+        if not (receipt.payloads or receipt.replayed):
+            raise domain.not_found()
+
+    async def _execute(
+        self, aggregate: AggregateId, command: Any, request: Message, actor: Actor, call: Call
+    ) -> Receipt:
+        named = commands.named(request, actor, call.traceparent)
+        return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
+
+    async def _shown(self, aggregate: AggregateId, receipt: Receipt) -> chat_pb2.Conversation:
+        """Show what a change led to: for a repeated one what the first answer showed, else what stands now."""
+        if receipt.replayed and receipt.payloads:
+            view = await self._ledger.read_at(aggregate, receipt.last_version)
+        else:
+            view = await self._ledger.read(aggregate)
+        return wire.conversation(aggregate.id, view.state, commands.now_us())

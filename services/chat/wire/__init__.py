@@ -1,0 +1,26 @@
+"""Between the contract's messages and the domain: events in and out, conversations and messages as answers show them."""
+
+from services.chat.wire.events import decode, encode, kind_of, role_of
+from services.chat.wire.numbers import microseconds, time_of, timestamp, timestamp_bytes
+from services.chat.wire.places import decode_place, encode_place
+from services.chat.wire.said import Said, content_bytes, said
+from services.chat.wire.shown import ban, conversation, message
+
+__all__ = [
+    "Said",
+    "ban",
+    "content_bytes",
+    "conversation",
+    "decode",
+    "decode_place",
+    "encode",
+    "encode_place",
+    "kind_of",
+    "message",
+    "microseconds",
+    "role_of",
+    "said",
+    "time_of",
+    "timestamp",
+    "timestamp_bytes",
+]
