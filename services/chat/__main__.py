@@ -7,6 +7,7 @@ from tradewind.chat.v1 import chat_service_pb2
 from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS
 from services.chat.policy import POLICY
+from services.chat.projections import SLICED
 from services.chat.service import ChatService
 from services.chat.worker import OrderWorker
 from services.host import host
@@ -16,7 +17,7 @@ from services.runtime.run import run
 
 async def main(settings: ChatSettings) -> None:
     """Serve until told to end, then drain."""
-    async with host("chat", settings, KINDS, POLICY) as here:
+    async with host("chat", settings, KINDS, POLICY, sliced=SLICED) as here:
         if settings.order_events:
             OrderWorker(here.ledger, here.telemetry).start()
         here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], ChatService(here.ledger, settings))

@@ -14,6 +14,10 @@ BY_USER = "conversations_by_user"
 _READER = "~"
 """Ends the key of a channel's reader: it is written by the reader's own aggregate, and beside the key of a member."""
 
+SLICED = {BY_USER: 8}
+"""By how many characters of a key a store may cut a user's list: the key begins with the time, so that is a slice for every 72 minutes in
+which conversations with the user began."""
+
 
 def partition(tenant: str, user_id: str) -> str:
     """Name what is listed together: one user's conversations."""

@@ -12,7 +12,7 @@ from typing import Any
 from services.runtime.tokens import Signer
 from tests.integration.order_world import TENANT, User, keys_in, new_channel
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 class ServiceProcess:
