@@ -27,7 +27,7 @@ from services.ledger.desk import LocalDesk
 from services.ledger.ending import end
 from services.ledger.engine import Counters, Engine, Limits, Tracer
 from services.ledger.epoch import open_epoch
-from services.ledger.errors import DeadlineExceeded, LogLost, LogUnavailable
+from services.ledger.errors import DeadlineExceeded, HistoryGap, LogLost, LogUnavailable
 from services.ledger.guard import Guard
 from services.ledger.handover import Handover
 from services.ledger.ids import AggregateId
@@ -69,6 +69,7 @@ class Ledger:
         self.engine = Engine(log, archive, self.writer, tracer, self._was_stored, limits, clock, self._handover)
         self.engine.identity = identity
         self._guard = Guard(self.engine, identity)
+        self._repair = Repair(archive, log, self._stored, self.refresh, identity)
         archive.trust(self._stored.knows)
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
         self._residents: dict[AggregateId, Aggregate] = {}
@@ -104,8 +105,7 @@ class Ledger:
         await ledger._stored.listen(nats, settings.service, epoch)
         await ledger._handover.listen()
         await ledger._desk.serve(nats, settings.service)
-        repair = Repair(archive, ledger.engine.log, ledger._stored, ledger.refresh, identity)
-        ledger._start(repair.run(), "repair")
+        ledger._start(ledger._repair.run(), "repair")
         ledger._start(ledger._guard.run(), "guard")
         ledger._start(follow_reconnects(nats, lambda: list(ledger._residents.values())), "reconnects")
         return ledger
@@ -155,15 +155,16 @@ class Ledger:
         except TimeoutError as error:
             raise DeadlineExceeded("the deadline passed; the outcome is unknown") from error
 
-    async def read(self, aggregate: AggregateId, *, fresh: bool = True) -> View[Any]:
+    async def read(self, aggregate: AggregateId, *, fresh: bool = True, at_least: int = 0) -> View[Any]:
         """The aggregate as stored. With `fresh` the log is asked first whether another process wrote; while it cannot be asked, the
-        store alone answers.
+        store alone answers. Without it, what is remembered will do from version `at_least` on: who was handed an event asks for its
+        version, as an entry is stored, and handed on, a moment before its writer has taken it over.
 
         Raises:
             StoreUnavailable, HistoryGap: it cannot be read.
         """
         resident = self._resident(aggregate)
-        if not fresh and resident.current and resident.standing is not None:
+        if not fresh and resident.current and resident.standing is not None and resident.version >= at_least:
             return View(resident.standing.state, resident.standing.version)
         try:
             return await self.refresh(aggregate)
@@ -202,6 +203,11 @@ class Ledger:
             page = await self._archive.entries(aggregate.key, after=after, before=before, limit=min(limit, 256))
             events = [event for stored in page for event in _ordered(stored.data, newest_first=before is not None)]
             news = [e for e in events if (e.version > after if before is None else e.version < before)]
+            holed = before is None and bool(news) and news[0].version != after + 1
+            if holed or not (found or news):
+                await self.engine.confirm_life()  # a store that was wiped a moment ago has nothing, or a hole
+            if holed:
+                raise HistoryGap("the store holds this aggregate only in part", kind=aggregate.kind)
             if not news:
                 break
             found += news
@@ -214,8 +220,13 @@ class Ledger:
         if aggregate in self._standing or (resident is not None and resident.standing is not None):
             return
         head = await self._archive.head(aggregate.key)
-        if head is not None and head.seq < self.epoch:
+        if head is None or head.seq < self.epoch:
             await self.refresh(aggregate)
+        elif not self._repair.through:  # a restored store may lack what the log has
+            try:
+                await self.refresh(aggregate)
+            except LogUnavailable:
+                return
         self._standing[aggregate] = None
         if len(self._standing) > _MOST_STANDING:
             for oldest in list(islice(self._standing, _MOST_STANDING // 4)):

@@ -102,7 +102,8 @@ class Delivery:
             _log.warning("look_failed", reason=getattr(error, "reason", "") or type(error).__name__)
 
     async def _look(self, aggregate: AggregateId, queued: Queued | None, parent: str | None) -> None:
-        mail: Mail = (await self._ledger.read(aggregate, fresh=queued is None)).state
+        # Who was handed the first event may be quicker than its writer, whose memory then knows nothing of the mail yet.
+        mail: Mail = (await self._ledger.read(aggregate, fresh=queued is None, at_least=1)).state
         step = next_step(mail, now_us())
         if step is NextStep.NOTHING:
             return

@@ -44,7 +44,7 @@ async def watch(
                 for frame in await watcher.ready():
                     yield frame.data
                     at = frame.last
-                view = await ledger.read(aggregate, fresh=False)
+                view = await ledger.read(aggregate, fresh=False, at_least=at)
         finally:
             watcher.close()
 

@@ -69,7 +69,8 @@ class Saga:
     async def handle(self, delivered: Delivered) -> None:
         """Take one stored entry: carry its order on as far as it goes."""
         if delivered.aggregate.kind == kinds.ORDER.name:
-            await self.carry_on(delivered.aggregate, delivered.traceparent, again=delivered.tries > 0)
+            last = delivered.events[-1].version
+            await self.carry_on(delivered.aggregate, delivered.traceparent, again=delivered.tries > 0, at_least=last)
 
     async def on_timer(self, aggregate: AggregateId, name: str) -> None:
         """Take a due timer: of an order whose step was delayed, or of a stock whose reservations run out."""
@@ -79,10 +80,15 @@ class Saga:
         elif aggregate.kind == kinds.ORDER.name:
             # A step that is tried again belongs to the trace that the order began in.
             placed = await self._ledger.history(aggregate, limit=1)
-            await self.carry_on(aggregate, (placed[0].traceparent or None) if placed else None, again=True)
+            # Whoever armed it may be another process, of whose last words this one has not heard.
+            view: View[Order] = await self._ledger.read(aggregate)
+            traceparent = (placed[0].traceparent or None) if placed else None
+            await self.carry_on(aggregate, traceparent, again=True, at_least=view.version)
 
-    async def carry_on(self, aggregate: AggregateId, traceparent: str | None, again: bool) -> None:
+    async def carry_on(self, aggregate: AggregateId, traceparent: str | None, again: bool, at_least: int = 0) -> None:
         """Do what an order waits for until it waits for nothing, or not now. ``again``: a step may have been begun before.
+
+        ``at_least``: nothing older than this version is looked at.
 
         Raises what the ledger refuses for itself, NotNow and NoRest; whoever woke this wakes it again.
         """
@@ -90,7 +96,7 @@ class Saga:
         async with lock:
             again = again or aggregate in self._unsure
             try:
-                await self._steps(aggregate, traceparent, again)
+                await self._steps(aggregate, traceparent, again, at_least)
             except DeadlineExceeded as error:
                 self._doubt(aggregate)
                 raise NotNow from error
@@ -105,11 +111,11 @@ class Saga:
         if len(self._unsure) > _MOST_UNSURE:
             del self._unsure[next(iter(self._unsure))]
 
-    async def _steps(self, aggregate: AggregateId, traceparent: str | None, again: bool) -> None:
+    async def _steps(self, aggregate: AggregateId, traceparent: str | None, again: bool, at_least: int) -> None:
         fenced = False
         for _ in range(_MOST_STEPS):
             authorize_until = time.monotonic() + AUTHORIZE_DEADLINE_US / 1e6
-            view: View[Order] = await self._ledger.read(aggregate, fresh=False)
+            view: View[Order] = await self._ledger.read(aggregate, fresh=False, at_least=at_least)
             effect = saga.next_effect(view.state)
             if isinstance(effect, AuthorizePayment) and not fenced:
                 # What this process remembers may be old, and money is not asked for on a memory. An own record just now is proof enough.
