@@ -183,7 +183,10 @@ class Aggregate:
     async def _look_up(self, request_id: bytes) -> Answered | None:
         self._engine.counters.look_ups += 1
         stored = await self._engine.archive.find_request(self.id.key, request_id)
-        return find(parse(stored.data), request_id) if stored is not None else None
+        found = find(parse(stored.data), request_id) if stored is not None else None
+        if found is None:
+            await self._engine.confirm_life()  # a store that was wiped a moment ago knows no id
+        return found
 
     async def _write(self, draft: Draft) -> None:
         """Append, store, and only then believe it: the order that everything rests on."""
@@ -247,6 +250,8 @@ class Aggregate:
 
     async def _keep_snapshot(self, version: int, seq: int, state: Any) -> None:
         try:
+            # In a store that was lost meanwhile and is being restored it would hide that what is before it is missing.
+            await self._engine.confirm_life()
             await self._engine.archive.put_snapshot(self.id.key, self._loader.replay.snapshot(version, seq, state))
         except LedgerError:
             self._snapshot_version = 0  # only a shortcut was lost: try again with the next entry

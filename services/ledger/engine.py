@@ -140,6 +140,8 @@ class Engine:
     shelf: Shelf = field(default_factory=Shelf)
     identity: str | None = None
     sure_at: float = -math.inf
+    _confirming: asyncio.Task[None] | None = None
+    _next: asyncio.Task[None] | None = None
 
     def counts(self, since: float) -> bool:
         """Rule 5: whether what the store answered to a question asked after `since` counts without `confirm_life`.
@@ -159,6 +161,15 @@ class Engine:
             LogLost: another life is registered, or this is another store.
             StoreUnavailable: the store cannot be asked.
         """
+        if self._next is None:  # those that come while one confirmation is under way share the one after it
+            self._next = asyncio.get_running_loop().create_task(self._confirm(self._confirming))
+            self._next.add_done_callback(_retrieved)
+        await asyncio.shield(self._next)
+
+    async def _confirm(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        self._confirming, self._next = self._next, None
         asked_at = self.clock.monotonic()
         if await self.archive.epoch(self.log.service) != self.log.epoch:
             raise LogLost("this life of the log is over")
@@ -176,3 +187,9 @@ class Engine:
         """Marks a step between two effects; tests stop or kill the process here."""
         if self.pause is not None:
             await self.pause(point)
+
+
+def _retrieved(task: asyncio.Task[None]) -> None:
+    """Whoever waited for it may be gone."""
+    if not task.cancelled():
+        task.exception()

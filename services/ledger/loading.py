@@ -104,6 +104,8 @@ class Loader:
             tail = await log.tail(subject, found.last_seq, last.seq, sure=sure)
             await self._follow(aggregate, found, tail, last.seq)
         await self._in_time(found)
+        if not head_seq:
+            await self._engine.confirm_life()  # a store that has nothing of it may be one that was wiped a moment ago
         if 0 < found.last_seq < log.epoch:
             await self._open_in_new_life(aggregate, subject, found)
         return found
