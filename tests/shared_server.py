@@ -21,6 +21,7 @@ from services.standalone.lock import try_lock
 from tests.servers import CQL_START_SECONDS, CassandraCluster, ServerFailed
 
 _LOOK_SECONDS = 0.2
+_MORE_SECONDS = 30.0
 _USERS, _STARTING, _KEEPER, _ADDRESS, _SAID = "users.lock", "starting.lock", "keeper.lock", "server.json", "keeper.log"
 
 
@@ -80,7 +81,7 @@ def _keep(folder: Path) -> None:
             cwd=Path(__file__).parents[1],
             start_new_session=True,  # it may outlive who asked first, and hears no Ctrl-C
         )
-    until = time.monotonic() + CQL_START_SECONDS
+    until = time.monotonic() + CQL_START_SECONDS + _MORE_SECONDS
     while not (folder / _ADDRESS).exists():
         if keeper.poll() is not None or time.monotonic() > until:
             raise ServerFailed(
@@ -93,7 +94,7 @@ def main(folder: Path) -> int:
     """Keep the server while anybody uses it; returns the exit code."""
     if try_lock(folder / _KEEPER) is None:
         return 1
-    cluster = CassandraCluster(folder / "server", 1)
+    cluster = CassandraCluster(folder / "server", 1, fleeting=True)
     cluster.start()
     fresh = folder / f"{_ADDRESS}.new"
     fresh.write_text(json.dumps(asdict(CqlServer(cluster.contact_points))), encoding="utf-8")

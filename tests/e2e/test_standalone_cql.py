@@ -13,10 +13,10 @@ from tests.e2e.standalone_world import Standalone, free_ports
 pytestmark = [
     pytest.mark.xdist_group("standalone-own"),
     pytest.mark.skipif(sys.platform == "win32", reason="Apache Cassandra does not run on Windows"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
 ]
 
-SECONDS = 150.0
+SECONDS = 240.0
 
 
 class OnCql(Standalone):

@@ -17,7 +17,7 @@ from cassandra.policies import DCAwareRoundRobinPolicy, FallthroughRetryPolicy
 from tests.servers import CassandraCluster, CassandraServer, ServerFailed
 from tests.shared_server import CqlServer
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 KEYSPACE = "CREATE KEYSPACE {} WITH replication = {{'class': 'NetworkTopologyStrategy', 'dc1': {}}}"
 WRITE, READ = "INSERT INTO kept.things (id) VALUES (%s)", "SELECT id FROM kept.things"

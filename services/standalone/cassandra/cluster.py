@@ -18,7 +18,7 @@ from services.standalone.ports import HOST
 
 _TRIES = 100
 _READY_SECONDS = 90.0
-"""On a busy machine; for one node, and twice as much for several that start at once."""
+"""On a busy machine; twice as much for several that start at once."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,14 @@ class Cluster:
     nodes: tuple[Node, ...]
 
     @classmethod
-    def at(cls, folder: Path, nodes: int, native_port: int, storage_port: int, network: str = "127.0.0") -> Cluster:
+    def at(
+        cls, folder: Path, nodes: int, native_port: int, storage_port: int, network: str = "127.0.0", *,
+        fleeting: bool = False,
+    ) -> Cluster:  # fmt: skip
         """Describe nodes on ``network``.1, .2, …, below ``folder``; nothing is written or started.
 
-        The same folder must be given the same numbers again: a node remembers its address.
+        The same folder must be given the same numbers again: a node remembers its address. What ``fleeting`` nodes are told need not
+        outlive them.
 
         Raises:
             NoCassandra: this machine has not so many loopback addresses.
@@ -43,18 +47,18 @@ class Cluster:
         name = f"tradewind {network} {storage_port}"
         return cls(
             tuple(
-                Node(name, number, folder / f"node{number}", address, native_port, storage_port, addresses)
+                Node(name, number, folder / f"node{number}", address, native_port, storage_port, addresses, fleeting)
                 for number, address in enumerate(addresses, 1)
             )
         )
 
     @classmethod
-    def anywhere(cls, folder: Path, nodes: int) -> Cluster:
+    def anywhere(cls, folder: Path, nodes: int, *, fleeting: bool = False) -> Cluster:
         """Describe nodes on a loopback network and on ports that nobody uses now, for tests that run beside others. Raises NoCassandra."""
         for _ in range(_TRIES):
             network = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}" if sys.platform == "linux" else "127.0.0"
             native_port, storage_port = random.sample(range(15_000, 32_000), 2)
-            cluster = cls.at(folder, nodes, native_port, storage_port, network)
+            cluster = cls.at(folder, nodes, native_port, storage_port, network, fleeting=fleeting)
             if all(_is_free(node.address, port) for node in cluster.nodes for port in (native_port, storage_port)):
                 return cluster
         raise NoCassandra("no free ports were found")
