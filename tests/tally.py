@@ -128,12 +128,13 @@ async def open_archive(file: Path) -> Archive:
 
 @asynccontextmanager
 async def open_ledger(
-    url: str, file: Path, *, service: str = "tallies", exclusive: bool = False, limits: Limits | None = None
-) -> AsyncIterator[Ledger]:
+    url: str, file: Path, *, service: str = "tallies", exclusive: bool = False, limits: Limits | None = None,
+    max_age: float = 7 * 24 * 3600.0,
+) -> AsyncIterator[Ledger]:  # fmt: skip
     """A server's ledger on a real log and a real archive; several may be open at once, as several servers."""
     client = await nats_client.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     archive = await open_archive(file)
-    settings = LogSettings(service, partitions=2, exclusive=exclusive)
+    settings = LogSettings(service, partitions=2, exclusive=exclusive, max_age=max_age)
     ledger = await Ledger.open(client, archive, NoTracer(), settings, [TALLY], limits)
     try:
         yield ledger
