@@ -12,6 +12,9 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="there is no Envoy for Windows"),
 ]
 
+STARTED = 240.0
+PLAYED = 120.0
+
 
 def test_the_journey_survives_a_process_of_each_kind(tmp_path: Path) -> None:
     cluster = Standalone(tmp_path / "home", cluster="sqlite")
@@ -23,5 +26,23 @@ def test_the_journey_survives_a_process_of_each_kind(tmp_path: Path) -> None:
         code = cluster.ends(100)
         assert code == 0, cluster.screen
         assert "✓  7. " in cluster.screen
+    finally:
+        cluster.end()
+
+
+@pytest.mark.timeout(500)
+def test_the_journey_survives_a_server_of_the_log_and_one_of_the_store(cassandra: None, tmp_path: Path) -> None:
+    """`make run CLUSTER=1 ONCE=1`, as it stands."""
+    cluster = Standalone(tmp_path / "home", cluster="cql")
+    try:
+        cluster.start("--once")
+        cluster.shows("✓  1. ", STARTED)
+        cluster.kill("cql-2")
+        cluster.shows("✓  3. ", PLAYED)
+        cluster.kill("nats-2")
+        code = cluster.ends(PLAYED)
+        assert code == 0, cluster.screen
+        assert "✓  7. " in cluster.screen
+        assert [file.name for file in cluster.home.archive.glob("*.db")] == ["payments.db"]
     finally:
         cluster.end()
