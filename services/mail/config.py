@@ -68,11 +68,11 @@ class MailSettings(ServiceSettings):
     smtp_attempt_margin: Seconds = 15.0
     """So long after all these waits an attempt without an outcome is given up as unknown: clocks differ, and processes pause."""
     smtp_connections: int = Field(256, ge=1, le=10_000)
-    """Connections in use at a time."""
+    """Connections of one process in use at a time."""
     smtp_connections_per_server: int = Field(16, ge=1, le=1000)
     """Of those to one server."""
     smtp_mails_per_domain: int = Field(8, ge=1, le=1000)
-    """Mails under way at a time to one recipient domain, in each lane."""
+    """Mails under way at a time to one recipient domain, in each lane, from all processes together; at least one from each."""
     smtp_waiting_per_domain: int = Field(1000, ge=0, le=100_000)
     """Mails to one domain that wait in memory for their turn, in each lane; more are put off and wait in the log."""
 

@@ -26,6 +26,7 @@ from services.mail.config import SECOND_US, MailSettings
 from services.mail.domain import Lane, Mail, NextStep, Queued, next_step
 from services.mail.handover import HandOver, Unreachable
 from services.mail.lanes import Lanes
+from services.mail.peers import Peers
 from services.mail.smtp.connection import Endpoint
 from services.mail.smtp.pool import Busy
 from services.runtime.telemetry import Telemetry
@@ -40,15 +41,20 @@ class Delivery:
     """Delivers mails; one look at a mail at a time in this process."""
 
     def __init__(
-        self, ledger: Ledger, hand_overs: Mapping[Lane, HandOver], settings: MailSettings, telemetry: Telemetry
+        self,
+        ledger: Ledger,
+        hand_overs: Mapping[Lane, HandOver],
+        settings: MailSettings,
+        telemetry: Telemetry,
+        peers: Peers,
     ) -> None:
-        """Send each lane's mails by its own hand-over."""
+        """Send each lane's mails by its own hand-over, and only this process's share of what all may send to a domain."""
         self._ledger = ledger
         self._hand_overs = hand_overs
         self._telemetry = telemetry
         self._scribe = Scribe(ledger)
         self._settings = settings
-        self._lanes = Lanes(settings.smtp_mails_per_domain, settings.smtp_waiting_per_domain)
+        self._lanes = Lanes(settings.smtp_mails_per_domain, settings.smtp_waiting_per_domain, share=peers.share)
         self._closing = False
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._begun: set[str] = set()

@@ -22,6 +22,7 @@ from services.mail.delivery import Delivery
 from services.mail.domain import Lane, Mail, RecordOpen, Refused
 from services.mail.handover import HandOver
 from services.mail.kinds import mail_of
+from services.mail.peers import Peers
 from services.mail.rendering import Templates
 from services.mail.service import MailService
 from services.mail.smtp.dkim import Signer, load_signer
@@ -51,7 +52,8 @@ class House:
         self._pools = {lane: _pool(settings) for lane in Lane}
         routes, signer = Routes(settings.route_table), _signer(settings)
         hand_overs = {lane: HandOver(pool, routes, signer, host.telemetry) for lane, pool in self._pools.items()}
-        self.delivery = Delivery(host.ledger, hand_overs, settings, host.telemetry)
+        self._peers = Peers(host.nats)
+        self.delivery = Delivery(host.ledger, hand_overs, settings, host.telemetry, self._peers)
         self._leases: list[asyncio.Task[None]] = []
         self.pictures = PictureServer(self._links, self._opened) if self._links is not None else None
 
@@ -64,6 +66,7 @@ class House:
             address, _, port = host.settings.tracking_listen.rpartition(":")
             await self.pictures.start(address.strip("[]"), int(port))
             _log.info("pictures_served", listen=host.settings.tracking_listen, port=self.pictures.port)
+        await self._peers.open()
         DeliveryWorker(host.ledger, self.delivery).start()
         if host.settings.order_events:
             OrderWorker(host.ledger, self._desk, host.telemetry).start()
@@ -78,6 +81,7 @@ class House:
         if self.pictures is not None:
             await self.pictures.close()
         await self.delivery.close(self._host.settings.drain_grace)
+        await self._peers.close()
         for pool in self._pools.values():
             await pool.close()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,6 +28,36 @@ _SLOWER_SECONDS = 30.0
 _OPTIMISM = 0.5
 
 
+class _Turns:
+    """So many at a time as ``most`` says just then; the others in the order they came."""
+
+    def __init__(self, most: Callable[[], int]) -> None:
+        self._most = most
+        self._on = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def acquire(self) -> None:
+        if not self._waiting and self._on < self._most():
+            self._on += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()  # it came in the moment in which nobody wanted it any more
+            raise
+
+    def release(self) -> None:
+        self._on -= 1
+        while self._waiting and self._on < self._most():
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._on += 1
+
+
 @dataclass(slots=True)
 class _Queue:
     """One domain in one lane.
@@ -35,7 +66,7 @@ class _Queue:
     those here and those put off have their turns.
     """
 
-    turns: asyncio.Semaphore
+    turns: _Turns
     users: int = 0
     pace: float = _FIRST_PACE
     last_end: float = 0.0
@@ -52,9 +83,14 @@ class _Queue:
 class Lanes:
     """Who is on, and who waits. What cannot wait here waits in the log."""
 
-    def __init__(self, under_way: int, waiting: int, total: int = MOST_HERE) -> None:
-        """Let so many be under way to one domain in one lane, and so many more wait; once ``total`` are here, few of any one."""
-        self._under_way = under_way
+    def __init__(
+        self, under_way: int, waiting: int, total: int = MOST_HERE, share: Callable[[int], int] = lambda whole: whole
+    ) -> None:
+        """Let so many be under way to one domain in one lane, and so many more wait; once ``total`` are here, few of any one.
+
+        ``share`` gives this process's part of what may be under way.
+        """
+        self._share = lambda: share(under_way)
         self._most = under_way + waiting
         self._few = min(self._most, 2 * under_way)
         self._total = total
@@ -100,5 +136,5 @@ class Lanes:
         if queue is None:
             if len(self._queues) >= MOST_QUEUES:
                 self._queues = {key: kept for key, kept in self._queues.items() if kept.users}
-            queue = self._queues[domain, lane] = _Queue(asyncio.Semaphore(self._under_way))
+            queue = self._queues[domain, lane] = _Queue(_Turns(self._share))
         return queue
