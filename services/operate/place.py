@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from services.host import ServiceSettings, log_settings, open_archive
 from services.ledger.archive import Archive
-from services.ledger.errors import LogUnavailable
+from services.ledger.errors import LogUnavailable, StoreUnavailable
 from services.ledger.lives import JetStreamLives
 from services.ledger.log import LogSettings
 from services.operate.known import SERVICES, Known
@@ -27,7 +27,7 @@ from services.standalone.keys import Keys
 from services.standalone.ports import Ports
 from services.standalone.ready import greeting
 
-_ANSWERS_WITHIN = 10.0
+_ANSWERS_WITHIN = 15.0
 _HOME, _FILE, _URLS = "TRADEWIND_HOME", "TRADEWIND_STORE_FILE", "TRADEWIND_NATS_URLS"
 
 
@@ -62,7 +62,7 @@ async def opened(service: str, *, with_log: bool = True) -> AsyncIterator[Place]
     async with _standalone(service, with_log=with_log):
         settings = load(known.settings)
         log = log_settings(service, settings)
-        archive = await open_archive(service, settings, sliced=known.sliced)
+        archive = await _store(service, settings, known)
         client: Client | None = None
         try:
             client = await _connected(settings) if with_log else None
@@ -71,6 +71,16 @@ async def opened(service: str, *, with_log: bool = True) -> AsyncIterator[Place]
             await archive.close()
             if client is not None:
                 await client.close()
+
+
+async def _store(service: str, settings: ServiceSettings, known: Known) -> Archive:
+    try:
+        async with asyncio.timeout(_ANSWERS_WITHIN):
+            return await open_archive(service, settings, sliced=known.sliced)
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"no store answers within {_ANSWERS_WITHIN:.0f} s, or its tables are not there"
+        ) from error
 
 
 async def _connected(settings: ServiceSettings) -> Client:
