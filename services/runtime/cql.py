@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,7 @@ class CqlSession:
         wait, waited, said = _RETRY_S[0], 0.0, -_SAY_EVERY_S
         while True:
             try:
-                opened = await asyncio.to_thread(_prepared, settings, texts)
+                opened = await _connected(settings, texts)
                 return cls(settings, opened, meter or NoOpMeter("cql"), raises)
             except CqlFailed as error:
                 if patience is not None and waited >= patience:
@@ -209,11 +210,13 @@ class CqlSession:
         return most if timeout is None or timeout > most else max(timeout, 0.001)
 
 
+_Opened = tuple[Cluster, Any, Mapping[str, Statement]]
+
 _UNFIT: Final = (TypeError, ValueError, OverflowError, struct.error)
 """What the driver raises for values that fit no column."""
 
 
-def _prepared(settings: CqlSettings, texts: Mapping[str, str]) -> tuple[Cluster, Any, dict[str, Statement]]:
+def _prepared(settings: CqlSettings, texts: Mapping[str, str]) -> _Opened:
     cluster, session = connect_once(settings)
     try:
         statements = {}
@@ -227,6 +230,21 @@ def _prepared(settings: CqlSettings, texts: Mapping[str, str]) -> tuple[Cluster,
         missing = isinstance(error, InvalidRequest)
         reason = "it lacks the tables: apply the migrations" if missing else type(error).__name__
         raise CqlFailed(f"the store cannot be used: {reason}") from error
+
+
+async def _connected(settings: CqlSettings, texts: Mapping[str, str]) -> _Opened:
+    """Connects in a thread. Who is cancelled meanwhile leaves no connection behind."""
+    opening = asyncio.ensure_future(asyncio.to_thread(_prepared, settings, texts))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_let_go)
+        raise
+
+
+def _let_go(opening: asyncio.Future[_Opened]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        threading.Thread(target=opening.result()[0].shutdown, name="cql-let-go", daemon=True).start()
 
 
 def _measure(meter: Meter) -> Any:

@@ -42,7 +42,9 @@ async def other(cql: CqlArchive, keyspaces: Keyspaces, tmp_path: Path) -> AsyncI
 
 def real_entry(seq: int, ident: bytes = ID) -> Write:
     """An entry as the ledger writes it, whose ids can be read from its bytes."""
-    entry = entry_pb2.Entry(first_version=1, events=[b"event"], commands=[{"request_id": ident, "events": 1}])
+    entry = entry_pb2.Entry(
+        first_version=1, events=[b"event"], commands=[entry_pb2.Command(request_id=ident, events=1)]
+    )
     data = entry.SerializeToString()
     return Write(KEY, StoredEntry(1, seq, data), Head(1, seq, 1000, entry_size(data)), [ident])
 
@@ -75,7 +77,7 @@ async def test_what_is_known_to_be_stored_is_not_written_back(cql: CqlArchive, o
         written.append(again.entry.seq)
         await put(again)
 
-    other._history.put = counted  # type: ignore[method-assign]
+    other._history.put = counted  # type: ignore[method-assign, assignment]
     other.trust(lambda seq: seq == 1000)
     assert await other.head(KEY) == whole.head
     assert written == []
