@@ -38,7 +38,7 @@ class OnCql(Standalone):
 
 
 async def test_the_journey_on_cql_outlives_the_store_and_the_run(cassandra: None, tmp_path: Path) -> None:
-    standalone = OnCql(tmp_path / "home")
+    standalone = OnCql(tmp_path / "zweite Törn")
     try:
         standalone.start()
         standalone.shows("Serving until Ctrl-C", SECONDS)
