@@ -150,8 +150,10 @@ class Loader:
         archive = self._engine.archive
         head = await archive.head(aggregate.key)
         found = await self.replay.unbroken(aggregate)
-        if head is None or found.last_seq >= head.seq:
+        if head is None:
             return False
+        if found.last_seq >= head.seq:
+            return True  # another process filled it meanwhile
         for message in await self._engine.log.tail(subject, found.last_seq, head.seq, sure=True):
             entry = entries.parse(message.data)
             if entry.base_seq < found.last_seq:
