@@ -1,5 +1,6 @@
 """The cluster as a stage: three log servers, several processes of each service, Envoy in front, and the store that is asked for."""
 
+import asyncio
 import os
 import random
 import re
@@ -13,7 +14,7 @@ import grpc
 
 from services.runtime.tokens import Signer
 from services.standalone.cassandra.node import DATACENTER
-from services.standalone.child import Child
+from services.standalone.child import Child, ChildFailed
 from services.standalone.cluster.cluster import Cluster
 from services.standalone.cluster.ports import NODES
 from services.standalone.cluster.programs import Store
@@ -22,7 +23,7 @@ from tests.drills.checker.evidence import History
 from tests.drills.checker.raw import sqlite_log
 from tests.drills.checker.raw_cql import cql_log
 from tests.drills.links import Links
-from tests.drills.processes import is_stopped, operate
+from tests.drills.processes import is_stopped, run_module
 from tests.drills.small import CHANNEL_OPTIONS, ROOT
 from tests.drills.stage import TENANT
 from tests.smtp_sink import Sink
@@ -96,8 +97,12 @@ class BigStage:
                 cluster.more, cluster.links = self._more(), self.links
                 self._cluster = await cluster.__aenter__()
                 return self
-            except PortTaken:
+            except (PortTaken, ChildFailed) as error:
+                # Ports that were free may be somebody's a moment later; all else is a failure.
                 await self.links.close()
+                self.links.all.clear()
+                if isinstance(error, ChildFailed) and "in use" not in str(error):
+                    raise
         raise RuntimeError("no hundred ports are free")
 
     async def __aexit__(
@@ -152,8 +157,31 @@ class BigStage:
 
     async def operate(self, *arguments: str) -> None:
         """See `Stage.operate`: told all that a process of the service it names is told."""
-        child = self._child(f"{arguments[arguments.index('--service') + 1]}-1")
-        await operate(arguments, self.folder, {**child._program.environment, **child.environment})
+        await run_module(
+            "services.operate", arguments, self.folder, self._told(arguments[arguments.index("--service") + 1])
+        )
+
+    async def lose_store(self) -> None:
+        """See `Stage.lose_store`."""
+        nodes = self.parts("cql")
+        if nodes:
+            await asyncio.gather(*(self.kill(node) for node in nodes))
+            await asyncio.gather(*(self.wipe(node) for node in nodes))
+            await asyncio.gather(*(self.start(node) for node in nodes))
+            await asyncio.gather(*(self.serving(node) for node in nodes))
+            keyspaces = [f"tradewind_{service}" for service in self.services]
+            await run_module("services.migrate", keyspaces, self.folder, self._told("chat"))
+            return
+        parts = [part for service in self.services for part in self.parts(service)]
+        await asyncio.gather(*(self.kill(part) for part in parts))
+        for service in self.services:
+            for file in self.cluster.home.archive.glob(f"{service}.db*"):
+                file.unlink()
+        await asyncio.gather(*(self.start(part) for part in parts))
+
+    def _told(self, service: str) -> Mapping[str, str]:
+        child = self._child(f"{service}-1")
+        return {**child._program.environment, **child.environment}
 
     async def kill(self, part: str) -> None:
         """See `Stage.kill`."""

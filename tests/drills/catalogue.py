@@ -11,7 +11,8 @@ from tests.drills import (
     poison,
     store_nodes,
     storms,
-)
+    wipe_store,
+)  # fmt: skip
 from tests.drills.load import mail, order
 from tests.drills.load.crowd import Size
 from tests.drills.perform import Drill
@@ -36,6 +37,7 @@ DRILLS = (
         rests=150.0,
     ),
     Drill("wipe-log", "everything the log servers keep deleted", "recover-log, and nothing lost", log_servers.wipe),
+    Drill("wipe-store", "everything the store holds deleted", "refused until restored; in part is a gap", wipe_store.faults),
     Drill("cut", "a process cut off from the log or the store", "no wrong answer, back by itself", cut.faults, linked=True),
     Drill("slow-store", "half a second a write", "slower, and otherwise the same", full.slow_store, linked=True),
     Drill(

@@ -98,10 +98,14 @@ class Play:
 
     async def recover_log(self) -> None:
         """The operator's command, for each service; measures how long it takes."""
+        await self.operate("recover-log took, s", lambda service: ("recover-log",))
+
+    async def operate(self, what: str, arguments: Callable[[str], tuple[str, ...]]) -> None:
+        """An operator's command for every service at once; measures how long it takes."""
         start = self.recorder.now()
-        for service in self.stage.services:
-            await self.stage.operate("recover-log", "--service", service)
-        self.figures["recover-log took, s"] = round(self.recorder.now() - start, 1)
+        commands = [self.stage.operate(*arguments(service), "--service", service) for service in self.stage.services]
+        await asyncio.gather(*commands)
+        self.figures[what] = round(self.recorder.now() - start, 1)
 
     async def revive(self, part: str) -> None:
         """Starts a part again and waits until it serves."""

@@ -30,11 +30,11 @@ def resident_bytes(pid: int | None) -> int:
         return 0
 
 
-async def operate(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> None:
-    """Runs ``python -m services.operate``; what it says is kept in the folder. Raises OperatorFailed."""
+async def run_module(module: str, arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) -> None:
+    """Runs a command of an operator, as ``python -m services.operate``; what it says is kept in the folder. Raises OperatorFailed."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.operate", *arguments, cwd=ROOT,
+        sys.executable, "-m", module, *arguments, cwd=ROOT,
         env={**os.environ, **variables, "PYTHONPATH": paths},
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip

@@ -16,13 +16,16 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.runtime.tokens import Signer, make_key_pair
+from services.standalone.cassandra.node import DATACENTER
+from services.standalone.child import START_AGAIN_EXIT_CODE
 from tests.bench.stack import free_port
 from tests.drills.checker.evidence import History
 from tests.drills.checker.raw import sqlite_log
+from tests.drills.checker.raw_cql import cql_log
 from tests.drills.links import Links
-from tests.drills.processes import is_stopped, operate
+from tests.drills.processes import is_stopped, run_module
 from tests.drills.stage import TENANT
-from tests.servers import NatsServer
+from tests.servers import CassandraCluster, CassandraServer, NatsServer
 from tests.smtp_sink import Sink
 
 ROOT = Path(__file__).parents[2]
@@ -46,12 +49,13 @@ class SmallStage:
         nats_options: further lines of nats-server's configuration.
         own: settings of a service or of one process ("chat", "chat-2"), by their names without the prefix.
         linked: each process reaches the log over a link of its own.
+        nodes: a running store, instead of SQLite files.
     """
 
     def __init__(
         self, folder: Path, services: Sequence[str] = ("chat", "order", "mail"), *, each: int = 2,
         nats_options: Sequence[str] = (), own: Mapping[str, Mapping[str, str]] | None = None,
-        linked: bool = False,
+        linked: bool = False, nodes: CassandraCluster | None = None,
     ) -> None:  # fmt: skip
         self.folder, self.services = folder, tuple(services)
         self.nats = NatsServer(folder / "nats", ["max_payload: 8MB", *nats_options])
@@ -59,7 +63,8 @@ class SmallStage:
         self.own = {name: dict(values) for name, values in (own or {}).items()}
         self._private, self._public = folder / "private.pem", folder / "public.pem"
         self.links = Links()
-        self._each, self._linked = each, linked
+        self._keeper: asyncio.Task[None] | None = None
+        self._each, self._linked, self._nodes = each, linked, nodes
         self._ports: dict[str, int] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -68,6 +73,8 @@ class SmallStage:
         self.folder.mkdir(parents=True, exist_ok=True)
         make_key_pair(self._private, self._public)
         await asyncio.to_thread(self.nats.start)
+        if self._nodes is not None:
+            await self._migrate()
         await self.sink.__aenter__()
         names = ["payments"] if "order" in self.services else []
         names += [f"{service}-{n + 1}" for service in self.services for n in range(self._each)]
@@ -82,6 +89,7 @@ class SmallStage:
         except BaseException:
             await self._stop()
             raise
+        self._keeper = asyncio.create_task(self._keep(), name="keeper")
         return self
 
     async def __aexit__(
@@ -93,6 +101,8 @@ class SmallStage:
         """See `Stage.parts`."""
         if what == "nats":
             return ["nats"]
+        if what == "cql":
+            return [server.node.name for server in self._nodes.servers] if self._nodes is not None else []
         return [name for name in self._ports if name.partition("-")[0] == what]
 
     def address(self, part: str) -> str:
@@ -110,6 +120,8 @@ class SmallStage:
 
     def history(self, service: str) -> Mapping[str, History]:
         """See `Stage.history`."""
+        if self._nodes is not None:
+            return cql_log(self._nodes.contact_points, DATACENTER, f"tradewind_{service}")
         return sqlite_log(self.folder / f"{service}.db")
 
     def received(self) -> Counter[str]:
@@ -118,8 +130,8 @@ class SmallStage:
 
     async def kill(self, part: str) -> None:
         """See `Stage.kill`."""
-        if part == "nats":
-            await asyncio.to_thread(self.nats.kill)
+        if part == "nats" or part in self.parts("cql"):
+            await asyncio.to_thread(self._server(part).kill)
             return
         process = self._processes.pop(part)
         process.kill()
@@ -140,8 +152,8 @@ class SmallStage:
 
     async def start(self, part: str) -> None:
         """See `Stage.start`."""
-        if part == "nats":
-            await asyncio.to_thread(self.nats.start)
+        if part == "nats" or part in self.parts("cql"):
+            await asyncio.to_thread(self._server(part).start)
         else:
             self._spawn(part)
 
@@ -155,8 +167,9 @@ class SmallStage:
 
     def pid(self, part: str) -> int | None:
         """See `Stage.pid`."""
-        if part == "nats":
-            return self.nats.pid if self.nats.running else None
+        if part == "nats" or part in self.parts("cql"):
+            server = self._server(part)
+            return server.pid if server.running else None
         process = self._processes.get(part)
         return process.pid if process is not None and process.poll() is None else None
 
@@ -170,13 +183,30 @@ class SmallStage:
 
     def store_file(self, service: str) -> Path | None:
         """See `Stage.store_file`."""
-        return self.folder / f"{service}.db"
+        return self.folder / f"{service}.db" if self._nodes is None else None
 
     async def operate(self, *arguments: str) -> None:
         """See `Stage.operate`."""
         service = arguments[arguments.index("--service") + 1]
         told = {**self._shared, "STORE_FILE": str(self.folder / f"{service}.db"), **self.own.get("all", {})}
-        await operate(arguments, self.folder, {f"TRADEWIND_{key}": value for key, value in told.items()})
+        variables = {f"TRADEWIND_{key}": value for key, value in told.items()}
+        await run_module("services.operate", arguments, self.folder, {**variables, **self._nodes_settings()})
+
+    async def lose_store(self) -> None:
+        """See `Stage.lose_store`."""
+        if self._nodes is not None:
+            await asyncio.to_thread(self._nodes.stop)
+            await asyncio.to_thread(self._nodes.wipe)
+            await asyncio.to_thread(self._nodes.start)
+            await self._migrate()
+            return
+        parts = [part for service in self.services for part in self.parts(service)]
+        await asyncio.gather(*(self.kill(part) for part in parts))
+        for service in self.services:
+            for file in self.folder.glob(f"{service}.db*"):
+                file.unlink()
+        for part in parts:
+            await self.start(part)
 
     def stopped(self, part: str) -> bool:
         """See `Stage.stopped`."""
@@ -188,7 +218,7 @@ class SmallStage:
 
     async def serving(self, part: str) -> None:
         """See `Stage.serving`."""
-        if part == "nats":
+        if part == "nats" or part in self.parts("cql"):
             return  # its start waits until it serves
         async with grpc.aio.insecure_channel(self.address(part)) as channel, asyncio.timeout(READY_SECONDS):
             stub = health_pb2_grpc.HealthStub(channel)
@@ -202,6 +232,18 @@ class SmallStage:
                 except grpc.aio.AioRpcError:
                     await asyncio.sleep(0.05)
 
+    def _server(self, part: str) -> NatsServer | CassandraServer:
+        if self._nodes is None or part == "nats":
+            return self.nats
+        return next(server for server in self._nodes.servers if server.node.name == part)
+
+    def _nodes_settings(self) -> Mapping[str, str]:
+        return self._nodes.settings() if self._nodes is not None else {}
+
+    async def _migrate(self) -> None:
+        keyspaces = [f"tradewind_{service}" for service in self.services]
+        await run_module("services.migrate", keyspaces, self.folder, self._nodes_settings())
+
     @property
     def _shared(self) -> dict[str, str]:
         return {
@@ -209,6 +251,14 @@ class SmallStage:
             "AUTH_PUBLIC_KEY_FILES": str(self._public),
             "SERVICE_KEY_FILE": str(self._private),
         }
+
+    async def _keep(self) -> None:
+        """Starts again at once who says so by its exit code; whoever was killed waits for the drill."""
+        while True:
+            await asyncio.sleep(0.1)
+            for part, process in list(self._processes.items()):
+                if process.poll() == START_AGAIN_EXIT_CODE:
+                    self._spawn(part)
 
     async def _link(self, part: str) -> None:
         true = urlsplit(self.nats.url)
@@ -247,7 +297,12 @@ class SmallStage:
             **self.own.get(part, {}),
         }
         variables = {f"TRADEWIND_{key}": value for key, value in environment.items()}
-        variables |= {"PYTHONPATH": os.pathsep.join(paths), "DRILL_PART": part, "DRILL_FOLDER": str(self.folder)}
+        variables |= {
+            **self._nodes_settings(),
+            "PYTHONPATH": os.pathsep.join(paths),
+            "DRILL_PART": part,
+            "DRILL_FOLDER": str(self.folder),
+        }
         with (self.folder / f"{part}.log").open("ab") as log:
             self._processes[part] = subprocess.Popen(
                 [sys.executable, "-m", _MODULES[service]], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -255,6 +310,8 @@ class SmallStage:
             )  # fmt: skip
 
     async def _stop(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
         for process in self._processes.values():
             process.send_signal(signal.SIGTERM)
             process.send_signal(signal.SIGCONT)  # a paused one must hear it too

@@ -57,6 +57,9 @@ class Stage(Protocol):
     async def operate(self, *arguments: str) -> None:
         """Does what an operator would: ``python -m services.operate …``. Raises OperatorFailed."""
 
+    async def lose_store(self) -> None:
+        """Deletes all that the services' stores hold, while they run; when this returns empty stores are there, and services with them."""
+
     def received(self) -> Counter[str]:
         """How many mails the receiving server took for each address."""
 

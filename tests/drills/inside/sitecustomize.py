@@ -23,6 +23,8 @@ from typing import Any
 
 POLL_SECONDS = 0.02
 _true_time, _true_time_ns = time.time, time.time_ns
+_READS_CLOCK = ("jwt.api_jwt",)
+"""Modules that ask `datetime` what time it is."""
 _true_datetime = datetime.datetime
 
 
@@ -96,6 +98,9 @@ class Hand:
     def _order(self, what: str, name: str, number: str = "0") -> None:
         if what == "clock":
             self._offset_ns = round(float(name) * 1e9)
+            for module in _READS_CLOCK:
+                if module in sys.modules:
+                    sys.modules[module].datetime = Datetime  # type: ignore[attr-defined]
         elif what == "poison":
             self._poisoned[name] = int(number)
         else:
@@ -183,7 +188,6 @@ def _begin() -> None:
     hand = Hand(Path(folder) / "orders" / part)
     hand.begin()
     time.time, time.time_ns = hand.time, hand.time_ns
-    datetime.datetime = Datetime  # type: ignore[misc]
     threading.Thread(target=hand.run, name="drill", daemon=True).start()
 
 
