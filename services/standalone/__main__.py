@@ -51,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
             lock.release()
             if picture is not None:
                 picture.save(options.picture, title="make run")
-    except (HomeInUse, HomeUnusable, PortTaken, NoBroker, NoEnvoy, NoCassandra, ChildFailed) as error:
+    except NoCassandra as error:
+        sys.stderr.write(f"{error}{'; STORE=sqlite does without one' if options.cluster else ''}\n")
+    except (HomeInUse, HomeUnusable, PortTaken, NoBroker, NoEnvoy, ChildFailed) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
         sys.stderr.write(f"{error.filename or home.root}: {error.strerror}\n")

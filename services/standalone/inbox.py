@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ from services.runtime.signals import told_to_end
 SLOW_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 60.0
 _MOST_GREYLISTED: Final = 10_000
+_DRAFT_SECONDS: Final = 60.0
 _CANNOT_LISTEN: Final = 3
 
 
@@ -60,8 +62,8 @@ class Maildir:
         self._host = socket.gethostname().replace("/", "_").replace(":", "_")
         for name in ("tmp", "new", "cur"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        for left in (folder / "tmp").iterdir():
-            left.unlink()  # of a process that died in the middle
+        for draft in (folder / "tmp").iterdir():
+            _drop_if_left(draft)
         self._kept = sorted((folder / "new").iterdir())
 
     def add(self, content: bytes) -> None:
@@ -77,6 +79,13 @@ class Maildir:
         self._kept.append(kept)
         while len(self._kept) > self._most:
             self._kept.pop(0).unlink(missing_ok=True)
+
+
+def _drop_if_left(draft: Path) -> None:
+    """Delete a draft of a process that died in the middle; a young one may be another inbox's, on the same Maildir, that is at it now."""
+    with suppress(FileNotFoundError):
+        if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+            draft.unlink()
 
 
 class Handler:
