@@ -25,6 +25,10 @@ run: $(ENV) ## Start everything here, play an order's journey, serve until Ctrl-
 compose-secrets: $(ENV) ## Make the keys and tokens that infra/compose reads, once
 	$(PY) -m services.standalone.cluster.handout infra/compose
 
+.PHONY: operate
+operate: $(ENV) ## The operator's commands: make operate ARGS="status", see docs/operations.md (TRADEWIND_HOME=.tradewind: a standalone's)
+	$(PY) -m services.operate $(or $(ARGS),status)
+
 ##@ Check
 
 .PHONY: test

@@ -188,10 +188,11 @@ class Consumer:
         _log.error("dead_letter", role=self.role, source=self.source, seq=delivered.seq, reason=reason)
 
     async def _catch_up(self) -> None:
-        """After a lost log: what was acknowledged in earlier lives but not yet taken, out of the owner's store."""
+        """What was not taken while the log held it (it was lost with an earlier life, or aged out), out of the owner's store."""
         kept = await self._archive.position(self.role, self.source, self.partition)
-        if kept is not None and kept.epoch < self.epoch:
-            query = entry_pb2.ScanRequest(after_seq=kept.seq, before_seq=self.epoch, partition=self.partition)
+        first = await self._feed.first()
+        if kept is not None and kept.seq < first - 1:
+            query = entry_pb2.ScanRequest(after_seq=kept.seq, before_seq=first, partition=self.partition)
             while True:
                 page = await self._desk.scan(query)
                 for found in page.entries:
@@ -202,10 +203,8 @@ class Consumer:
                 if not page.next_key:
                     break
                 query.after_key = page.next_key
-        if kept is None or kept.epoch < self.epoch:
-            await self._archive.put_position(
-                self.role, self.source, self.partition, Position(self.epoch, self.epoch - 1)
-            )
+        if kept is None or kept.seq < first - 1:
+            await self._archive.put_position(self.role, self.source, self.partition, Position(self.epoch, first - 1))
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         wait = 0.1

@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from services.ledger.ending import end
+from services.ledger.errors import LogUnavailable
 from services.ledger.pulling import pull
 from services.ledger.turns import Turns
 
@@ -82,6 +83,17 @@ class Feed:
         """
         info = await self._js.consumer_info(self._stream, self._durable)
         return int(info.ack_floor.stream_seq) if info.ack_floor else 0
+
+    async def first(self) -> int:
+        """The first sequence that the stream still holds, or else would give next.
+
+        Raises:
+            LogUnavailable: it cannot be asked now.
+        """
+        try:
+            return int((await self._js.stream_info(self._stream)).state.first_seq)
+        except (TimeoutError, NatsError) as error:
+            raise LogUnavailable(f"the log did not answer: {type(error).__name__}") from error
 
     async def _hand_back(self, held: list[Msg]) -> None:
         """What was not taken is another process's at once, which else would wait until it counts as lost."""

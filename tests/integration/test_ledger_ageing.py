@@ -7,7 +7,7 @@ from typing import Any
 from services.ledger.archive import Write
 from services.ledger.errors import LedgerError, StoreUnavailable
 from services.ledger.ledger import Ledger
-from tests.integration.ledger_world import add, append_by_hand, fresh_service, reckon, whole_history
+from tests.integration.ledger_world import Seen, add, append_by_hand, fresh_service, reckon, whole_history
 from tests.integration.test_ledger_loading import entry, last_seq
 from tests.servers import NatsServer
 from tests.tally import Add, decode, eventually, fresh_request, open_ledger, request, tally
@@ -146,3 +146,21 @@ async def test_a_writer_that_slept_longer_than_the_log_keeps_its_entry_confirms_
         assert await late == 3
         assert await reckon(other, till) == 111
         assert [decode(event.payload) for event in await whole_history(sleeper, till)] == [5, 6, 100]
+
+
+async def test_a_consumer_that_was_away_longer_than_the_log_keeps_gets_everything(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    service, till, before, after = fresh_service(), TILLS[0], Seen(), Seen()
+    async with open_ledger(nats_server.url, tmp_path / "a.db", service=service, max_age=KEPT) as ledger:
+        ledger.consume("reader", before)
+        await add(ledger, till)
+        assert await before.until(till, 1) == [1]
+    async with open_ledger(nats_server.url, tmp_path / "a.db", service=service, max_age=KEPT) as ledger:
+        for _ in range(3):
+            await add(ledger, till)
+        await aged_out(ledger, (await ledger.engine.log.ends()).last)
+        await add(ledger, till)
+    async with open_ledger(nats_server.url, tmp_path / "a.db", service=service, max_age=KEPT) as ledger:
+        ledger.consume("reader", after)
+        assert sorted(set(await after.until(till, 5))) in ([2, 3, 4, 5], [1, 2, 3, 4, 5])
