@@ -17,6 +17,7 @@ from services.ledger.ledger import Ledger
 from services.ledger.lives import JetStreamLives
 from services.ledger.log import LogSettings
 from services.ledger.restoring import restore
+from services.ledger.sqlite import SqliteArchive
 from services.ledger.verifying import Report, verify
 from services.operate.known import SERVICES
 from services.standalone import broker
@@ -108,9 +109,13 @@ async def test_a_standalone_is_restored_in_its_folder(tmp_path: Path) -> None:
     try:
         async with asyncio.timeout(20):
             client = await nats.connect(broker.url(keys, ports), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-        await client.close()
         code, said = await operate(here, "status")  # it is in use: its own log server is asked
         assert (code, said.count("never begun")) == (1, 3), said
+        archive = SqliteArchive.open(home.archive / "chat.db")
+        chat = await Ledger.open(client, archive, NoTracer(), LogSettings("chat"), SERVICES["chat"].kinds)
+        await chat.close()
+        await archive.close()
+        await client.close()
     finally:
         log.terminate()
         await log.wait()
@@ -119,6 +124,12 @@ async def test_a_standalone_is_restored_in_its_folder(tmp_path: Path) -> None:
     assert (code, "mail: the log is never begun" in said) == (1, True), said
     code, said = await operate(here, "restore", "--service", "mail", "--from-log")
     assert (code, "nothing to restore from" in said) == (3, True), said
+    for path in home.archive.glob("chat.db*"):
+        path.unlink()
+    code, said = await operate(here, "restore", "--service", "chat", "--from-log")
+    assert (code, str(chat.epoch) in said) == (0, True), said
+    code, said = await operate(here, "status", "--service", "chat")
+    assert (code, "chat: the log is whole" in said) == (0, True), said
 
 
 def _free_range() -> int:
