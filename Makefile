@@ -35,6 +35,10 @@ operate: $(ENV) ## The operator's commands: make operate ARGS="status", see docs
 test: $(ENV) ## The whole test suite (TESTS=path, ARGS="pytest options")
 	$(PY) -m pytest -n 2 $(ARGS) $(TESTS)
 
+.PHONY: drills
+drills: $(ENV) ## Make parts of a cluster fail under load, and check that nothing is lost (DRILL=name SEED=7 DURATION=60)
+	$(PY) -m tests.drills $(if $(DRILL),--drill $(DRILL)) $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(ARGS)
+
 .PHONY: bench
 bench: $(ENV) ## Measure, beside a yardstick in the same run; a table and build/bench.json
 	$(PY) -m tests.bench $(ARGS)
