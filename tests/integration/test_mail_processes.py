@@ -38,7 +38,11 @@ class MailProcess:
 
     def __init__(self, nats_url: str, folder: Path, sink: Sink, **options: Any) -> None:
         settings = settings_for(nats_url, folder, sink, log_level="info", **options)
-        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("TRADEWIND_")}
+        self._environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("TRADEWIND_") or key.startswith(("TRADEWIND_STORE", "TRADEWIND_CQL_"))
+        }
         for name in settings.model_fields_set:
             value = getattr(settings, name)
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
