@@ -85,6 +85,7 @@ class SqliteArchive:
         self._writer_connection.executescript(_SCHEMA)
         _grow(self._writer_connection)
         self._reader_connection = _connect(path)
+        self._file = _file_at(path)
         self._writer: Lane[Write | _Job] = Lane("archive-writer", self._write_all)
         self._reader: Lane[_Job] = Lane("archive-reader", self._read_all)
 
@@ -123,11 +124,14 @@ class SqliteArchive:
         )
 
     async def epoch(self, service: str) -> int | None:
-        """See `Archive.epoch`."""
-        found = await self._reader.submit(
-            lambda c: c.execute("SELECT epoch FROM epochs WHERE service = ?", (service,)).fetchone()
-        )
-        return found[0] if found else None
+        """See `Archive.epoch`; None also where another file, or none, took the place of this one: it is nobody's store any more."""
+
+        def read(c: sqlite3.Connection) -> int | None:
+            found = c.execute("SELECT epoch FROM epochs WHERE service = ?", (service,)).fetchone()
+            return found[0] if found and _file_at(self._path) == self._file else None
+
+        epoch: int | None = await self._reader.submit(read)
+        return epoch
 
     async def register_epoch(self, service: str, epoch: int) -> int:
         """See `Archive.register_epoch`; atomic also between processes."""
@@ -296,6 +300,15 @@ class SqliteArchive:
             except sqlite3.Error as error:
                 results.append(StoreUnavailable(f"the archive did not answer: {error}"))
         return results
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to; a deleted one can still be written by those who have it open."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from services.ledger.backup import back_up
 from services.ledger.errors import LogLost
 from services.ledger.recovery import LogState, NotNow, Superseded, look, recover_log
+from services.ledger.restoring import restore
+from services.ledger.verifying import Report, verify
 from tests.integration.ledger_world import add, fresh_service, reckon
 from tests.integration.operate_world import SERVICE, all_is_there, crowd, operators
 from tests.servers import NatsServer
-from tests.tally import eventually, open_ledger, tally
+from tests.tally import TALLY, eventually, open_ledger, tally
 
 
 def quiet(_line: str) -> None:
@@ -46,6 +49,29 @@ async def test_a_log_lost_under_load_loses_nothing(own_nats_server: NatsServer, 
     async with open_ledger(server.url, tmp_path / "tallies.db", service=SERVICE) as ledger:
         assert ledger.epoch == epoch
         assert await all_is_there(world, ledger) > 300
+
+
+async def test_a_store_lost_under_load_loses_nothing(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    """Whoever had it open goes on with a file that nobody else sees, until it notices."""
+    server, store = own_nats_server, tmp_path / "tallies.db"
+    async with crowd(server.url, tmp_path, 3) as world:
+        await world.until("acknowledged", 100)
+        async with operators(server.url, store) as (lives, archive, _):
+            await back_up(archive, SERVICE, [("seen", SERVICE)], tmp_path / "backup")
+            epoch = await archive.epoch(SERVICE)
+        await world.until("acknowledged", 100)
+        for name in ("tallies.db", "tallies.db-wal", "tallies.db-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        async with operators(server.url, store) as (lives, archive, _):
+            assert (await look(lives, archive, SERVICE)).state is LogState.UNREGISTERED
+            done = await restore(archive, lives, SERVICE, [TALLY], [tmp_path / "backup"], quiet)
+            assert (done.epoch, done.loss) == (epoch, None)
+        await world.until("acknowledged", 100)
+        await world.until("woken", 3)
+        assert world.again >= 3
+    async with open_ledger(server.url, store, service=SERVICE) as ledger:
+        assert await all_is_there(world, ledger) > 300
+        assert await verify(ledger.engine.archive, [TALLY], Report()) == []
 
 
 async def test_a_log_that_is_not_lost_is_left_alone(nats_server: NatsServer, tmp_path: Path) -> None:
