@@ -67,8 +67,8 @@ _ROWS_UP = "AND key > ? ORDER BY key LIMIT ?", "ORDER BY key LIMIT ?"
 _ROWS_DOWN = "AND key < ? ORDER BY key DESC LIMIT ?", "ORDER BY key DESC LIMIT ?"
 
 _SCAN = """SELECT h.key, e.first_version, e.seq, e.data FROM heads h JOIN entries e ON e.key = h.key
-    WHERE h.key >= ? AND h.seq > ? AND e.seq > ? AND e.seq <= h.seq AND (h.key > ? OR e.first_version > ?)
-    ORDER BY h.key, e.first_version LIMIT ?"""
+    WHERE h.key >= ? AND h.seq > ? AND e.seq > ? AND e.seq <= h.seq
+    AND e.first_version > CASE h.key WHEN ? THEN ? ELSE 0 END ORDER BY h.key, e.first_version LIMIT ?"""
 _SCAN_BYTES = 512 << 10
 _LOAD_PAGE = 4096
 _PAGE_BYTES = 1 << 20
