@@ -30,7 +30,7 @@ DRILLS = (
         "clock-jump", "clocks an hour off, either way", "no id, timer or token rule breaks silently", clock_jump.faults,
         wrong_clocks=True,
     ),
-    Drill("poison", "events no consumer can take", "dead letters; the rest flows; replayed", poison.faults),
+    Drill("poison", "events no consumer can take", "dead letters; the rest flows; replayed", poison.faults, in_order=False),
     Drill(
         "storms", "a gateway and a mail server that leave outcomes unknown", "settled, never doubled", storms.faults,
         size=Size(groups=1, speakers=1, conversing=0, watchers=1, buyers=4, writers=3, methods=order.STORMY, readers=mail.STORMY),

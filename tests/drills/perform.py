@@ -41,6 +41,7 @@ class Drill:
         needs_nodes: there is nothing to do where the store has no nodes.
         sync: how often log servers make sure of what they wrote.
         wrong_clocks: orders put off by a wrong clock may still wait in the end.
+        in_order: what consumers do is done in the events' order.
         rests: seconds that consumers, sagas and mails are given afterwards.
     """
 
@@ -56,6 +57,7 @@ class Drill:
     sync: str = "2m"
     needs_nodes: bool = False
     wrong_clocks: bool = False
+    in_order: bool = True
 
     @property
     def stage_kind(self) -> str:
@@ -123,7 +125,7 @@ async def _rest(drill: Drill, play: Play, crowd: Crowd) -> tuple[Evidence, Verdi
     while True:
         await _ask(play.stage, crowd, evidence)
         play.recorder.flush()
-        verdict = judge(await asyncio.to_thread(Records.read, play.recorder.file), evidence)
+        verdict = judge(await asyncio.to_thread(Records.read, play.recorder.file), evidence, drill.in_order)
         if not any(finding.rule in LATER for finding in verdict.findings) or loop.time() > until:
             return evidence, verdict
         await asyncio.sleep(1.0)

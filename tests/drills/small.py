@@ -24,12 +24,13 @@ from tests.drills.checker.raw import sqlite_log
 from tests.drills.checker.raw_cql import cql_log
 from tests.drills.links import Links
 from tests.drills.processes import is_stopped, run_module
-from tests.drills.stage import TENANT
+from tests.drills.stage import TENANT, OperatorFailed
 from tests.servers import CassandraCluster, CassandraServer, NatsServer
 from tests.smtp_sink import Sink
 
 ROOT = Path(__file__).parents[2]
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
+_MIGRATE_TRIES = 3
 _MODULES = {
     "chat": "services.chat", "order": "services.order", "mail": "services.mail",
     "payments": "services.payments_simulator",
@@ -242,7 +243,12 @@ class SmallStage:
 
     async def _migrate(self) -> None:
         keyspaces = [f"tradewind_{service}" for service in self.services]
-        await run_module("services.migrate", keyspaces, self.folder, self._nodes_settings())
+        for turn in range(_MIGRATE_TRIES):
+            try:
+                return await run_module("services.migrate", keyspaces, self.folder, self._nodes_settings())
+            except OperatorFailed:  # nodes of a busy machine may not agree in time; the command can be repeated
+                if turn == _MIGRATE_TRIES - 1:
+                    raise
 
     @property
     def _shared(self) -> dict[str, str]:

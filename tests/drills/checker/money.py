@@ -83,7 +83,7 @@ def check_payments(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(findings.MONEY, f"{order} is settled, its payment in state {payment.state}")
 
 
-def check_told(evidence: Evidence) -> Iterator[Finding]:
+def check_told(evidence: Evidence, in_order: bool = True) -> Iterator[Finding]:
     """Each order's conversation has its steps, in order, once each: what consumers do because of an event, is done once."""
     if "chat" not in evidence.logs or "order" not in evidence.logs:
         return
@@ -92,7 +92,8 @@ def check_told(evidence: Evidence) -> Iterator[Finding]:
         wanted = [which for which in _steps(history) if which in _TOLD]
         conversation = conversations.get(f"order-{order}")
         said = _codes(conversation) if conversation else []
-        if said != [f"order.{which}" for which in wanted]:
+        meant = [f"order.{which}" for which in wanted]
+        if said != meant and (in_order or sorted(said) != sorted(meant)):
             yield Finding(findings.TOLD, f"{order}: {wanted}, told {said}")
 
 

@@ -35,8 +35,12 @@ class Verdict:
         return not self.findings
 
 
-def judge(records: Records, evidence: Evidence) -> Verdict:
-    """Compares what clients were told and shown with what there is."""
+def judge(records: Records, evidence: Evidence, in_order: bool = True) -> Verdict:
+    """Compares what clients were told and shown with what there is.
+
+    Args:
+        in_order: False where an event that could not be taken was replayed after those that followed it.
+    """
     intents = told(records.calls)
     outcomes = Counter(intent.outcome for intent in intents.values())
     verdict = Verdict(outcomes={name: outcomes[name] for name in (ACKNOWLEDGED, REFUSED, UNKNOWN)})
@@ -46,7 +50,7 @@ def judge(records: Records, evidence: Evidence) -> Verdict:
     verdict.findings += streams.check_frames(records.frames, evidence)
     verdict.findings += money.check_stock(evidence)
     verdict.findings += money.check_payments(evidence)
-    verdict.findings += money.check_told(evidence)
+    verdict.findings += money.check_told(evidence, in_order)
     verdict.findings += mails.check_mails(evidence)
     histories_ = [history for log in evidence.logs.values() for history in log.values()]
     verdict.checked = {
