@@ -245,7 +245,8 @@ class SmallStage:
         keyspaces = [f"tradewind_{service}" for service in self.services]
         for turn in range(_MIGRATE_TRIES):
             try:
-                return await run_module("services.migrate", keyspaces, self.folder, self._nodes_settings())
+                await run_module("services.migrate", keyspaces, self.folder, self._nodes_settings())
+                return
             except OperatorFailed:  # nodes of a busy machine may not agree in time; the command can be repeated
                 if turn == _MIGRATE_TRIES - 1:
                     raise
