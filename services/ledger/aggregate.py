@@ -209,6 +209,8 @@ class Aggregate:
         await engine.reached("appended")
         if seq <= standing.last_seq:
             raise LogLost("the log gave a sequence anew: it lost its end, and an operator must recover it")
+        if standing.fence == 0 and engine.clock.monotonic() - standing.read_at > engine.limits.fence_zero_within:
+            raise FenceLost  # nobody knows when it was sent: a load tells whether it counts
         if engine.clock.monotonic() - sent_at > engine.limits.fence_zero_within:
             raise LogUnavailable(
                 "the entry may have left the log before it was stored"

@@ -134,13 +134,18 @@ class Loader:
         if not tail or tail[-1].seq < until:
             raise _Gap  # it aged out while it was read, so it is stored: read the store again
         head = await self._engine.archive.head(aggregate.key)
+        head_seq = head.seq if head is not None else 0
         for message in tail:
             entry = entries.parse(message.data)
             if entry.base_seq < found.last_seq:
                 continue  # void: its writer had not seen the entry before it
             if entry.base_seq > found.last_seq or entry.first_version != found.version + 1:
                 raise _Gap
-            await self._take(aggregate, found, message, missing=head is None or message.seq > head.seq)
+            if found.last_seq < head_seq < message.seq:
+                raise _Gap  # what the store has beyond this memory aged out of the log, and this may be void
+            await self._take(aggregate, found, message, missing=message.seq > head_seq)
+        if found.last_seq < head_seq <= until:
+            raise _Gap
 
     async def _fill(self, aggregate: AggregateId, subject: str) -> bool:
         """Fills what the store lacks below its head out of the log, if that holds it all.
@@ -185,6 +190,8 @@ class Loader:
             raise FenceLost  # 0 may by now mean "aged out": read the log again
         sent_at = self._engine.clock.monotonic()
         seq = await self._engine.log.append(subject, data, found.fence)
+        if found.fence == 0 and self._engine.clock.monotonic() - found.read_at > self._engine.limits.fence_zero_within:
+            raise FenceLost  # nobody knows when it was sent: a load tells whether it counts
         found.size += entry_size(data)
         head = Head(found.version, seq, found.newest_request_ms, found.size)
         await self._engine.archive.store(Write(aggregate.key, StoredEntry(found.version + 1, seq, data), head))
