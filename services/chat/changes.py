@@ -32,7 +32,7 @@ class Changes:
         actor = actor_of(call.caller)
         aggregate, command, named = commands.create(request, actor, commands.now_us(), call.traceparent)
         receipt = await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
-        return await self._shown(aggregate, receipt)
+        return await self.shown(aggregate, receipt)
 
     async def apply(
         self, request: Asks, call: Call, make: Callable[[Asks, Actor, int], domain.Command]
@@ -42,7 +42,7 @@ class Changes:
         conversation_id: str = request.conversation_id  # type: ignore[attr-defined]
         aggregate = commands.aggregate_of(actor, conversation_id)
         receipt = await self._execute(aggregate, make(request, actor, commands.now_us()), request, actor, call)
-        return await self._shown(aggregate, receipt)
+        return await self.shown(aggregate, receipt)
 
     async def join(self, request: pb.JoinConversationRequest, call: Call) -> chat_pb2.Conversation:
         """Come in: into a group as a member, into a channel as a reader. Raises domain.Refused (NOT_FOUND, BANNED, MEMBERS_LIMIT)."""
@@ -85,7 +85,7 @@ class Changes:
         named = commands.named(request, actor, call.traceparent)
         return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
 
-    async def _shown(self, aggregate: AggregateId, receipt: Receipt) -> chat_pb2.Conversation:
+    async def shown(self, aggregate: AggregateId, receipt: Receipt) -> chat_pb2.Conversation:
         """Show what a change led to: for a repeated one what the first answer showed, else what stands now."""
         if receipt.replayed and receipt.payloads:
             view = await self._ledger.read_at(aggregate, receipt.last_version)

@@ -9,6 +9,7 @@ from typing import Final, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import domain, wire
@@ -78,13 +79,13 @@ def create(
 def add(request: pb.AddMembersRequest, actor: Actor, at_us: int) -> domain.AddMembers:
     """Turn a request to add members into its command. Raises domain.Refused."""
     _check_ids(tuple(request.user_ids), "user_ids")
-    return domain.AddMembers(at_us, actor.user_id, tuple(request.user_ids), **_how(actor))
+    return domain.AddMembers(at_us, actor.user_id, tuple(request.user_ids), **how(actor))
 
 
 def remove(request: pb.RemoveMembersRequest, actor: Actor, at_us: int) -> domain.RemoveMembers:
     """Turn a request to remove members into its command. Raises domain.Refused."""
     _check_ids(tuple(request.user_ids), "user_ids")
-    return domain.RemoveMembers(at_us, actor.user_id, tuple(request.user_ids), **_how(actor))
+    return domain.RemoveMembers(at_us, actor.user_id, tuple(request.user_ids), **how(actor))
 
 
 def change(request: pb.UpdateConversationRequest, actor: Actor, at_us: int) -> domain.ChangeConversation:
@@ -98,51 +99,59 @@ def change(request: pb.UpdateConversationRequest, actor: Actor, at_us: int) -> d
         tuple(request.remove_attributes),
         request.open if request.HasField("open") else None,
         request.slow_mode_seconds if request.HasField("slow_mode_seconds") else None,
-        **_how(actor),
+        **how(actor),
     )
 
 
 def join(_request: pb.JoinConversationRequest, actor: Actor, at_us: int) -> domain.Join:
     """Turn a request to join into its command."""
-    return domain.Join(at_us, actor.user_id, **_how(actor))
+    return domain.Join(at_us, actor.user_id, **how(actor))
 
 
 def leave(_request: pb.LeaveConversationRequest, actor: Actor, at_us: int) -> domain.RemoveMembers:
     """Turn a request to leave into its command."""
-    return domain.RemoveMembers(at_us, actor.user_id, (actor.user_id,), **_how(actor))
+    return domain.RemoveMembers(at_us, actor.user_id, (actor.user_id,), **how(actor))
 
 
 def set_role(request: pb.SetMemberRoleRequest, actor: Actor, at_us: int) -> domain.SetRole:
     """Turn a request to change a role into its command."""
-    return domain.SetRole(at_us, actor.user_id, request.user_id, wire.role_of(request.role), **_how(actor))
+    return domain.SetRole(at_us, actor.user_id, request.user_id, wire.role_of(request.role), **how(actor))
 
 
 def ban(request: pb.BanMemberRequest, actor: Actor, at_us: int) -> domain.Ban:
     """Turn a request to keep a user out into its command."""
-    return domain.Ban(at_us, actor.user_id, request.user_id, _end(request, at_us), **_how(actor))
+    return domain.Ban(at_us, actor.user_id, request.user_id, _end(request, at_us), **how(actor))
 
 
 def unban(request: pb.UnbanMemberRequest, actor: Actor, at_us: int) -> domain.Unban:
     """Turn a request to let a user in again into its command."""
-    return domain.Unban(at_us, actor.user_id, request.user_id, **_how(actor))
+    return domain.Unban(at_us, actor.user_id, request.user_id, **how(actor))
 
 
 def mute(request: pb.MuteMemberRequest, actor: Actor, at_us: int) -> domain.Mute:
     """Turn a request to take the word from a member into its command."""
-    return domain.Mute(at_us, actor.user_id, request.user_id, _end(request, at_us), **_how(actor))
+    return domain.Mute(at_us, actor.user_id, request.user_id, _end(request, at_us), **how(actor))
 
 
 def unmute(request: pb.UnmuteMemberRequest, actor: Actor, at_us: int) -> domain.Unmute:
     """Turn a request to give the word back into its command."""
-    return domain.Unmute(at_us, actor.user_id, request.user_id, **_how(actor))
+    return domain.Unmute(at_us, actor.user_id, request.user_id, **how(actor))
 
 
-class _How(TypedDict):
+def unpin(request: pb.UnpinMessageRequest, actor: Actor, at_us: int) -> domain.UnpinMessage:
+    """Turn a request to pin a message no more into its command."""
+    return domain.UnpinMessage(at_us, actor.user_id, request.message_version, **how(actor))
+
+
+class How(TypedDict):
+    """How an actor acts."""
+
     oversees: bool
     acting_service: str
 
 
-def _how(actor: Actor) -> _How:
+def how(actor: Actor) -> How:
+    """Give what every command of an actor says of it."""
     return {"oversees": actor.oversees, "acting_service": actor.acting_service}
 
 
@@ -153,21 +162,50 @@ def _end(request: pb.BanMemberRequest | pb.MuteMemberRequest, at_us: int) -> int
 
 
 def send(
-    request: pb.SendMessageRequest, actor: Actor, at_us: int, traceparent: str | None, unknown_reply: int = 0
+    request: pb.SendMessageRequest,
+    actor: Actor,
+    at_us: int,
+    traceparent: str | None,
+    unknown_reply: int = 0,
+    said: domain.Said | None = None,
 ) -> tuple[domain.SendMessage, Request]:
-    """Turn a request to say something into its command; ``unknown_reply`` was looked up. Raises domain.Refused."""
-    said = request.content
-    content = said.SerializeToString(deterministic=True)
-    # Fields are written in their order and an empty text is not written: cheaper than asking for a text that is only carried.
-    if content[:1] != _TEXT and not said.attributes:
-        raise domain.Refused("INVALID_FIELD", "a message without attributes needs a text", field="content.text")
-    if len(content) > MAX_CONTENT_BYTES:
-        raise domain.Refused("INVALID_FIELD", f"a message is at most {MAX_CONTENT_BYTES} bytes", field="content")
+    """Turn a request to say something into its command; ``unknown_reply`` and ``said`` were looked up. Raises domain.Refused."""
+    content = checked(request.content)
     user_id = actor.user_id
     return (
-        domain.SendMessage(at_us, user_id, content, unknown_reply, actor.oversees, actor.acting_service),
+        domain.SendMessage(at_us, user_id, content, unknown_reply, actor.oversees, actor.acting_service, said),
         Request(request.request_id, fingerprint(content, user_id), traceparent),
     )
+
+
+def checked(said: chat_pb2.MessageContent) -> bytes:
+    """Give a content's bytes if it may be said. Raises domain.Refused (INVALID_FIELD)."""
+    content = said.SerializeToString(deterministic=True)
+    # Fields are written in their order and an empty text is not written: cheaper than asking for a text that is only carried.
+    if content[:1] != _TEXT and not said.attributes and not said.parts:
+        raise domain.Refused(
+            "INVALID_FIELD", "a message without attributes and parts needs a text", field="content.text"
+        )
+    if len(content) > MAX_CONTENT_BYTES:
+        raise domain.Refused("INVALID_FIELD", f"a message is at most {MAX_CONTENT_BYTES} bytes", field="content")
+    if said.HasField("forwarded"):
+        raise domain.Refused("INVALID_FIELD", "only ForwardMessage says where it is from", field="content.forwarded")
+    return content
+
+
+def edited(request: pb.EditMessageRequest, said: chat_pb2.MessageContent) -> bytes:
+    """Give what a message says after an edit: the new words where the old ones stood. Raises domain.Refused (INVALID_FIELD)."""
+    wanted = request.content
+    if wanted.reply_to or wanted.thread_root:
+        raise domain.Refused("INVALID_FIELD", "an edit leaves a message in its place", field="content.reply_to")
+    checked(wanted)
+    after = chat_pb2.MessageContent()
+    after.CopyFrom(wanted)
+    after.reply_to.extend(said.reply_to)
+    after.thread_root = said.thread_root
+    if said.HasField("forwarded"):
+        after.forwarded.CopyFrom(said.forwarded)
+    return after.SerializeToString(deterministic=True)
 
 
 def plain_send(

@@ -19,7 +19,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain, frames, wire
 from services.chat.access import actor_of
 from services.chat.config import ChatSettings
-from services.chat.lookups import Lookups
+from services.chat.messaging import Messaging
 from services.chat.subscriptions import Subscription, allowed, arrived_in_order
 from services.chat.watch import going_away, told_of_drain
 from services.ledger.cursor import Frame
@@ -42,10 +42,10 @@ _UnderWay = tuple[str, int, asyncio.Future[Receipt]]
 class Converse:
     """One stream."""
 
-    def __init__(self, ledger: Ledger, lookups: Lookups, call: Call, settings: ChatSettings) -> None:
+    def __init__(self, ledger: Ledger, messaging: Messaging, call: Call, settings: ChatSettings) -> None:
         """Serve one call."""
         self._ledger = ledger
-        self._lookups = lookups
+        self._messaging = messaging
         self._call = call
         self._settings = settings
         self._actor = actor_of(call.caller)
@@ -136,9 +136,7 @@ class Converse:
             sender = said.sender_id
             actor = actor_of(self._call.caller, sender) if sender else self._actor
             aggregate = self._aggregate(said.conversation_id)
-            replies = said.content.reply_to
-            unknown = await self._lookups.unknown(aggregate, replies) if replies else 0
-            return aggregate, *commands.send(said, actor, at_us, traceparent, unknown)
+            return aggregate, *await self._messaging.prepare(said, actor, aggregate, at_us, traceparent)
         except (domain.Refused, LedgerError) as refused:
             return said.request_id, refused
 

@@ -10,9 +10,8 @@ from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, pages, projections, wire
-from services.chat.access import Actor, readable
+from services.chat.access import Actor
 from services.ledger.archive import Row
-from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
 DEFAULT_PAGE: Final = 50
@@ -61,68 +60,6 @@ async def _shown(ledger: Ledger, actor: Actor, rows: Sequence[Row]) -> list[chat
         return wire.conversation(conversation_id, state, now) if shows else None
 
     return await asyncio.gather(*map(show, rows))
-
-
-async def messages(ledger: Ledger, request: pb.ListMessagesRequest, actor: Actor) -> pb.ListMessagesResponse:
-    """Page through a conversation's messages. Raises domain.Refused (NOT_FOUND, INVALID_PAGE_TOKEN)."""
-    aggregate = commands.aggregate_of(actor, request.conversation_id)
-    newest = (await readable(ledger, actor, aggregate, commands.now_us())).version
-    listing = ("messages", actor.tenant, request.conversation_id, "up" if request.oldest_first else "down")
-    if request.page_token:
-        place = pages.read_version(request.page_token, *listing)
-    elif request.from_version:
-        place = request.from_version
-    else:
-        place = 0 if request.oldest_first else newest + 1
-    # A version from outside may be any number; none beyond the newest says more than that.
-    place = min(place, newest if request.oldest_first else newest + 1)
-    reader = _Reader(ledger, aggregate, place, request.oldest_first, newest)
-    response = pb.ListMessagesResponse()
-    response.messages.extend(await reader.read(request.page_size or DEFAULT_PAGE))
-    if not reader.at_end:
-        response.next_page_token = pages.make(str(reader.place), *listing)
-    return response
-
-
-class _Reader:
-    """Walks along a conversation in one direction and picks its messages."""
-
-    def __init__(self, ledger: Ledger, aggregate: AggregateId, place: int, up: bool, newest: int) -> None:
-        """Start beyond version ``place``, which is not included."""
-        self.place = place
-        self._ledger = ledger
-        self._aggregate = aggregate
-        self._up = up
-        self._newest = newest
-
-    @property
-    def at_end(self) -> bool:
-        """Tell whether nothing lies beyond the place, as far as was known when the page was asked for."""
-        return self.place >= self._newest if self._up else self.place <= 1
-
-    async def read(self, wanted: int) -> list[chat_pb2.Message]:
-        """Give the next messages; fewer than wanted at the end, when the page is big, or where there is little but membership."""
-        found: list[chat_pb2.Message] = []
-        size = 0
-        for _ in range(_HISTORY_READS):
-            if self.at_end or len(found) >= wanted:
-                break
-            limit = wanted - len(found)
-            if self._up:
-                page = await self._ledger.history(self._aggregate, after=self.place, limit=limit)
-            else:
-                page = await self._ledger.history(self._aggregate, before=self.place, limit=limit)
-            if not page:
-                break
-            for recorded in page:
-                if found and size + len(recorded.payload) > PAGE_BYTES:
-                    return found
-                shown = wire.message(recorded.payload)
-                self.place = recorded.version
-                if shown is not None:
-                    found.append(shown)
-                    size += len(recorded.payload)
-        return found
 
 
 def bans(state: domain.Conversation, actor: Actor, at_us: int) -> pb.ListBansResponse:

@@ -1,22 +1,24 @@
-"""What never changes about a message, looked up in the history: who sent it, when. Decisions that need it are handed it."""
+"""What decisions are handed about messages: what never changes, out of the history, and what does, out of the rows beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
-from services.chat import wire
+from services.chat import domain, marks, wire
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
 _MOST_KNOWN: Final = 20_000
 _LAST: Final = 1 << 62
 """No conversation gets that far; a version from outside may be any number."""
+_TRIES: Final = 8
+_Answer = TypeVar("_Answer")
 
 
 class Lookups:
-    """Remembers some of what it looked up; what is remembered is true for ever."""
+    """Remembers some of what it looked up and what never changes."""
 
     def __init__(self, ledger: Ledger) -> None:
         """Look up in what ``ledger`` holds."""
@@ -39,9 +41,41 @@ class Lookups:
                 del self._known[oldest]
         return found
 
+    async def target(self, conversation: AggregateId, version: int) -> domain.Target | None:
+        """Give what never changes about the message that a command is about."""
+        found = await self.said(conversation, version)
+        return domain.Target(version, found.sender, found.thread_root) if found is not None else None
+
     async def unknown(self, conversation: AggregateId, versions: Iterable[int]) -> int:
         """Give the first of these versions that is no message; 0 where all are."""
         for version in versions:
             if await self.said(conversation, version) is None:
                 return version
         return 0
+
+    async def known(self, conversation: AggregateId, *versions: int) -> domain.Known:
+        """Look up what may have changed of some messages; as of a version that is no newer than what is found."""
+        at_version = (await self._ledger.read(conversation, fresh=False)).version
+        facts: dict[str, int] = {}
+        for version in versions:
+            mark = await marks.mark(self._ledger, conversation, version)
+            facts[domain.edits(version)] = wire.edits_of(mark.edited)
+            facts[domain.deleted(version)] = 1 if mark.deleted else 0
+            facts[domain.replies(version)] = mark.replies
+        return domain.Known(at_version, facts)
+
+    async def informed(
+        self, conversation: AggregateId, versions: tuple[int, ...], work: Callable[[domain.Known], Awaitable[_Answer]]
+    ) -> _Answer:
+        """Do something that rests on what may have changed of messages.
+
+        The state mostly knows by itself; only where it says that it forgot, is it looked up. Raises domain.Stale where others always
+        changed it first.
+        """
+        known = domain.Known()
+        for _ in range(_TRIES):
+            try:
+                return await work(known)
+            except domain.Stale:
+                known = await self.known(conversation, *versions)
+        return await work(known)

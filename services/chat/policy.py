@@ -25,6 +25,12 @@ POLICY: Final[Policy] = {
     "/tradewind.chat.v1.ChatService/UnmuteMember": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/SendMessage": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/ListMessages": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/EditMessage": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/ListMessageEdits": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/DeleteMessage": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/ForwardMessage": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/PinMessage": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/UnpinMessage": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Watch": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Converse": _EVERYBODY,
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
-from services.chat import domain
+from services.chat import domain, marks
 from services.chat.domain import place
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
@@ -58,9 +59,14 @@ def rows(
 ) -> Iterable[Row]:
     """Give the rows that events change: one for each user who came or went."""
     for _, event in events:
-        if type(event) is not domain.MessageSent:
-            return _changed(aggregate, state, events)
+        if type(event) is not domain.MessageSent or event.about is not None:
+            return _last_of_each(chain(_changed(aggregate, state, events), marks.rows(aggregate, events)))
     return ()  # nearly always
+
+
+def _last_of_each(written: Iterable[Row]) -> Iterable[Row]:
+    """Give of each row what was written last: rows of one entry have one sequence, and no order of their own."""
+    return {(row.table, row.partition, row.key): row for row in written}.values()
 
 
 def _changed(
@@ -82,9 +88,12 @@ def _changed(
 
 
 def place_rows(
-    aggregate: AggregateId, state: place.Place, _events: Sequence[tuple[int, place.PlaceChange]]
+    aggregate: AggregateId, state: place.Place, events: Sequence[tuple[int, place.PlaceChange]]
 ) -> Iterable[Row]:
-    """Give the row of a channel's reader, who has the channel in its list."""
+    """Give the row of a channel's reader, who has the channel in its list, and those of messages it hid."""
     conversation_id, _, user_id = aggregate.id.partition("/")
+    hidden = list(marks.place_rows(aggregate, events))
+    if len(hidden) == len(events):
+        return hidden
     where = key(state.created_us, conversation_id) + _READER
-    return (Row(BY_USER, partition(aggregate.tenant, user_id), where, b"" if state.reads else None),)
+    return [*hidden, Row(BY_USER, partition(aggregate.tenant, user_id), where, b"" if state.reads else None)]

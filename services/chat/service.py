@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from services.chat import commands, domain, listings, wire
+from services.chat import commands, domain, listings, reading, wire
 from services.chat.access import Actor, actor_of, knowable
 from services.chat.changes import Changes
 from services.chat.config import ChatSettings
 from services.chat.converse import Converse
 from services.chat.lookups import Lookups
+from services.chat.messaging import Messaging
 from services.chat.watch import watch
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call, unvalidated
@@ -24,7 +25,7 @@ class ChatService:
         """Serve the conversations that ``ledger`` holds."""
         self._ledger = ledger
         self._settings = settings
-        self._lookups = Lookups(ledger)
+        self._messaging = Messaging(ledger, Lookups(ledger))
         self._changes = Changes(ledger)
 
     # --- conversations ----------------------------------------------------------------------------
@@ -101,18 +102,40 @@ class ChatService:
 
     async def SendMessage(self, request: pb.SendMessageRequest, call: Call) -> pb.SendMessageResponse:
         """Say something."""
-        actor = actor_of(call.caller, request.sender_id)
-        aggregate = commands.aggregate_of(actor, request.conversation_id)
-        unknown = await self._lookups.unknown(aggregate, request.content.reply_to)
-        command, named = commands.send(request, actor, commands.now_us(), call.traceparent, unknown)
-        receipt = await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
-        # A repeated send is answered with the first one's time.
-        sent_us = wire.time_of(receipt.payloads[0]) if receipt.replayed else command.at_us
-        return pb.SendMessageResponse(version=receipt.first_version, send_time=wire.timestamp(sent_us))
+        version, sent_us = await self._messaging.send(request, call)
+        return pb.SendMessageResponse(version=version, send_time=wire.timestamp(sent_us))
+
+    async def EditMessage(self, request: pb.EditMessageRequest, call: Call) -> pb.EditMessageResponse:
+        """Say something else."""
+        return pb.EditMessageResponse(version=await self._messaging.edit(request, call))
+
+    async def ListMessageEdits(self, request: pb.ListMessageEditsRequest, call: Call) -> pb.ListMessageEditsResponse:
+        """List what a message said."""
+        return await self._messaging.edits(request, call)
+
+    async def DeleteMessage(self, request: pb.DeleteMessageRequest, call: Call) -> pb.DeleteMessageResponse:
+        """Delete a message, for all or for the caller alone."""
+        await self._messaging.delete(request, call)
+        return pb.DeleteMessageResponse()
+
+    async def ForwardMessage(self, request: pb.ForwardMessageRequest, call: Call) -> pb.ForwardMessageResponse:
+        """Say again elsewhere what was said."""
+        version, sent_us = await self._messaging.forward(request, call)
+        return pb.ForwardMessageResponse(version=version, send_time=wire.timestamp(sent_us))
+
+    async def PinMessage(self, request: pb.PinMessageRequest, call: Call) -> pb.PinMessageResponse:
+        """Pin a message."""
+        receipt = await self._messaging.pin(request, call)
+        aggregate = commands.aggregate_of(actor_of(call.caller), request.conversation_id)
+        return pb.PinMessageResponse(conversation=await self._changes.shown(aggregate, receipt))
+
+    async def UnpinMessage(self, request: pb.UnpinMessageRequest, call: Call) -> pb.UnpinMessageResponse:
+        """Pin it no more."""
+        return pb.UnpinMessageResponse(conversation=await self._changes.apply(request, call, commands.unpin))
 
     async def ListMessages(self, request: pb.ListMessagesRequest, call: Call) -> pb.ListMessagesResponse:
         """Page through a conversation's messages."""
-        return await listings.messages(self._ledger, request, actor_of(call.caller))
+        return await reading.messages(self._ledger, request, actor_of(call.caller))
 
     # --- streams ----------------------------------------------------------------------------------
 
@@ -123,7 +146,7 @@ class ChatService:
     @unvalidated
     def Converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> AsyncIterator[bytes]:
         """Carry sends and subscriptions to many conversations over one stream."""
-        return Converse(self._ledger, self._lookups, call, self._settings).serve(requests)
+        return Converse(self._ledger, self._messaging, call, self._settings).serve(requests)
 
 
 def _lister(call: Call, named: str) -> Actor:

@@ -47,11 +47,17 @@ def roles_of(conversation: chat_pb2.Conversation) -> dict[str, int]:
     return {member.user_id: member.role for member in conversation.members}
 
 
+MESSAGE = 987_654_321  # stands for a message of the owner's
+
 # Every rpc that needs a permission, with a request that a member who may can make.
 CALLS: dict[str, tuple[Permission, dict[str, Any]]] = {
     "GetConversation": (Permission.READ, {}),
     "ListMessages": (Permission.READ, {}),
     "SendMessage": (Permission.POST, {"content": chat_pb2.MessageContent(text="hi")}),
+    "ListMessageEdits": (Permission.READ, {"message_version": MESSAGE}),
+    "PinMessage": (Permission.PIN, {"message_version": MESSAGE}),
+    "UnpinMessage": (Permission.PIN, {"message_version": MESSAGE}),
+    "DeleteMessage": (Permission.DELETE_ANY, {"message_version": MESSAGE}),
     "UpdateConversation": (Permission.CHANGE_PROFILE, {"title": "New"}),
     "AddMembers": (Permission.ADD_MEMBERS, {"user_ids": ["new"]}),
     "RemoveMembers": (Permission.REMOVE_MEMBERS, {"user_ids": ["low"]}),
@@ -85,6 +91,10 @@ async def test_every_rpc_by_every_role(world: ChatWorld, kind: Kind) -> None:
                     await do(owner, "SetMemberRole", name, user_id="reader", role=ROLES[Role.READER])
                 who = people[role]
             allowed = permission in TABLE[kind][role]
+            if kind is Kind.DIRECT and permission is Permission.DELETE_ANY:
+                allowed, permission = True, Permission.DELETE_OWN  # the message is its own
+            version = await owner.send(name, "something to act on")
+            fields = {key: version if value == MESSAGE else value for key, value in fields.items()}
             try:
                 await do(who, rpc, name, **fields)
             except grpc.aio.AioRpcError as error:

@@ -15,9 +15,9 @@ from tradewind.order.v1 import order_pb2
 from services.chat import wire
 from services.chat.worker import OrderWorker, conversation_id
 from services.ledger.decider import Delivered, Kind, Recorded, Request
-from services.ledger.log import LogSettings
 from services.ledger.ids import AggregateId, fingerprint
 from services.ledger.ledger import Ledger
+from services.ledger.log import LogSettings
 from services.ledger.sqlite import SqliteArchive
 from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, request_id, watched
 from tests.servers import NatsServer

@@ -100,6 +100,16 @@ def chat_requests(name: str) -> Mapping[str, Message]:
         "AddMembers": chat.AddMembersRequest(request_id=request_id(), conversation_id=name, user_ids=["eve"]),
         "RemoveMembers": chat.RemoveMembersRequest(request_id=request_id(), conversation_id=name, user_ids=["eve"]),
         "SendMessage": send,
+        "EditMessage": chat.EditMessageRequest(
+            request_id=request_id(), conversation_id=name, message_version=2, content=content
+        ),
+        "ListMessageEdits": chat.ListMessageEditsRequest(conversation_id=name, message_version=2),
+        "DeleteMessage": chat.DeleteMessageRequest(request_id=request_id(), conversation_id=name, message_version=2),
+        "ForwardMessage": chat.ForwardMessageRequest(
+            request_id=request_id(), conversation_id=name, from_conversation_id=name, message_version=2
+        ),
+        "PinMessage": chat.PinMessageRequest(request_id=request_id(), conversation_id=name, message_version=2),
+        "UnpinMessage": chat.UnpinMessageRequest(request_id=request_id(), conversation_id=name, message_version=2),
         "ListMessages": chat.ListMessagesRequest(conversation_id=name),
         "Watch": chat.WatchRequest(conversation_id=name),
         "Converse": chat.ConverseRequest(sends=[send], unsubscribe=[chat.Unsubscribe(conversation_id=name)]),

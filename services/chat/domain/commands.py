@@ -102,6 +102,65 @@ class Unmute(Asked):
     user_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was looked up of messages that change: facts by name, as they were at a version or later. See ``recent``."""
+
+    at_version: int = 0
+    facts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What never changes about a message that a command is about; ``sender`` is empty for a system message."""
+
+    version: int
+    sender: str
+    thread_root: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EditMessage(Asked):
+    """Say something else; ``target`` None: there is no such message."""
+
+    target: Target | None
+    content: bytes
+    known: Known = Known()
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMessage(Asked):
+    """Take a message back, or away."""
+
+    target: Target | None
+    known: Known = Known()
+
+
+@dataclass(frozen=True, slots=True)
+class PinMessage(Asked):
+    """Pin a message."""
+
+    target: Target | None
+    known: Known = Known()
+
+
+@dataclass(frozen=True, slots=True)
+class UnpinMessage(Asked):
+    """Pin it no more."""
+
+    version: int
+
+
+class Said(NamedTuple):
+    """What of a message that is to be sent matters beside its content. ``root``: whose thread it is for, None where there is none such."""
+
+    thread_root: int = 0
+    root: Target | None = None
+    mentions: tuple[str, ...] = ()
+    to_all: bool = False
+    known: Known = Known()
+
+
 class SendMessage(NamedTuple):
     """Say something. ``content`` is carried as it is; what of it matters here stands beside it.
 
@@ -115,6 +174,7 @@ class SendMessage(NamedTuple):
     unknown_reply: int = 0
     oversees: bool = False
     acting_service: str = ""
+    said: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +199,10 @@ Command = (
     | Unban
     | Mute
     | Unmute
+    | EditMessage
+    | DeleteMessage
+    | PinMessage
+    | UnpinMessage
     | SendMessage
     | PostSystemMessage
 )

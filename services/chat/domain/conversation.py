@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from services.chat.domain.events import (
+    About,
     ConversationChanged,
     ConversationCreated,
     Event,
@@ -23,10 +24,15 @@ from services.chat.domain.events import (
     MembersRemoved,
     MemberUnbanned,
     MemberUnmuted,
+    MessageDeleted,
+    MessageEdited,
+    MessagePinned,
     MessageSent,
+    MessageUnpinned,
     Role,
     SystemMessagePosted,
 )
+from services.chat.domain.recent import NOTHING_RECENT, Recent, deleted, edits, noted, replies
 from services.chat.domain.senders import NOBODY, Senders, forgotten, spoken
 
 MAX_MEMBERS: Final = 5_000
@@ -60,13 +66,15 @@ class Profile:
     slow_mode_s: int
     bans: dict[str, int]
     mutes: dict[str, int]
+    pins: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """A conversation at a version; without a profile where none was ever created.
 
-    ``messages``: how many messages people sent, whatever became of them. Snapshots that lack it are of a release that did not count.
+    ``messages``: how many messages people sent, whatever became of them. ``recent``: what changed of messages lately. Snapshots that lack
+    a field are of an earlier release, and count no more.
     """
 
     version: int
@@ -74,6 +82,7 @@ class Conversation:
     messages: int
     senders: Senders
     profile: Profile | None
+    recent: Recent
 
 
 def initial() -> Conversation:
@@ -81,7 +90,7 @@ def initial() -> Conversation:
     return _NOTHING
 
 
-_NOTHING: Final = Conversation(0, 0, 0, NOBODY, None)
+_NOTHING: Final = Conversation(0, 0, 0, NOBODY, None, NOTHING_RECENT)
 
 
 def is_member(state: Conversation, user_id: str) -> bool:
@@ -115,19 +124,35 @@ def evolve(state: Conversation, event: Event) -> Conversation:
     version = state.version + 1
     if type(event) is MessageSent:
         senders = spoken(state.senders, event.actor, version, event.at_us)
-        return Conversation(version, event.at_us, state.messages + 1, senders, state.profile)
+        recent = state.recent if event.about is None else noted(state.recent, _threads(event.about), version)
+        return Conversation(version, event.at_us, state.messages + 1, senders, state.profile, recent)
     if type(event) is SystemMessagePosted:
-        return Conversation(version, event.at_us, state.messages, state.senders, state.profile)
+        return Conversation(version, event.at_us, state.messages, state.senders, state.profile, state.recent)
     if isinstance(event, ConversationCreated):
         profile = _created(event, version, state.messages)
-        return Conversation(version, event.at_us, state.messages, state.senders, profile)
+        return Conversation(version, event.at_us, state.messages, state.senders, profile, state.recent)
     if state.profile is None:
         raise ValueError("a conversation begins with its creation")
-    senders = state.senders
+    senders, recent = state.senders, state.recent
     if isinstance(event, MembersRemoved):
         senders = forgotten(senders, event.user_ids)
+    elif isinstance(event, MessageEdited | MessageDeleted):
+        recent = noted(recent, _amended(event), version)
     profile = _changed(state.profile, event, version, state.messages)
-    return Conversation(version, event.at_us, state.messages, senders, profile)
+    return Conversation(version, event.at_us, state.messages, senders, profile, recent)
+
+
+def _threads(about: About) -> dict[str, int]:
+    return {replies(about.thread_root): about.thread_replies} if about.thread_root else {}
+
+
+def _amended(event: MessageEdited | MessageDeleted) -> dict[str, int]:
+    if isinstance(event, MessageEdited):
+        return {edits(event.version): event.edits}
+    facts = {deleted(event.version): 1}
+    if event.thread_root:
+        facts[replies(event.thread_root)] = event.thread_replies
+    return facts
 
 
 def _created(event: ConversationCreated, version: int, messages: int) -> Profile:
@@ -142,11 +167,14 @@ def _created(event: ConversationCreated, version: int, messages: int) -> Profile
         event.slow_mode_s,
         {},
         {},
+        (),
     )
 
 
 def _changed(profile: Profile, event: Event, version: int, messages: int) -> Profile:
     match event:
+        case MessageEdited() | MessageDeleted() | MessagePinned() | MessageUnpinned():
+            return _pinned(profile, event)
         case ConversationChanged():
             return _renamed(profile, event)
         case MembersAdded():
@@ -166,6 +194,14 @@ def _changed(profile: Profile, event: Event, version: int, messages: int) -> Pro
         case MemberUnmuted():
             return replace(profile, mutes=_without(profile.mutes, event.user_id))
     raise TypeError(f"no event of a conversation: {type(event).__name__}")
+
+
+def _pinned(profile: Profile, event: MessageEdited | MessageDeleted | MessagePinned | MessageUnpinned) -> Profile:
+    if isinstance(event, MessagePinned):
+        return replace(profile, pins=(*profile.pins, event.version))
+    if isinstance(event, MessageEdited) or event.version not in profile.pins:
+        return profile
+    return replace(profile, pins=tuple(pin for pin in profile.pins if pin != event.version))
 
 
 def _renamed(profile: Profile, event: ConversationChanged) -> Profile:

@@ -6,21 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from services.chat.domain import membership, messages, moderation, settings
+from services.chat.domain import amending, membership, messages, moderation, settings
 from services.chat.domain.commands import (
     AddMembers,
     Ban,
     ChangeConversation,
     Command,
     CreateConversation,
+    DeleteMessage,
+    EditMessage,
     Join,
     Mute,
+    PinMessage,
     PostSystemMessage,
     RemoveMembers,
     SendMessage,
     SetRole,
     Unban,
     Unmute,
+    UnpinMessage,
 )
 from services.chat.domain.conversation import Conversation
 from services.chat.domain.events import Event
@@ -36,6 +40,10 @@ _DECIDES: Final[Mapping[type, Callable[[Conversation, Any], Sequence[Event]]]] =
     Unban: moderation.unban,
     Mute: moderation.mute,
     Unmute: moderation.unmute,
+    EditMessage: amending.edit,
+    DeleteMessage: amending.delete,
+    PinMessage: amending.pin,
+    UnpinMessage: amending.unpin,
     PostSystemMessage: messages.tell,
 }
 

@@ -113,6 +113,48 @@ class MemberUnmuted(Happened):
     user_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class MessageEdited(Happened):
+    """A message says something else; ``edits``: which edit of it this is."""
+
+    version: int
+    content: bytes
+    edits: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDeleted(Happened):
+    """A message is no more, for everybody. ``thread_replies``: how many messages its thread has left."""
+
+    version: int
+    sender: str
+    thread_root: int
+    thread_replies: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePinned(Happened):
+    """A message was pinned."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageUnpinned(Happened):
+    """A message is pinned no more."""
+
+    version: int
+
+
+class About(NamedTuple):
+    """What of a message matters beside its content: the thread it is in and how many it is there, and whom it mentions."""
+
+    thread_root: int = 0
+    thread_replies: int = 0
+    mentions: tuple[str, ...] = ()
+    to_all: bool = False
+
+
 class MessageSent(NamedTuple):
     """Somebody spoke. ``messages``: how many messages of people there were by then, this one included."""
 
@@ -121,6 +163,7 @@ class MessageSent(NamedTuple):
     acting_service: str
     content: bytes
     messages: int = 0
+    about: About | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +188,10 @@ Event = (
     | MemberUnbanned
     | MemberMuted
     | MemberUnmuted
+    | MessageEdited
+    | MessageDeleted
+    | MessagePinned
+    | MessageUnpinned
     | MessageSent
     | SystemMessagePosted
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.chat.domain.commands import PostSystemMessage, SendMessage
+from services.chat.domain.amending import no_such_message
+from services.chat.domain.commands import PostSystemMessage, Said, SendMessage
 from services.chat.domain.conversation import Conversation, Profile, lasts
-from services.chat.domain.events import Event, MessageSent, Role, SystemMessagePosted
+from services.chat.domain.events import About, Event, MessageSent, Role, SystemMessagePosted
 from services.chat.domain.permissions import Permission, lacking, permissions, stranger
+from services.chat.domain.recent import fact, replies
 from services.chat.domain.refusals import Refused, kept_out, not_a_member, not_found
 from services.chat.domain.senders import sender
 
@@ -27,9 +29,24 @@ def send(state: Conversation, command: SendMessage) -> Sequence[Event]:
         raise kept_out("MUTED", "the member may not speak now", until_us, permission=Permission.POST.value)
     if command.unknown_reply:
         raise no_such_message(command.unknown_reply)
+    about = None if command.said is None else _about(state, profile, member.role, command.said)
     if profile.slow_mode_s:
         _not_too_soon(state, profile, command.actor, command.at_us)
-    return (MessageSent(command.at_us, command.actor, command.acting_service, command.content, state.messages + 1),)
+    number = state.messages + 1
+    return (MessageSent(command.at_us, command.actor, command.acting_service, command.content, number, about),)
+
+
+def _about(state: Conversation, profile: Profile, role: Role, said: Said) -> About:
+    if said.to_all and Permission.MENTION_ALL not in permissions(profile.kind, role):
+        raise lacking(Permission.MENTION_ALL, role)
+    if not said.thread_root:
+        return About(0, 0, said.mentions, said.to_all)
+    if said.root is None:
+        raise no_such_message(said.thread_root)
+    if said.root.thread_root:
+        raise Refused("INVALID_FIELD", "a message of a thread has no thread of its own", field="content.thread_root")
+    count = fact(state.recent, replies(said.thread_root), said.known) + 1
+    return About(said.thread_root, count, said.mentions, said.to_all)
 
 
 def tell(state: Conversation, command: PostSystemMessage) -> Sequence[Event]:
@@ -37,13 +54,6 @@ def tell(state: Conversation, command: PostSystemMessage) -> Sequence[Event]:
     if state.profile is None:
         raise not_found()
     return (SystemMessagePosted(command.at_us, command.acting_service, command.code, command.text, command.attributes),)
-
-
-def no_such_message(version: int) -> Refused:
-    """Refuse what names a version that is no message."""
-    return Refused(
-        "NO_SUCH_MESSAGE", "this version is no message of the conversation", metadata={"version": str(version)}
-    )
 
 
 def _not_too_soon(state: Conversation, profile: Profile, user_id: str, at_us: int) -> None:

@@ -16,6 +16,11 @@ class Permission(StrEnum):
 
     READ = "read"
     POST = "post"
+    MENTION_ALL = "mention_all"
+    EDIT_OWN = "edit_own"
+    DELETE_OWN = "delete_own"
+    DELETE_ANY = "delete_any"
+    PIN = "pin"
     LEAVE = "leave"
     SKIP_SLOW_MODE = "skip_slow_mode"
     ADD_MEMBERS = "add_members"
@@ -28,9 +33,18 @@ class Permission(StrEnum):
 
 
 _P = Permission
-_READER: Final = frozenset({_P.READ, _P.LEAVE})
-_MEMBER: Final = _READER | {_P.POST}
-_MODERATOR: Final = _MEMBER | {_P.SKIP_SLOW_MODE, _P.ADD_MEMBERS, _P.REMOVE_MEMBERS, _P.BAN_MEMBERS, _P.MUTE_MEMBERS}
+_READER: Final = frozenset({_P.READ, _P.DELETE_OWN, _P.LEAVE})
+_MEMBER: Final = _READER | {_P.POST, _P.EDIT_OWN}
+_MODERATOR: Final = _MEMBER | {
+    _P.MENTION_ALL,
+    _P.DELETE_ANY,
+    _P.PIN,
+    _P.SKIP_SLOW_MODE,
+    _P.ADD_MEMBERS,
+    _P.REMOVE_MEMBERS,
+    _P.BAN_MEMBERS,
+    _P.MUTE_MEMBERS,
+}
 _ADMIN: Final = _MODERATOR | {_P.SET_ROLES, _P.CHANGE_PROFILE, _P.CHANGE_SETTINGS}
 _MANY: Final = {
     Role.OWNER: _ADMIN,
@@ -42,7 +56,7 @@ _MANY: Final = {
 
 TABLE: Final[Mapping[Kind, Mapping[Role, frozenset[Permission]]]] = {
     # Both of a direct conversation are owners of it, for ever.
-    Kind.DIRECT: {Role.OWNER: frozenset({_P.READ, _P.POST})},
+    Kind.DIRECT: {Role.OWNER: frozenset({_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN})},
     Kind.GROUP: _MANY,
     Kind.CHANNEL: _MANY,
 }
@@ -51,6 +65,8 @@ TABLE: Final[Mapping[Kind, Mapping[Role, frozenset[Permission]]]] = {
 OVERSEER: Final = frozenset(
     {
         _P.READ,
+        _P.DELETE_ANY,
+        _P.PIN,
         _P.ADD_MEMBERS,
         _P.REMOVE_MEMBERS,
         _P.BAN_MEMBERS,

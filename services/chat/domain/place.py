@@ -29,7 +29,18 @@ class LeaveChannel:
     acting_service: str = ""
 
 
-PlaceCommand = JoinChannel | LeaveChannel
+@dataclass(frozen=True, slots=True)
+class HideMessage:
+    """See a message no more; ``sender`` had said it."""
+
+    at_us: int
+    actor: str
+    version: int
+    sender: str
+    acting_service: str = ""
+
+
+PlaceCommand = JoinChannel | LeaveChannel | HideMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,18 @@ class ChannelLeft:
     acting_service: str
 
 
-PlaceChange = ChannelJoined | ChannelLeft
+@dataclass(frozen=True, slots=True)
+class MessageHidden:
+    """The user sees a message no more."""
+
+    at_us: int
+    actor: str
+    acting_service: str
+    version: int
+    sender: str
+
+
+PlaceChange = ChannelJoined | ChannelLeft | MessageHidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +102,11 @@ def decide(state: Place, command: PlaceCommand) -> Sequence[PlaceChange]:
             return (ChannelJoined(command.at_us, command.actor, command.acting_service, command.created_us),)
         case LeaveChannel():
             return (ChannelLeft(command.at_us, command.actor, command.acting_service),) if state.reads else ()
+        case HideMessage():
+            # Hidden again is hidden still: the row of it is the same.
+            return (
+                MessageHidden(command.at_us, command.actor, command.acting_service, command.version, command.sender),
+            )
     raise TypeError(f"no command of a place: {type(command).__name__}")
 
 
@@ -91,4 +118,6 @@ def evolve(state: Place, event: PlaceChange) -> Place:
             return Place(version, True, event.created_us)
         case ChannelLeft():
             return Place(version, False, state.created_us)
+        case MessageHidden():
+            return Place(version, state.reads, state.created_us)
     raise TypeError(f"no event of a place: {type(event).__name__}")

@@ -3,8 +3,8 @@
 from services.chat.wire.events import decode, encode, kind_of, role_of
 from services.chat.wire.numbers import microseconds, time_of, timestamp, timestamp_bytes
 from services.chat.wire.places import decode_place, encode_place
-from services.chat.wire.said import Said, content_bytes, said
-from services.chat.wire.shown import ban, conversation, message
+from services.chat.wire.said import Said, content_bytes, edits_of, mentioned, said
+from services.chat.wire.shown import ban, conversation, message, wording
 
 __all__ = [
     "Said",
@@ -13,9 +13,11 @@ __all__ = [
     "conversation",
     "decode",
     "decode_place",
+    "edits_of",
     "encode",
     "encode_place",
     "kind_of",
+    "mentioned",
     "message",
     "microseconds",
     "role_of",
@@ -23,4 +25,5 @@ __all__ = [
     "time_of",
     "timestamp",
     "timestamp_bytes",
+    "wording",
 ]

@@ -9,7 +9,7 @@ from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain
 from services.chat.wire.numbers import microseconds, timestamp, until
-from services.chat.wire.said import content_bytes, encode_said
+from services.chat.wire.said import content_bytes, decode_said, encode_said
 
 KINDS: Final = {
     domain.Kind.DIRECT: chat_pb2.CONVERSATION_KIND_DIRECT,
@@ -109,6 +109,28 @@ def _unmuted(event: domain.MemberUnmuted, message: _Message) -> None:
     message.unmuted.user_id = event.user_id
 
 
+def _edited(event: domain.MessageEdited, message: _Message) -> None:
+    message.edited.message_version = event.version
+    message.edited.content.ParseFromString(event.content)
+    message.edited.content.SetInParent()
+    message.edited.edits = event.edits
+
+
+def _deleted(event: domain.MessageDeleted, message: _Message) -> None:
+    message.deleted.message_version = event.version
+    message.deleted.sender_id = event.sender
+    message.deleted.thread_root = event.thread_root
+    message.deleted.thread_reply_count = event.thread_replies
+
+
+def _pinned(event: domain.MessagePinned, message: _Message) -> None:
+    message.pinned.message_version = event.version
+
+
+def _unpinned(event: domain.MessageUnpinned, message: _Message) -> None:
+    message.unpinned.message_version = event.version
+
+
 _ENCODES: Final[Mapping[type, Callable[[Any, _Message], None]]] = {
     domain.ConversationCreated: _created,
     domain.ConversationChanged: _changed,
@@ -119,6 +141,10 @@ _ENCODES: Final[Mapping[type, Callable[[Any, _Message], None]]] = {
     domain.MemberUnbanned: _unbanned,
     domain.MemberMuted: _muted,
     domain.MemberUnmuted: _unmuted,
+    domain.MessageEdited: _edited,
+    domain.MessageDeleted: _deleted,
+    domain.MessagePinned: _pinned,
+    domain.MessageUnpinned: _unpinned,
 }
 
 
@@ -133,7 +159,7 @@ def decode(payload: bytes) -> domain.Event:
     which = message.WhichOneof("event")
     count = message.message_count
     if which == "message":
-        return domain.MessageSent(at_us, actor, acting, content_bytes(message.message), count)
+        return decode_said(message)
     if which == "system_message":
         told = message.system_message
         return domain.SystemMessagePosted(at_us, acting, told.code, told.text, dict(told.attributes), messages=count)
@@ -175,4 +201,11 @@ _DECODES: Final[Mapping[str, tuple[Callable[..., domain.Event], Callable[[Any], 
     "unbanned": (domain.MemberUnbanned, lambda it: (it.user_id,)),
     "muted": (domain.MemberMuted, lambda it: (it.user_id, microseconds(it.until))),
     "unmuted": (domain.MemberUnmuted, lambda it: (it.user_id,)),
+    "edited": (domain.MessageEdited, lambda it: (it.message_version, content_bytes(it.content), it.edits)),
+    "deleted": (
+        domain.MessageDeleted,
+        lambda it: (it.message_version, it.sender_id, it.thread_root, it.thread_reply_count),
+    ),
+    "pinned": (domain.MessagePinned, lambda it: (it.message_version,)),
+    "unpinned": (domain.MessageUnpinned, lambda it: (it.message_version,)),
 }

@@ -15,6 +15,9 @@ def encode_place(event: place.PlaceChange, version: int) -> bytes:
     )
     if isinstance(event, place.ChannelJoined):
         message.joined.create_time.CopyFrom(timestamp(event.created_us))
+    elif isinstance(event, place.MessageHidden):
+        message.hidden.message_version = event.version
+        message.hidden.sender_id = event.sender
     else:
         message.left.SetInParent()
     return message.SerializeToString(deterministic=True)
@@ -29,4 +32,6 @@ def decode_place(payload: bytes) -> place.PlaceChange:
         return place.ChannelJoined(*who, microseconds(message.joined.create_time))
     if which == "left":
         return place.ChannelLeft(*who)
+    if which == "hidden":
+        return place.MessageHidden(*who, message.hidden.message_version, message.hidden.sender_id)
     raise ValueError("an event of a kind that this release does not know")

@@ -20,18 +20,20 @@ _EVENT_TIME: Final = 2
 _ACTOR: Final = 3
 _ACTING_SERVICE: Final = 4
 _MESSAGE_COUNT: Final = b"\x28"
+_THREAD_REPLY_COUNT: Final = b"\x30"
 _MESSAGE: Final = b"\x6a"
 
 
 def encode_said(event: domain.MessageSent, version: int) -> bytes:
     """Give a message's event as protobuf would."""
-    at_us, actor, acting_service, content, messages = event
+    at_us, actor, acting_service, content, messages, about = event
     return b"".join(
         (
             _VERSION,
             varint(version),
             _head(at_us, actor, acting_service),
             _MESSAGE_COUNT + varint(messages) if messages else b"",
+            b"" if about is None or not about.thread_replies else _THREAD_REPLY_COUNT + varint(about.thread_replies),
             _MESSAGE,
             varint(len(content)),
             content,
@@ -51,12 +53,35 @@ def content_bytes(content: chat_pb2.MessageContent) -> bytes:
     return content.SerializeToString(deterministic=True)
 
 
+def decode_said(message: chat_pb2.ConversationEvent) -> domain.MessageSent:
+    """Read a message's event."""
+    said, at_us = message.message, microseconds(message.event_time)
+    about = None
+    if said.thread_root or said.HasField("mentions"):
+        about = domain.About(said.thread_root, message.thread_reply_count, *mentioned(said))
+    return domain.MessageSent(
+        at_us, message.actor_id, message.acting_service, content_bytes(said), message.message_count, about
+    )
+
+
+def mentioned(content: chat_pb2.MessageContent) -> tuple[tuple[str, ...], bool]:
+    """Give whom a message mentions: users, and whether all."""
+    mentions = content.mentions
+    return tuple(mentions.user_ids), mentions.all or mentions.here
+
+
+def edits_of(payload: bytes) -> int:
+    """Read which edit of its message an edit's event is; 0 for no event."""
+    return chat_pb2.ConversationEvent.FromString(payload).edited.edits if payload else 0
+
+
 class Said(NamedTuple):
-    """What never changes about a message: ``sender`` is empty for a system message."""
+    """What never changes about a message: ``sender`` is empty for a system message; ``content`` is what it said at first."""
 
     sender: str
     at_us: int
-    system: bool
+    thread_root: int
+    content: chat_pb2.MessageContent
 
 
 def said(payload: bytes) -> Said | None:
@@ -65,4 +90,5 @@ def said(payload: bytes) -> Said | None:
     which = event.WhichOneof("event")
     if which not in ("message", "system_message"):
         return None
-    return Said(event.actor_id, microseconds(event.event_time), which == "system_message")
+    content = event.message
+    return Said(event.actor_id, microseconds(event.event_time), content.thread_root, content)

@@ -30,6 +30,7 @@ def conversation(conversation_id: str, state: domain.Conversation, at_us: int) -
         picture=profile.picture,
         open=profile.open,
         slow_mode_seconds=profile.slow_mode_s,
+        pinned_versions=profile.pins,
     )
 
 
@@ -61,3 +62,10 @@ def message(payload: bytes) -> chat_pb2.Message | None:
     shown.content.text = told.text
     shown.content.attributes.update({**told.attributes, "code": told.code})
     return shown
+
+
+def wording(payload: bytes) -> pb.Wording:
+    """Show what a message said from the time of an event on: of its sending, or of an edit."""
+    event = chat_pb2.ConversationEvent.FromString(payload)
+    content = event.edited.content if event.HasField("edited") else event.message
+    return pb.Wording(content=content, time=event.event_time)

@@ -33,6 +33,9 @@ sends = st.builds(
             text=texts,
             reply_to=st.lists(st.integers(0, 3), max_size=3),
             attributes=st.dictionaries(st.sampled_from(("", "k")), st.just("v"), max_size=1),
+            thread_root=st.integers(0, 1),
+            mentions=st.one_of(st.none(), st.builds(chat_pb2.Mentions, all=st.booleans())),
+            parts=st.lists(st.just(chat_pb2.Part(order=chat_pb2.OrderCard(order_id="7"))), max_size=1),
         ),
         st.none(),
     ),
@@ -87,3 +90,23 @@ def test_a_service_that_acts_for_nobody_names_the_owner() -> None:
     del request.member_ids[:]
     with pytest.raises(domain.Refused):
         commands.create(request, robot, 5, None)
+
+
+def test_an_edit_leaves_a_message_in_its_place() -> None:
+    said = chat_pb2.MessageContent(text="helo", reply_to=[2], thread_root=3, mentions=chat_pb2.Mentions(all=True))
+    said.forwarded.sender_id = "cy"
+    request = pb.EditMessageRequest(
+        content=chat_pb2.MessageContent(text="hello", mentions=chat_pb2.Mentions(user_ids=["bob"]))
+    )
+    after = chat_pb2.MessageContent.FromString(commands.edited(request, said))
+    assert (after.text, list(after.reply_to), after.thread_root, after.forwarded.sender_id) == ("hello", [2], 3, "cy")
+    assert list(after.mentions.user_ids) == ["bob"]
+    for wrong in (
+        chat_pb2.MessageContent(text="x", thread_root=3),
+        chat_pb2.MessageContent(text="x", reply_to=[3]),
+        chat_pb2.MessageContent(text="x", forwarded=chat_pb2.ForwardedFrom(sender_id="cy")),
+        chat_pb2.MessageContent(mentions=chat_pb2.Mentions(all=True)),
+    ):
+        with pytest.raises(domain.Refused) as caught:
+            commands.edited(pb.EditMessageRequest(content=wrong), said)
+        assert caught.value.reason == "INVALID_FIELD"

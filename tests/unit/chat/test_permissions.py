@@ -18,6 +18,11 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "chat.md"
 EXPECTED = {
     "read": ("owner admin moderator member reader", True),
     "post": ("owner admin moderator member", True),
+    "mention_all": ("owner admin moderator", False),
+    "edit_own": ("owner admin moderator member", True),
+    "delete_own": ("owner admin moderator member reader", True),
+    "delete_any": ("owner admin moderator", False),
+    "pin": ("owner admin moderator", True),
     "leave": ("owner admin moderator member reader", False),
     "skip_slow_mode": ("owner admin moderator", False),
     "add_members": ("owner admin moderator", False),
@@ -28,7 +33,7 @@ EXPECTED = {
     "change_profile": ("owner admin", False),
     "change_settings": ("owner admin", False),
 }
-NOT_FOR_OVERSEERS = {"post", "leave", "skip_slow_mode"}
+NOT_FOR_OVERSEERS = {"post", "mention_all", "edit_own", "delete_own", "leave", "skip_slow_mode"}
 
 
 def commands(actor: str, oversees: bool) -> dict[str, list[domain.Command]]:
@@ -36,6 +41,14 @@ def commands(actor: str, oversees: bool) -> dict[str, list[domain.Command]]:
     low = "low"
     return {
         "post": [domain.SendMessage(AT, actor, b"\n\x02hi", 0, oversees)],
+        "mention_all": [domain.SendMessage(AT, actor, b"", 0, oversees, "", domain.Said(to_all=True))],
+        "edit_own": [domain.EditMessage(AT, actor, domain.Target(2, actor), b"", oversees=oversees)],
+        "delete_own": [domain.DeleteMessage(AT, actor, domain.Target(2, actor), oversees=oversees)],
+        "delete_any": [domain.DeleteMessage(AT, actor, domain.Target(2, "another"), oversees=oversees)],
+        "pin": [
+            domain.PinMessage(AT, actor, domain.Target(2, "another"), oversees=oversees),
+            domain.UnpinMessage(AT, actor, 2, oversees=oversees),
+        ],
         "leave": [domain.RemoveMembers(AT, actor, (actor,), oversees=oversees)],
         "add_members": [domain.AddMembers(AT, actor, ("new",), oversees=oversees)],
         "remove_members": [domain.RemoveMembers(AT, actor, (low,), oversees=oversees)],
@@ -96,6 +109,10 @@ def test_every_command_of_every_role(kind: Kind) -> None:
                     expected = ("", "") if direct else ("WRONG_CONVERSATION_KIND", permission)
                 else:
                     expected = ("", "") if role in many.split() else ("FORBIDDEN", permission)
+                if permission == "mention_all" and role is Role.READER:
+                    expected = ("FORBIDDEN", "post")  # it may not even speak
+                if permission == "mention_all" and kind is Kind.DIRECT:
+                    expected = ("FORBIDDEN", "mention_all")  # it is a message all the same
                 if kind is Kind.CHANNEL and permission == "set_roles" and expected == ("", ""):
                     expected = ("INVALID_FIELD", "")  # nobody is made a reader of a channel
                 assert found == expected, (role, command)
@@ -113,6 +130,8 @@ def test_a_stranger_is_told_nothing_and_an_overseer_does_what_it_may(kind: Kind)
             found = outcome(state, command)
             if permission == "leave":
                 assert found == ("", ""), command  # it is not in it
+            elif permission == "mention_all":
+                assert found == ("NOT_A_MEMBER", "post"), command
             elif kind is Kind.DIRECT and not EXPECTED[permission][1]:
                 assert found == ("WRONG_CONVERSATION_KIND", permission), command
             elif permission in NOT_FOR_OVERSEERS:

@@ -45,6 +45,27 @@ def test_a_message_is_encoded_as_protobuf_does(
     assert wire.time_of(wire.encode(event, version)) == at_us
 
 
+@given(versions, versions, st.integers(0, 2**40), st.lists(texts, max_size=3, unique=True), st.booleans())
+def test_a_message_of_a_thread_that_mentions_comes_back_as_it_was(
+    version: int, root: int, replies: int, user_ids: list[str], to_all: bool
+) -> None:
+    content = chat_pb2.MessageContent(
+        text="hi", thread_root=root, mentions=chat_pb2.Mentions(user_ids=user_ids, here=to_all)
+    )
+    about = domain.About(root, replies, tuple(user_ids), to_all)
+    event = domain.MessageSent(5, "ada", "", wire.content_bytes(content), 9, about)
+    theirs = chat_pb2.ConversationEvent(
+        version=version,
+        event_time=wire.timestamp(5),
+        actor_id="ada",
+        message_count=9,
+        thread_reply_count=replies,
+        message=content,
+    )
+    assert wire.encode(event, version) == theirs.SerializeToString(deterministic=True)
+    assert wire.decode(wire.encode(event, version)) == event
+
+
 @given(texts.filter(bool), versions, times)
 def test_a_result_is_encoded_as_protobuf_does(request_id: str, version: int, at_us: int) -> None:
     theirs = pb.ConverseResponse()
@@ -98,11 +119,20 @@ def test_every_event_comes_back_as_it_was() -> None:
         domain.MemberUnbanned(*who, "bob"),
         domain.MemberMuted(*who, "bob", 0, messages=2**40),
         domain.MemberUnmuted(*who, "bob"),
+        domain.MessageEdited(*who, 3, b"\n\x02hi", 7),
+        domain.MessageEdited(*who, 3, b"", 1),
+        domain.MessageDeleted(*who, 3, "bob", 2, 0),
+        domain.MessagePinned(*who, 3),
+        domain.MessageUnpinned(*who, 3),
         domain.SystemMessagePosted(5, "mailer", "code", "text", {"a": "1"}, messages=9),
     ]
     for event in events:
         assert wire.decode(wire.encode(event, 7)) == event
-    here: list[place.PlaceChange] = [place.ChannelJoined(*who, 4), place.ChannelLeft(*who)]
+    here: list[place.PlaceChange] = [
+        place.ChannelJoined(*who, 4),
+        place.ChannelLeft(*who),
+        place.MessageHidden(*who, 3, "bob"),
+    ]
     assert [wire.decode_place(wire.encode_place(event, 2)) for event in here] == here
     with pytest.raises(ValueError, match="does not know"):
         wire.decode_place(chat_pb2.PlaceEvent(version=1).SerializeToString())

@@ -118,7 +118,8 @@ def test_messages_are_said_in_the_contract_s_names() -> None:
         "actor_id": "ann",
         "acting_service": "",
         "message_count": 0,
-        "message": {"text": "grüße", "reply_to": [3], "attributes": {"a": "b"}},
+        "thread_reply_count": 0,
+        "message": {"text": "grüße", "reply_to": [3], "attributes": {"a": "b"}, "thread_root": 0, "parts": []},
     }
     assert plain(chat_pb2.Member(role=chat_pb2.MEMBER_ROLE_OWNER))["role"] == "MEMBER_ROLE_OWNER"
 

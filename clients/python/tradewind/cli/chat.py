@@ -12,14 +12,16 @@ from typing import Annotated
 import typer
 
 from tradewind.chat.v1 import chat_pb2
-from tradewind.cli import chat_members
+from tradewind.cli import chat_members, chat_messages
 from tradewind.cli.chat_members import told_of_order
+from tradewind.cli.chat_messages import shown_message, told_of_message
 from tradewind.cli.output import Output, plain
 from tradewind.cli.running import run
 from tradewind.sdk import Client
 
 app = typer.Typer(no_args_is_help=True, help="Conversations.")
 app.add_typer(chat_members.app)
+app.add_typer(chat_messages.app)
 
 _Attributes = Annotated[
     list[str] | None, typer.Option("--attribute", metavar="KEY=VALUE", help="A free word; repeatable.")
@@ -48,7 +50,7 @@ def told(event: chat_pb2.ConversationEvent) -> str:
         return f"{event.version:>6}  + {', '.join(member.user_id for member in event.members_added.members)}"
     if which == "members_removed":
         return f"{event.version:>6}  - {', '.join(event.members_removed.user_ids)}"
-    return f"{event.version:>6}  {told_of_order(event) or which or 'unknown'}"
+    return f"{event.version:>6}  {told_of_order(event) or told_of_message(event) or which or 'unknown'}"
 
 
 @app.command()
@@ -120,6 +122,9 @@ def send(
     text: str,
     sender: Annotated[str, typer.Option(help="Who speaks; role service only.")] = "",
     reply_to: Annotated[list[int] | None, typer.Option(help="Version of a message it answers; repeatable.")] = None,
+    thread: Annotated[int, typer.Option(min=0, help="Version of the message whose thread it is said in.")] = 0,
+    mention: Annotated[list[str] | None, typer.Option(help="Whom it is for in particular; repeatable.")] = None,
+    mention_all: Annotated[bool, typer.Option(help="It is for everybody in particular.")] = False,
     attribute: _Attributes = None,
     request_id: Annotated[
         str | None, typer.Option(help="UUIDv7 of this intent; the same again says nothing twice.")
@@ -130,7 +135,15 @@ def send(
 
     async def work(client: Client, output: Output) -> None:
         answer = await client.chat.send_message(
-            conversation, text, reply_to=reply_to or (), attributes=attributes, sender_id=sender, request_id=request_id
+            conversation,
+            text,
+            reply_to=reply_to or (),
+            thread_root=thread,
+            mentions=mention or (),
+            mention_all=mention_all,
+            attributes=attributes,
+            sender_id=sender,
+            request_id=request_id,
         )
         output.message(answer, f"version {answer.version}")
 
@@ -144,16 +157,23 @@ def history(
     limit: Annotated[int, typer.Option(min=1)] = 50,
     oldest_first: Annotated[bool, typer.Option(help="From the beginning on, instead of from the end back.")] = False,
     beyond: Annotated[int, typer.Option(min=0, help="Begin beyond this version.")] = 0,
+    thread: Annotated[int, typer.Option(min=0, help="Only the thread of this message.")] = 0,
+    pinned: Annotated[bool, typer.Option(help="Only what is pinned.")] = False,
 ) -> None:
     """List messages."""
 
     async def work(client: Client, output: Output) -> None:
         left = limit
         messages = client.chat.list_messages(
-            conversation, oldest_first=oldest_first, from_version=beyond, page_size=min(limit, 500)
+            conversation,
+            oldest_first=oldest_first,
+            from_version=beyond,
+            thread_root=thread,
+            pinned_only=pinned,
+            page_size=min(limit, 500),
         )
         async for message in messages:
-            output.message(message, f"{message.version:>6}  <{message.sender_id or '*'}> {message.content.text}")
+            output.message(message, shown_message(message))
             left -= 1
             if not left:
                 return

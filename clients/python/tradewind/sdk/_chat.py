@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tradewind.sdk._chat_members import Membership
+from tradewind.sdk._chat_messages import Amending, content_of
 from tradewind.sdk._connection import Connection
 from tradewind.sdk._request_ids import new_request_id
 from tradewind.sdk._resume import Frame, Place, watching
 from tradewind.sdk._session import Session
 
 
-class Chat(Membership):
+class Chat(Membership, Amending):
     """Conversations. Every method raises TradewindError; `timeout` is in seconds and covers all tries of a call.
 
     Writes take a `request_id`; without one it is made here, once, and kept over retries. Who may want to repeat a write after a crash of
@@ -109,16 +110,33 @@ class Chat(Membership):
         text: str,
         *,
         reply_to: Iterable[int] = (),
+        thread_root: int = 0,
+        mentions: Iterable[str] = (),
+        mention_all: bool = False,
+        mention_here: bool = False,
+        parts: Iterable[chat_pb2.Part] = (),
         attributes: Mapping[str, str] | None = None,
         sender_id: str = "",
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> chat_service_pb2.SendMessageResponse:
-        """Say something; answered with its version once it cannot be lost. `sender_id` is for role `service` alone."""
+        """Say something; answered with its version once it cannot be lost. `sender_id` is for role `service` alone.
+
+        `thread_root`: version of the message whose thread it is said in. `mentions`: users whom it is for in particular.
+        """
         request = chat_service_pb2.SendMessageRequest(
             request_id=request_id or new_request_id(),
             conversation_id=conversation_id,
-            content=chat_pb2.MessageContent(text=text, reply_to=reply_to, attributes=attributes or {}),
+            content=content_of(
+                text,
+                reply_to=reply_to,
+                thread_root=thread_root,
+                mentions=mentions,
+                mention_all=mention_all,
+                mention_here=mention_here,
+                parts=parts,
+                attributes=attributes,
+            ),
             sender_id=sender_id,
         )
         return await self._connection.unary(self._stub.SendMessage, request, timeout)
@@ -129,10 +147,15 @@ class Chat(Membership):
         *,
         oldest_first: bool = False,
         from_version: int = 0,
+        thread_root: int = 0,
+        pinned_only: bool = False,
         page_size: int = 0,
         timeout: float | None = None,
     ) -> AsyncGenerator[chat_pb2.Message, None]:
-        """Iterate over messages beyond `from_version` in either direction; pages are fetched as needed, `timeout` is for one page."""
+        """Iterate over messages beyond `from_version` in either direction; pages are fetched as needed, `timeout` is for one page.
+
+        All of them, or only those of a thread, or only what is pinned.
+        """
         token = ""
         while True:
             request = chat_service_pb2.ListMessagesRequest(
@@ -141,6 +164,8 @@ class Chat(Membership):
                 page_token=token,
                 oldest_first=oldest_first,
                 from_version=from_version,
+                thread_root=thread_root,
+                pinned_only=pinned_only,
             )
             page = await self._connection.unary(self._stub.ListMessages, request, timeout)
             for message in page.messages:

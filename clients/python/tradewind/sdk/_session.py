@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
+from tradewind.sdk._chat_messages import content_of
 from tradewind.sdk._connection import Connection
 from tradewind.sdk._errors import SubscriptionEnded, TradewindError, from_status
 from tradewind.sdk._pipeline import Pipeline, Reply
@@ -76,12 +77,26 @@ class Session:
         text: str,
         *,
         reply_to: Iterable[int] = (),
+        thread_root: int = 0,
+        mentions: Iterable[str] = (),
+        mention_all: bool = False,
+        mention_here: bool = False,
+        parts: Iterable[chat_pb2.Part] = (),
         attributes: Mapping[str, str] | None = None,
         sender_id: str = "",
         request_id: str | None = None,
     ) -> int:
-        """Say something and wait until it cannot be lost; gives its version. Raises TradewindError."""
-        content = chat_pb2.MessageContent(text=text, reply_to=reply_to, attributes=attributes or {})
+        """Say something and wait until it cannot be lost; gives its version. Raises TradewindError. See `Chat.send_message`."""
+        content = content_of(
+            text,
+            reply_to=reply_to,
+            thread_root=thread_root,
+            mentions=mentions,
+            mention_all=mention_all,
+            mention_here=mention_here,
+            parts=parts,
+            attributes=attributes,
+        )
         answer = await self.post(
             chat_service_pb2.SendMessageRequest(
                 request_id=request_id or new_request_id(),

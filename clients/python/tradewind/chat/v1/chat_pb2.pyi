@@ -163,6 +163,7 @@ class Conversation(_message.Message):
     PICTURE_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
+    PINNED_VERSIONS_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """Its id, unique in the tenant."""
     kind: Global___ConversationKind.ValueType
@@ -193,6 +194,10 @@ class Conversation(_message.Message):
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free words of whoever made it, such as {"order_id": "0193…"}."""
 
+    @_builtins.property
+    def pinned_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Versions of its pinned messages, in order of being pinned; at most 100."""
+
     def __init__(
         self,
         *,
@@ -207,10 +212,11 @@ class Conversation(_message.Message):
         picture: _builtins.str = ...,
         open: _builtins.bool = ...,
         slow_mode_seconds: _builtins.int = ...,
+        pinned_versions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "conversation_id", b"conversation_id", "create_time", b"create_time", "kind", b"kind", "members", b"members", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "conversation_id", b"conversation_id", "create_time", b"create_time", "kind", b"kind", "members", b"members", "open", b"open", "picture", b"picture", "pinned_versions", b"pinned_versions", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -245,8 +251,14 @@ class MessageContent(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     REPLY_TO_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    THREAD_ROOT_FIELD_NUMBER: _builtins.int
+    MENTIONS_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    FORWARDED_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """UTF-8, at most 16 KiB; may be empty only where there are attributes."""
+    """UTF-8, at most 16 KiB; may be empty only where there are attributes or parts."""
+    thread_root: _builtins.int
+    """Version of the message whose thread this one is said in; 0: in none. A message of a thread has no thread of its own."""
     @_builtins.property
     def reply_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Versions of earlier messages of this conversation that it answers; at most 32."""
@@ -255,20 +267,264 @@ class MessageContent(_message.Message):
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free words that travel with it; at most 16 of at most 64 and 1,024 bytes."""
 
+    @_builtins.property
+    def mentions(self) -> Global___Mentions:
+        """Whom it is for in particular."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
+        """What it carries beside the text, in order; all of a message is at most 40 KiB."""
+
+    @_builtins.property
+    def forwarded(self) -> Global___ForwardedFrom:
+        """Where it was said first; set by ForwardMessage alone, refused in requests."""
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         reply_to: _abc.Iterable[_builtins.int] | None = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        thread_root: _builtins.int = ...,
+        mentions: Global___Mentions | None = ...,
+        parts: _abc.Iterable[Global___Part] | None = ...,
+        forwarded: Global___ForwardedFrom | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forwarded", b"forwarded", "mentions", b"mentions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "reply_to", b"reply_to", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "forwarded", b"forwarded", "mentions", b"mentions", "parts", b"parts", "reply_to", b"reply_to", "text", b"text", "thread_root", b"thread_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageContent: _TypeAlias = MessageContent  # noqa: Y015
+
+@_typing.final
+class Mentions(_message.Message):
+    """Whom a message is for in particular. An edit changes what is shown, and mentions nobody anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """Everybody in it (permission `mention_all`)."""
+    here: _builtins.bool
+    """Everybody who is there now (permission `mention_all`); counted for everybody, as who is there is not kept."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Users, whether they are in the conversation or not."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+        here: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "here", b"here", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mentions: _TypeAlias = Mentions  # noqa: Y015
+
+@_typing.final
+class Part(_message.Message):
+    """Something that a message carries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
+    CARD_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attachment(self) -> Global___Attachment:
+        """A file."""
+
+    @_builtins.property
+    def card(self) -> Global___Card:
+        """Something to be looked at, with a title and fields."""
+
+    @_builtins.property
+    def order(self) -> Global___OrderCard:
+        """An order."""
+
+    def __init__(
+        self,
+        *,
+        attachment: Global___Attachment | None = ...,
+        card: Global___Card | None = ...,
+        order: Global___OrderCard | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "card", b"card", "order", b"order", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "card", b"card", "order", b"order", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["attachment", "card", "order"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___Part: _TypeAlias = Part  # noqa: Y015
+
+@_typing.final
+class Attachment(_message.Message):
+    """A file; where it lies is the app's affair."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    """Where it is."""
+    name: _builtins.str
+    """What its sender calls it."""
+    media_type: _builtins.str
+    """What it is, such as image/png (RFC 6838)."""
+    size_bytes: _builtins.int
+    """How many bytes it has; 0: not said."""
+    sha256: _builtins.bytes
+    """SHA-256 of its bytes; empty: not said."""
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+        name: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class Card(_message.Message):
+    """Something to be looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """Its heading."""
+    text: _builtins.str
+    """What it says."""
+    picture: _builtins.str
+    """Where its picture is; may be empty."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___CardField]:
+        """Its lines, in order."""
+
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        text: _builtins.str = ...,
+        picture: _builtins.str = ...,
+        fields: _abc.Iterable[Global___CardField] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "picture", b"picture", "text", b"text", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Card: _TypeAlias = Card  # noqa: Y015
+
+@_typing.final
+class CardField(_message.Message):
+    """A line of a card."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What it is about."""
+    value: _builtins.str
+    """What is so."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CardField: _TypeAlias = CardField  # noqa: Y015
+
+@_typing.final
+class OrderCard(_message.Message):
+    """An order, to be shown as it stands when it is looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderCard: _TypeAlias = OrderCard  # noqa: Y015
+
+@_typing.final
+class ForwardedFrom(_message.Message):
+    """Where a forwarded message was said first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    SENDER_ID_FIELD_NUMBER: _builtins.int
+    SEND_TIME_FIELD_NUMBER: _builtins.int
+    conversation_id: _builtins.str
+    """In which conversation."""
+    message_version: _builtins.int
+    """Its version there."""
+    sender_id: _builtins.str
+    """By whom."""
+    @_builtins.property
+    def send_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        conversation_id: _builtins.str = ...,
+        message_version: _builtins.int = ...,
+        sender_id: _builtins.str = ...,
+        send_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "message_version", b"message_version", "send_time", b"send_time", "sender_id", b"sender_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForwardedFrom: _TypeAlias = ForwardedFrom  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
@@ -280,17 +536,38 @@ class Message(_message.Message):
     SENDER_ID_FIELD_NUMBER: _builtins.int
     SEND_TIME_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    EDIT_TIME_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    THREAD_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Its version in the conversation: its place, dense among all events, and its name in `reply_to`."""
     sender_id: _builtins.str
     """Who said it; empty for a system message."""
+    edits: _builtins.int
+    """How often it was edited."""
+    pinned: _builtins.bool
+    """Whether it is pinned."""
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
         """When the server took it."""
 
     @_builtins.property
     def content(self) -> Global___MessageContent:
-        """What was said."""
+        """What is said now, after edits; empty where it was deleted."""
+
+    @_builtins.property
+    def edit_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was edited last; absent where it never was."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was deleted for all; absent where it was not."""
+
+    @_builtins.property
+    def thread(self) -> Global___Thread:
+        """Its thread; absent where there is none."""
 
     def __init__(
         self,
@@ -299,14 +576,45 @@ class Message(_message.Message):
         sender_id: _builtins.str = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
         content: Global___MessageContent | None = ...,
+        edit_time: _timestamp_pb2.Timestamp | None = ...,
+        edits: _builtins.int = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+        thread: Global___Thread | None = ...,
+        pinned: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "send_time", b"send_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "send_time", b"send_time", "thread", b"thread"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "send_time", b"send_time", "sender_id", b"sender_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "edits", b"edits", "pinned", b"pinned", "send_time", b"send_time", "sender_id", b"sender_id", "thread", b"thread", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Thread(_message.Message):
+    """What was said in answer to a message, beside the conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLY_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_REPLY_VERSION_FIELD_NUMBER: _builtins.int
+    reply_count: _builtins.int
+    """How many messages it has, deleted ones not counted."""
+    last_reply_version: _builtins.int
+    """Version of the last one that was sent."""
+    def __init__(
+        self,
+        *,
+        reply_count: _builtins.int = ...,
+        last_reply_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_reply_version", b"last_reply_version", "reply_count", b"reply_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Thread: _TypeAlias = Thread  # noqa: Y015
 
 @_typing.final
 class ConversationEvent(_message.Message):
@@ -321,6 +629,7 @@ class ConversationEvent(_message.Message):
     ACTOR_ID_FIELD_NUMBER: _builtins.int
     ACTING_SERVICE_FIELD_NUMBER: _builtins.int
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    THREAD_REPLY_COUNT_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     MEMBERS_ADDED_FIELD_NUMBER: _builtins.int
     MEMBERS_REMOVED_FIELD_NUMBER: _builtins.int
@@ -332,6 +641,10 @@ class ConversationEvent(_message.Message):
     UNBANNED_FIELD_NUMBER: _builtins.int
     MUTED_FIELD_NUMBER: _builtins.int
     UNMUTED_FIELD_NUMBER: _builtins.int
+    EDITED_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    UNPINNED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1, 2, 3, … without a hole, ever."""
     actor_id: _builtins.str
@@ -342,6 +655,8 @@ class ConversationEvent(_message.Message):
     """How many messages of people the conversation had seen by now, this event included, whatever became of them later. The difference between
     two events is what was said between them. 0 in events of releases that did not count.
     """
+    thread_reply_count: _builtins.int
+    """For a message in a thread: how many messages the thread then has, this one included, deleted ones not counted."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the server's clock."""
@@ -390,6 +705,22 @@ class ConversationEvent(_message.Message):
     def unmuted(self) -> Global___MemberUnmuted:
         """Somebody may speak again."""
 
+    @_builtins.property
+    def edited(self) -> Global___MessageEdited:
+        """A message says something else now."""
+
+    @_builtins.property
+    def deleted(self) -> Global___MessageDeleted:
+        """A message is no more."""
+
+    @_builtins.property
+    def pinned(self) -> Global___MessagePinned:
+        """A message was pinned."""
+
+    @_builtins.property
+    def unpinned(self) -> Global___MessageUnpinned:
+        """A message is pinned no more."""
+
     def __init__(
         self,
         *,
@@ -398,6 +729,7 @@ class ConversationEvent(_message.Message):
         actor_id: _builtins.str = ...,
         acting_service: _builtins.str = ...,
         message_count: _builtins.int = ...,
+        thread_reply_count: _builtins.int = ...,
         created: Global___ConversationCreated | None = ...,
         members_added: Global___MembersAdded | None = ...,
         members_removed: Global___MembersRemoved | None = ...,
@@ -409,12 +741,16 @@ class ConversationEvent(_message.Message):
         unbanned: Global___MemberUnbanned | None = ...,
         muted: Global___MemberMuted | None = ...,
         unmuted: Global___MemberUnmuted | None = ...,
+        edited: Global___MessageEdited | None = ...,
+        deleted: Global___MessageDeleted | None = ...,
+        pinned: Global___MessagePinned | None = ...,
+        unpinned: Global___MessageUnpinned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "changed", b"changed", "created", b"created", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "muted", b"muted", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "muted", b"muted", "pinned", b"pinned", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "banned", b"banned", "changed", b"changed", "created", b"created", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "message_count", b"message_count", "muted", b"muted", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "message_count", b"message_count", "muted", b"muted", "pinned", b"pinned", "role_changed", b"role_changed", "system_message", b"system_message", "thread_reply_count", b"thread_reply_count", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "members_added", "members_removed", "message", "system_message", "changed", "role_changed", "banned", "unbanned", "muted", "unmuted"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "members_added", "members_removed", "message", "system_message", "changed", "role_changed", "banned", "unbanned", "muted", "unmuted", "edited", "deleted", "pinned", "unpinned"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -798,6 +1134,116 @@ class SystemMessage(_message.Message):
 Global___SystemMessage: _TypeAlias = SystemMessage  # noqa: Y015
 
 @_typing.final
+class MessageEdited(_message.Message):
+    """A message says something else now. What it said before stands in the events before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
+    message_version: _builtins.int
+    """Which."""
+    edits: _builtins.int
+    """Which edit of this message it is: 1, 2, 3, …"""
+    @_builtins.property
+    def content(self) -> Global___MessageContent:
+        """All of what it says now."""
+
+    def __init__(
+        self,
+        *,
+        message_version: _builtins.int = ...,
+        content: Global___MessageContent | None = ...,
+        edits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "edits", b"edits", "message_version", b"message_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageEdited: _TypeAlias = MessageEdited  # noqa: Y015
+
+@_typing.final
+class MessageDeleted(_message.Message):
+    """A message is no more, for everybody; it is unpinned with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    SENDER_ID_FIELD_NUMBER: _builtins.int
+    THREAD_ROOT_FIELD_NUMBER: _builtins.int
+    THREAD_REPLY_COUNT_FIELD_NUMBER: _builtins.int
+    message_version: _builtins.int
+    """Which."""
+    sender_id: _builtins.str
+    """Who had said it; empty for a system message."""
+    thread_root: _builtins.int
+    """The thread it was said in; 0: in none."""
+    thread_reply_count: _builtins.int
+    """How many messages that thread has now."""
+    def __init__(
+        self,
+        *,
+        message_version: _builtins.int = ...,
+        sender_id: _builtins.str = ...,
+        thread_root: _builtins.int = ...,
+        thread_reply_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_version", b"message_version", "sender_id", b"sender_id", "thread_reply_count", b"thread_reply_count", "thread_root", b"thread_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageDeleted: _TypeAlias = MessageDeleted  # noqa: Y015
+
+@_typing.final
+class MessagePinned(_message.Message):
+    """A message was pinned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    message_version: _builtins.int
+    """Which."""
+    def __init__(
+        self,
+        *,
+        message_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_version", b"message_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessagePinned: _TypeAlias = MessagePinned  # noqa: Y015
+
+@_typing.final
+class MessageUnpinned(_message.Message):
+    """A message is pinned no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    message_version: _builtins.int
+    """Which."""
+    def __init__(
+        self,
+        *,
+        message_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_version", b"message_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageUnpinned: _TypeAlias = MessageUnpinned  # noqa: Y015
+
+@_typing.final
 class PlaceEvent(_message.Message):
     """Something that a user did with a conversation for itself alone. It stands in the log and in the store, and in no stream of the conversation."""
 
@@ -809,6 +1255,7 @@ class PlaceEvent(_message.Message):
     ACTING_SERVICE_FIELD_NUMBER: _builtins.int
     JOINED_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1, 2, 3, … of this user in this conversation."""
     actor_id: _builtins.str
@@ -827,6 +1274,10 @@ class PlaceEvent(_message.Message):
     def left(self) -> Global___ChannelLeft:
         """The user reads the channel no more."""
 
+    @_builtins.property
+    def hidden(self) -> Global___MessageHidden:
+        """The user sees a message no more."""
+
     def __init__(
         self,
         *,
@@ -836,12 +1287,13 @@ class PlaceEvent(_message.Message):
         acting_service: _builtins.str = ...,
         joined: Global___ChannelJoined | None = ...,
         left: Global___ChannelLeft | None = ...,
+        hidden: Global___MessageHidden | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_time", b"event_time", "joined", b"joined", "left", b"left"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_time", b"event_time", "hidden", b"hidden", "joined", b"joined", "left", b"left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "event", b"event", "event_time", b"event_time", "joined", b"joined", "left", b"left", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "event", b"event", "event_time", b"event_time", "hidden", b"hidden", "joined", b"joined", "left", b"left", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["joined", "left"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["joined", "left", "hidden"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -887,3 +1339,29 @@ class ChannelLeft(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChannelLeft: _TypeAlias = ChannelLeft  # noqa: Y015
+
+@_typing.final
+class MessageHidden(_message.Message):
+    """A user sees a message no more; others do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    SENDER_ID_FIELD_NUMBER: _builtins.int
+    message_version: _builtins.int
+    """Which."""
+    sender_id: _builtins.str
+    """Who had said it."""
+    def __init__(
+        self,
+        *,
+        message_version: _builtins.int = ...,
+        sender_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_version", b"message_version", "sender_id", b"sender_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageHidden: _TypeAlias = MessageHidden  # noqa: Y015

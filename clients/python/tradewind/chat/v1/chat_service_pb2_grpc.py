@@ -122,6 +122,36 @@ class ChatServiceStub:
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SendMessageRequest.SerializeToString,
                 response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SendMessageResponse.FromString,
                 _registered_method=True)
+        self.EditMessage = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/EditMessage',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.EditMessageRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.EditMessageResponse.FromString,
+                _registered_method=True)
+        self.ListMessageEdits = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/ListMessageEdits',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessageEditsRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessageEditsResponse.FromString,
+                _registered_method=True)
+        self.DeleteMessage = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/DeleteMessage',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.DeleteMessageRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.DeleteMessageResponse.FromString,
+                _registered_method=True)
+        self.ForwardMessage = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/ForwardMessage',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ForwardMessageRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ForwardMessageResponse.FromString,
+                _registered_method=True)
+        self.PinMessage = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/PinMessage',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.PinMessageRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.PinMessageResponse.FromString,
+                _registered_method=True)
+        self.UnpinMessage = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/UnpinMessage',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageResponse.FromString,
+                _registered_method=True)
         self.ListMessages = channel.unary_unary(
                 '/tradewind.chat.v1.ChatService/ListMessages',
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessagesRequest.SerializeToString,
@@ -263,15 +293,62 @@ class ChatServiceServicer:
 
     def SendMessage(self, request, context):
         """Says something. Answered with its version once it cannot be lost. FAILED_PRECONDITION with NO_SUCH_MESSAGE where
-        `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`) or MUTED.
+        `reply_to` or `thread_root` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`, or `mention_all`) or MUTED.
         RESOURCE_EXHAUSTED with SLOW_MODE; RetryInfo says when. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EditMessage(self, request, context):
+        """Says something else in place of what one said (permission `edit_own`). Text, attributes, mentions and parts are replaced; what it answers, its
+        thread and where it was forwarded from stay, and are not given. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted or a system message;
+        EDITS_LIMIT over 100. PERMISSION_DENIED: FORBIDDEN for another's message, MUTED. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMessageEdits(self, request, context):
+        """Lists what a message said, oldest first, the first wording included. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted one. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteMessage(self, request, context):
+        """Deletes a message, for all (permission `delete_own`, or `delete_any` for another's) or for the caller alone (permission `read`). It stays in lists
+        for all as an empty one with a `delete_time`; who deleted it for itself sees it no more. Again changes nothing. FAILED_PRECONDITION: NO_SUCH_MESSAGE.
+        PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForwardMessage(self, request, context):
+        """Says again elsewhere what was said: as it is now, with where it was said first, without what it answers and whom it mentions. The caller must be able to
+        read there and to post here. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted one; otherwise as SendMessage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinMessage(self, request, context):
+        """Pins a message (permission `pin`). FAILED_PRECONDITION: NO_SUCH_MESSAGE, PINS_LIMIT over 100. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpinMessage(self, request, context):
+        """Pins it no more (permission `pin`). PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMessages(self, request, context):
-        """Pages through a conversation's messages, both ways. NOT_FOUND.
+        """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -374,6 +451,36 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.SendMessage,
                     request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SendMessageRequest.FromString,
                     response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SendMessageResponse.SerializeToString,
+            ),
+            'EditMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.EditMessage,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.EditMessageRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.EditMessageResponse.SerializeToString,
+            ),
+            'ListMessageEdits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMessageEdits,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessageEditsRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessageEditsResponse.SerializeToString,
+            ),
+            'DeleteMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMessage,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.DeleteMessageRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.DeleteMessageResponse.SerializeToString,
+            ),
+            'ForwardMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForwardMessage,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ForwardMessageRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ForwardMessageResponse.SerializeToString,
+            ),
+            'PinMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinMessage,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.PinMessageRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.PinMessageResponse.SerializeToString,
+            ),
+            'UnpinMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpinMessage,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageResponse.SerializeToString,
             ),
             'ListMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMessages,
@@ -809,6 +916,168 @@ class ChatService:
             '/tradewind.chat.v1.ChatService/SendMessage',
             tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SendMessageRequest.SerializeToString,
             tradewind_dot_chat_dot_v1_dot_chat__service__pb2.SendMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EditMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/EditMessage',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.EditMessageRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.EditMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMessageEdits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/ListMessageEdits',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessageEditsRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessageEditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/DeleteMessage',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.DeleteMessageRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.DeleteMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForwardMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/ForwardMessage',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ForwardMessageRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ForwardMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/PinMessage',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.PinMessageRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.PinMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpinMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/UnpinMessage',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -92,11 +92,31 @@ class ChatServiceStub:
     """Gives it back (permission `mute_members`). PERMISSION_DENIED, NOT_FOUND."""
     SendMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.SendMessageRequest, _chat_service_pb2.SendMessageResponse]
     """Says something. Answered with its version once it cannot be lost. FAILED_PRECONDITION with NO_SUCH_MESSAGE where
-    `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`) or MUTED.
+    `reply_to` or `thread_root` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`, or `mention_all`) or MUTED.
     RESOURCE_EXHAUSTED with SLOW_MODE; RetryInfo says when. NOT_FOUND.
     """
+    EditMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.EditMessageRequest, _chat_service_pb2.EditMessageResponse]
+    """Says something else in place of what one said (permission `edit_own`). Text, attributes, mentions and parts are replaced; what it answers, its
+    thread and where it was forwarded from stay, and are not given. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted or a system message;
+    EDITS_LIMIT over 100. PERMISSION_DENIED: FORBIDDEN for another's message, MUTED. NOT_FOUND.
+    """
+    ListMessageEdits: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessageEditsRequest, _chat_service_pb2.ListMessageEditsResponse]
+    """Lists what a message said, oldest first, the first wording included. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted one. NOT_FOUND."""
+    DeleteMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.DeleteMessageRequest, _chat_service_pb2.DeleteMessageResponse]
+    """Deletes a message, for all (permission `delete_own`, or `delete_any` for another's) or for the caller alone (permission `read`). It stays in lists
+    for all as an empty one with a `delete_time`; who deleted it for itself sees it no more. Again changes nothing. FAILED_PRECONDITION: NO_SUCH_MESSAGE.
+    PERMISSION_DENIED, NOT_FOUND.
+    """
+    ForwardMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ForwardMessageRequest, _chat_service_pb2.ForwardMessageResponse]
+    """Says again elsewhere what was said: as it is now, with where it was said first, without what it answers and whom it mentions. The caller must be able to
+    read there and to post here. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted one; otherwise as SendMessage.
+    """
+    PinMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.PinMessageRequest, _chat_service_pb2.PinMessageResponse]
+    """Pins a message (permission `pin`). FAILED_PRECONDITION: NO_SUCH_MESSAGE, PINS_LIMIT over 100. PERMISSION_DENIED, NOT_FOUND."""
+    UnpinMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.UnpinMessageRequest, _chat_service_pb2.UnpinMessageResponse]
+    """Pins it no more (permission `pin`). PERMISSION_DENIED, NOT_FOUND."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessagesRequest, _chat_service_pb2.ListMessagesResponse]
-    """Pages through a conversation's messages, both ways. NOT_FOUND."""
+    """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND."""
     Watch: _grpc.UnaryStreamMultiCallable[_chat_service_pb2.WatchRequest, _chat_service_pb2.WatchResponse]
     """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
     that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
@@ -174,11 +194,31 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """Gives it back (permission `mute_members`). PERMISSION_DENIED, NOT_FOUND."""
     SendMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.SendMessageRequest, _chat_service_pb2.SendMessageResponse]  # type: ignore[assignment]
     """Says something. Answered with its version once it cannot be lost. FAILED_PRECONDITION with NO_SUCH_MESSAGE where
-    `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`) or MUTED.
+    `reply_to` or `thread_root` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`, or `mention_all`) or MUTED.
     RESOURCE_EXHAUSTED with SLOW_MODE; RetryInfo says when. NOT_FOUND.
     """
+    EditMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.EditMessageRequest, _chat_service_pb2.EditMessageResponse]  # type: ignore[assignment]
+    """Says something else in place of what one said (permission `edit_own`). Text, attributes, mentions and parts are replaced; what it answers, its
+    thread and where it was forwarded from stay, and are not given. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted or a system message;
+    EDITS_LIMIT over 100. PERMISSION_DENIED: FORBIDDEN for another's message, MUTED. NOT_FOUND.
+    """
+    ListMessageEdits: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessageEditsRequest, _chat_service_pb2.ListMessageEditsResponse]  # type: ignore[assignment]
+    """Lists what a message said, oldest first, the first wording included. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted one. NOT_FOUND."""
+    DeleteMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.DeleteMessageRequest, _chat_service_pb2.DeleteMessageResponse]  # type: ignore[assignment]
+    """Deletes a message, for all (permission `delete_own`, or `delete_any` for another's) or for the caller alone (permission `read`). It stays in lists
+    for all as an empty one with a `delete_time`; who deleted it for itself sees it no more. Again changes nothing. FAILED_PRECONDITION: NO_SUCH_MESSAGE.
+    PERMISSION_DENIED, NOT_FOUND.
+    """
+    ForwardMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ForwardMessageRequest, _chat_service_pb2.ForwardMessageResponse]  # type: ignore[assignment]
+    """Says again elsewhere what was said: as it is now, with where it was said first, without what it answers and whom it mentions. The caller must be able to
+    read there and to post here. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted one; otherwise as SendMessage.
+    """
+    PinMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.PinMessageRequest, _chat_service_pb2.PinMessageResponse]  # type: ignore[assignment]
+    """Pins a message (permission `pin`). FAILED_PRECONDITION: NO_SUCH_MESSAGE, PINS_LIMIT over 100. PERMISSION_DENIED, NOT_FOUND."""
+    UnpinMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.UnpinMessageRequest, _chat_service_pb2.UnpinMessageResponse]  # type: ignore[assignment]
+    """Pins it no more (permission `pin`). PERMISSION_DENIED, NOT_FOUND."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessagesRequest, _chat_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
-    """Pages through a conversation's messages, both ways. NOT_FOUND."""
+    """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND."""
     Watch: _aio.UnaryStreamMultiCallable[_chat_service_pb2.WatchRequest, _chat_service_pb2.WatchResponse]  # type: ignore[assignment]
     """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
     that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
@@ -343,9 +383,65 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.SendMessageResponse, _abc.Awaitable[_chat_service_pb2.SendMessageResponse]]:
         """Says something. Answered with its version once it cannot be lost. FAILED_PRECONDITION with NO_SUCH_MESSAGE where
-        `reply_to` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`) or MUTED.
+        `reply_to` or `thread_root` names a version that is no message. PERMISSION_DENIED with NOT_A_MEMBER, FORBIDDEN (permission `post`, or `mention_all`) or MUTED.
         RESOURCE_EXHAUSTED with SLOW_MODE; RetryInfo says when. NOT_FOUND.
         """
+
+    @_abc_1.abstractmethod
+    def EditMessage(
+        self,
+        request: _chat_service_pb2.EditMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.EditMessageResponse, _abc.Awaitable[_chat_service_pb2.EditMessageResponse]]:
+        """Says something else in place of what one said (permission `edit_own`). Text, attributes, mentions and parts are replaced; what it answers, its
+        thread and where it was forwarded from stay, and are not given. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted or a system message;
+        EDITS_LIMIT over 100. PERMISSION_DENIED: FORBIDDEN for another's message, MUTED. NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMessageEdits(
+        self,
+        request: _chat_service_pb2.ListMessageEditsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ListMessageEditsResponse, _abc.Awaitable[_chat_service_pb2.ListMessageEditsResponse]]:
+        """Lists what a message said, oldest first, the first wording included. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted one. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def DeleteMessage(
+        self,
+        request: _chat_service_pb2.DeleteMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.DeleteMessageResponse, _abc.Awaitable[_chat_service_pb2.DeleteMessageResponse]]:
+        """Deletes a message, for all (permission `delete_own`, or `delete_any` for another's) or for the caller alone (permission `read`). It stays in lists
+        for all as an empty one with a `delete_time`; who deleted it for itself sees it no more. Again changes nothing. FAILED_PRECONDITION: NO_SUCH_MESSAGE.
+        PERMISSION_DENIED, NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ForwardMessage(
+        self,
+        request: _chat_service_pb2.ForwardMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ForwardMessageResponse, _abc.Awaitable[_chat_service_pb2.ForwardMessageResponse]]:
+        """Says again elsewhere what was said: as it is now, with where it was said first, without what it answers and whom it mentions. The caller must be able to
+        read there and to post here. FAILED_PRECONDITION: NO_SUCH_MESSAGE, also for a deleted one; otherwise as SendMessage.
+        """
+
+    @_abc_1.abstractmethod
+    def PinMessage(
+        self,
+        request: _chat_service_pb2.PinMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.PinMessageResponse, _abc.Awaitable[_chat_service_pb2.PinMessageResponse]]:
+        """Pins a message (permission `pin`). FAILED_PRECONDITION: NO_SUCH_MESSAGE, PINS_LIMIT over 100. PERMISSION_DENIED, NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def UnpinMessage(
+        self,
+        request: _chat_service_pb2.UnpinMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.UnpinMessageResponse, _abc.Awaitable[_chat_service_pb2.UnpinMessageResponse]]:
+        """Pins it no more (permission `pin`). PERMISSION_DENIED, NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListMessages(
@@ -353,7 +449,7 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_service_pb2.ListMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.ListMessagesResponse, _abc.Awaitable[_chat_service_pb2.ListMessagesResponse]]:
-        """Pages through a conversation's messages, both ways. NOT_FOUND."""
+        """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def Watch(

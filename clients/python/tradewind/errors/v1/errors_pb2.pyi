@@ -81,6 +81,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The user that is to be changed is no member of the conversation. FAILED_PRECONDITION."""
     ERROR_REASON_SANCTIONS_LIMIT: _ErrorReason.ValueType  # 109
     """The conversation keeps as many bans, or mutes, as it may. FAILED_PRECONDITION."""
+    ERROR_REASON_PINS_LIMIT: _ErrorReason.ValueType  # 110
+    """The conversation has as many pinned messages as it may. FAILED_PRECONDITION."""
+    ERROR_REASON_EDITS_LIMIT: _ErrorReason.ValueType  # 111
+    """The message was edited as often as it may be. FAILED_PRECONDITION."""
     ERROR_REASON_WRONG_ORDER_STATE: _ErrorReason.ValueType  # 200
     """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
     ERROR_REASON_OUT_OF_STOCK: _ErrorReason.ValueType  # 201
@@ -169,6 +173,10 @@ ERROR_REASON_NO_SUCH_MEMBER: ErrorReason.ValueType  # 108
 """The user that is to be changed is no member of the conversation. FAILED_PRECONDITION."""
 ERROR_REASON_SANCTIONS_LIMIT: ErrorReason.ValueType  # 109
 """The conversation keeps as many bans, or mutes, as it may. FAILED_PRECONDITION."""
+ERROR_REASON_PINS_LIMIT: ErrorReason.ValueType  # 110
+"""The conversation has as many pinned messages as it may. FAILED_PRECONDITION."""
+ERROR_REASON_EDITS_LIMIT: ErrorReason.ValueType  # 111
+"""The message was edited as often as it may be. FAILED_PRECONDITION."""
 ERROR_REASON_WRONG_ORDER_STATE: ErrorReason.ValueType  # 200
 """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
 ERROR_REASON_OUT_OF_STOCK: ErrorReason.ValueType  # 201

@@ -1,0 +1,168 @@
+"""What is kept beside the events about messages that changed, were answered in threads, or mention somebody.
+
+A message itself stays where it was said, in the history. What became of it later stands in rows beside: so a page of messages is a page
+of history and the few rows of the same range. Every row is the whole of what it says, so whoever writes it last is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tradewind.chat.v1 import chat_pb2
+
+from services.chat import domain, wire
+from services.chat.domain import place
+from services.ledger.archive import Row
+from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
+
+MARKS: Final = "message_marks"
+"""By version and what it is about: e the last edit's event, x the deletion's, t the thread's count and last version."""
+EDITS: Final = "message_edits"
+"""Every edit's event, by the message's version and the edit's."""
+THREADS: Final = "thread_messages"
+"""The messages of threads, by the root's version and their own."""
+DELETED: Final = "deleted_messages"
+"""Messages of people that were deleted for all, by version, with who had said them."""
+MENTIONS: Final = "mentions"
+"""Messages that mention a user, or all, by version, with who said them."""
+HIDDEN: Final = "hidden_messages"
+"""Messages that a user deleted for itself, by version, with who had said them."""
+
+SLICED: Final = {MARKS: 12, EDITS: 12, THREADS: 12, DELETED: 12, MENTIONS: 12}
+"""By how many characters of a key a store may cut a conversation's rows: 65,536 versions a slice."""
+
+_PAGE: Final = 500
+
+
+def partition(conversation: AggregateId, *of: str) -> str:
+    """Name what is listed together: a conversation's rows, or those of a user in it."""
+    return "/".join((conversation.tenant, conversation.id, *of))
+
+
+def key(*versions: int) -> str:
+    """Give a place by version, and by another one within it."""
+    return "".join(f"{version:016x}" for version in versions)
+
+
+def version_of(row_key: str) -> int:
+    """Read the first version of a place."""
+    return int(row_key[:16], 16)
+
+
+def rows(aggregate: AggregateId, events: Sequence[tuple[int, domain.Event]]) -> Iterator[Row]:
+    """Give the rows that events about messages change, in the order of the events."""
+    where = partition(aggregate)
+    for version, event in events:
+        if type(event) is domain.MessageSent:
+            if event.about is not None:
+                yield from _said(aggregate, version, event, event.about)
+        elif isinstance(event, domain.MessageEdited):
+            encoded = wire.encode(event, version)
+            yield Row(MARKS, where, key(event.version) + "e", encoded)
+            yield Row(EDITS, where, key(event.version, version), encoded)
+        elif isinstance(event, domain.MessageDeleted):
+            yield Row(MARKS, where, key(event.version) + "x", wire.encode(event, version))
+            if event.sender:
+                yield Row(DELETED, where, key(event.version), event.sender.encode())
+            if event.thread_root:
+                yield _thread(aggregate, event.thread_root, event.thread_replies)
+
+
+def _said(aggregate: AggregateId, version: int, event: domain.MessageSent, about: domain.About) -> Iterator[Row]:
+    if about.thread_root:
+        yield _thread(aggregate, about.thread_root, about.thread_replies)
+        yield Row(MARKS, partition(aggregate), key(about.thread_root) + "u", key(version).encode())
+        yield Row(THREADS, partition(aggregate), key(about.thread_root, version), b"")
+    sender = event.actor.encode()
+    for user_id in about.mentions:
+        yield Row(MENTIONS, partition(aggregate, "u", user_id), key(version), sender)
+    if about.to_all:
+        yield Row(MENTIONS, partition(aggregate, "a"), key(version), sender)
+
+
+def _thread(aggregate: AggregateId, root: int, replies: int) -> Row:
+    return Row(MARKS, partition(aggregate), key(root) + "t", str(replies).encode())
+
+
+def place_rows(aggregate: AggregateId, events: Sequence[tuple[int, place.PlaceChange]]) -> Iterator[Row]:
+    """Give the rows of messages that a user deleted for itself; the place's id names conversation and user."""
+    for _, event in events:
+        if isinstance(event, place.MessageHidden):
+            yield Row(HIDDEN, f"{aggregate.tenant}/{aggregate.id}", key(event.version), event.sender.encode())
+
+
+@dataclass(slots=True)
+class Mark:
+    """What became of a message: its last edit and its deletion (events, encoded), its thread."""
+
+    edited: bytes = b""
+    deleted: bytes = b""
+    replies: int = 0
+    last_reply: int = 0
+
+    def apply(self, message: chat_pb2.Message) -> None:
+        """Show it on a message."""
+        if self.last_reply:
+            message.thread.reply_count = self.replies
+            message.thread.last_reply_version = self.last_reply
+        if self.edited:
+            event = chat_pb2.ConversationEvent.FromString(self.edited)
+            message.content.CopyFrom(event.edited.content)
+            message.edit_time.CopyFrom(event.event_time)
+            message.edits = event.edited.edits
+        if self.deleted:
+            message.ClearField("content")
+            message.content.SetInParent()
+            message.delete_time.CopyFrom(chat_pb2.ConversationEvent.FromString(self.deleted).event_time)
+
+
+def _take(found: dict[int, Mark], row: Row) -> None:
+    mark = found.setdefault(version_of(row.key), Mark())
+    value = row.value or b""
+    match row.key[16:17]:
+        case "e":
+            mark.edited = value
+        case "x":
+            mark.deleted = value
+        case "t":
+            mark.replies = int(value)
+        case "u":
+            mark.last_reply = int(value, 16)
+
+
+async def marks(ledger: Ledger, conversation: AggregateId, versions: Sequence[int]) -> dict[int, Mark]:
+    """Read what became of messages: of a whole range, or of each by itself."""
+    found: dict[int, Mark] = {}
+    ranges = [(versions[0], versions[-1])] if isinstance(versions, range) else [(each, each) for each in versions]
+    for first, last in ranges:
+        async for row in between(ledger, MARKS, partition(conversation), first, last):
+            _take(found, row)
+    return found
+
+
+async def mark(ledger: Ledger, conversation: AggregateId, version: int) -> Mark:
+    """Read what became of one message."""
+    return (await marks(ledger, conversation, (version,))).get(version) or Mark()
+
+
+async def hidden(ledger: Ledger, conversation: AggregateId, user_id: str, first: int, last: int) -> set[int]:
+    """Read which messages of a range a user deleted for itself."""
+    where = partition(conversation, user_id)
+    return {version_of(row.key) async for row in between(ledger, HIDDEN, where, first, last)}
+
+
+async def between(ledger: Ledger, table: str, where: str, first: int, last: int) -> AsyncIterator[Row]:
+    """Iterate over the rows of a range of versions, both ends included."""
+    after, end = key(first - 1) + "~", key(last) + "~"
+    while True:
+        page = await ledger.rows(table, where, after=after, limit=_PAGE)
+        for row in page:
+            if row.key > end:
+                return
+            yield row
+        if len(page) < _PAGE:
+            return
+        after = page[-1].key

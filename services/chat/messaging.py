@@ -1,0 +1,169 @@
+"""What is said and what becomes of it: a request becomes its command, with what had to be looked up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from google.protobuf.message import Message
+from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_service_pb2 as pb
+
+from services.chat import commands, domain, marks, projections, wire
+from services.chat.access import Actor, actor_of, readable
+from services.chat.domain import place
+from services.chat.lookups import Lookups
+from services.ledger.decider import Receipt, Request
+from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
+from services.runtime.call import Call
+
+
+class Messaging:
+    """Sends, and what is done to messages afterwards."""
+
+    def __init__(self, ledger: Ledger, lookups: Lookups) -> None:
+        """Say things in the conversations that ``ledger`` holds."""
+        self._ledger = ledger
+        self._lookups = lookups
+
+    async def prepare(
+        self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, at_us: int, traceparent: str | None
+    ) -> tuple[domain.SendMessage, Request]:
+        """Turn a request to say something into its command, all looked up. Raises domain.Refused, LedgerError."""
+        content = request.content
+        known = domain.Known()
+        if content.thread_root:
+            known = await self._lookups.known(aggregate, content.thread_root)
+        unknown = await self._lookups.unknown(aggregate, content.reply_to)
+        said = await self._said(content, aggregate, known)
+        return commands.send(request, actor, at_us, traceparent, unknown, said)
+
+    async def send(self, request: pb.SendMessageRequest, call: Call) -> tuple[int, int]:
+        """Say something; gives its version and when it was taken."""
+        actor, now = actor_of(call.caller, request.sender_id), commands.now_us()
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        unknown = await self._lookups.unknown(aggregate, request.content.reply_to)
+
+        async def work(known: domain.Known) -> Receipt:
+            said = await self._said(request.content, aggregate, known)
+            command, named = commands.send(request, actor, now, call.traceparent, unknown, said)
+            return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
+
+        return _sent(await self._lookups.informed(aggregate, (request.content.thread_root,), work), now)
+
+    async def _said(
+        self, content: chat_pb2.MessageContent, aggregate: AggregateId, known: domain.Known
+    ) -> domain.Said | None:
+        if not (content.thread_root or content.HasField("mentions")):
+            return None
+        root = await self._lookups.target(aggregate, content.thread_root) if content.thread_root else None
+        return domain.Said(content.thread_root, root, *wire.mentioned(content), known)
+
+    async def edit(self, request: pb.EditMessageRequest, call: Call) -> int:
+        """Say something else; gives the event's version."""
+        actor, now = actor_of(call.caller), commands.now_us()
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        found = await self._lookups.said(aggregate, request.message_version)
+        target = await self._lookups.target(aggregate, request.message_version)
+        content = commands.edited(request, found.content if found is not None else chat_pb2.MessageContent())
+
+        def make(known: domain.Known) -> domain.Command:
+            return domain.EditMessage(now, actor.user_id, target, content, known, **commands.how(actor))
+
+        receipt = await self._change(request, actor, call, aggregate, (request.message_version,), make)
+        return receipt.first_version
+
+    async def delete(self, request: pb.DeleteMessageRequest, call: Call) -> None:
+        """Delete a message, for all or for the caller alone."""
+        actor, now = actor_of(call.caller), commands.now_us()
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        target = await self._lookups.target(aggregate, request.message_version)
+        if request.for_me:
+            await readable(self._ledger, actor, aggregate, now)
+            if target is None:
+                raise domain.no_such_message(request.message_version)
+            here = projections.place_of(aggregate, actor.user_id)
+            hide = place.HideMessage(now, actor.user_id, target.version, target.sender, actor.acting_service)
+            named = commands.named(request, actor, call.traceparent)
+            await self._ledger.execute(here, hide, named, timeout=call.remaining())
+            return
+
+        def make(known: domain.Known) -> domain.Command:
+            return domain.DeleteMessage(now, actor.user_id, target, known, **commands.how(actor))
+
+        about = (request.message_version, target.thread_root) if target is not None else ()
+        await self._change(request, actor, call, aggregate, about, make)
+
+    async def pin(self, request: pb.PinMessageRequest, call: Call) -> Receipt:
+        """Pin a message."""
+        actor, now = actor_of(call.caller), commands.now_us()
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        target = await self._lookups.target(aggregate, request.message_version)
+
+        def make(known: domain.Known) -> domain.Command:
+            return domain.PinMessage(now, actor.user_id, target, known, **commands.how(actor))
+
+        return await self._change(request, actor, call, aggregate, (request.message_version,), make)
+
+    async def forward(self, request: pb.ForwardMessageRequest, call: Call) -> tuple[int, int]:
+        """Say again elsewhere what was said; gives its version there and when it was taken. Raises domain.Refused."""
+        actor, now = actor_of(call.caller), commands.now_us()
+        source = commands.aggregate_of(actor, request.from_conversation_id)
+        await readable(self._ledger, actor, source, now)
+        found = await self._lookups.said(source, request.message_version)
+        mark = await marks.mark(self._ledger, source, request.message_version)
+        if found is None or not found.sender or mark.deleted:
+            raise domain.no_such_message(request.message_version)
+        content = chat_pb2.MessageContent()
+        content.CopyFrom(wire.wording(mark.edited).content if mark.edited else found.content)
+        for name in ("reply_to", "thread_root", "mentions"):
+            content.ClearField(name)
+        if not content.HasField("forwarded"):
+            content.forwarded.conversation_id = request.from_conversation_id
+            content.forwarded.message_version = request.message_version
+            content.forwarded.sender_id = found.sender
+            content.forwarded.send_time.CopyFrom(wire.timestamp(found.at_us))
+        command = domain.SendMessage(
+            now, actor.user_id, wire.content_bytes(content), 0, actor.oversees, actor.acting_service
+        )
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        # Named after the request: what it forwards may be edited before it is repeated.
+        named = commands.named(request, actor, call.traceparent)
+        return _sent(await self._ledger.execute(aggregate, command, named, timeout=call.remaining()), now)
+
+    async def edits(self, request: pb.ListMessageEditsRequest, call: Call) -> pb.ListMessageEditsResponse:
+        """List what a message said. Raises domain.Refused (NOT_FOUND, NO_SUCH_MESSAGE)."""
+        actor = actor_of(call.caller)
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        await readable(self._ledger, actor, aggregate, commands.now_us())
+        version = request.message_version
+        found = await self._lookups.said(aggregate, version)
+        if found is None or not found.sender or (await marks.mark(self._ledger, aggregate, version)).deleted:
+            raise domain.no_such_message(version)
+        response = pb.ListMessageEditsResponse()
+        response.wordings.add(content=found.content, time=wire.timestamp(found.at_us))
+        where = marks.partition(aggregate)
+        async for row in marks.between(self._ledger, marks.EDITS, where, version, version):
+            response.wordings.append(wire.wording(row.value or b""))
+        return response
+
+    async def _change(
+        self,
+        request: Message,
+        actor: Actor,
+        call: Call,
+        aggregate: AggregateId,
+        versions: tuple[int, ...],
+        make: Callable[[domain.Known], domain.Command],
+    ) -> Receipt:
+        named = commands.named(request, actor, call.traceparent)
+
+        def work(known: domain.Known) -> Awaitable[Receipt]:
+            return self._ledger.execute(aggregate, make(known), named, timeout=call.remaining())
+
+        return await self._lookups.informed(aggregate, versions, work)
+
+
+def _sent(receipt: Receipt, at_us: int) -> tuple[int, int]:
+    # A repeated send is answered with the first one's time.
+    return receipt.first_version, wire.time_of(receipt.payloads[0]) if receipt.replayed else at_us
