@@ -1,10 +1,10 @@
 """Handing an aggregate over between processes that write it at the same time, so that each comes to its turn.
 
 Whoever wrote last has the newest sequence at hand, so against one that must load first it wins every race for the fence, and the other
-starves. So writers of one aggregate that hear of each other take turns: after an entry the next of them in the order of their names may
-append at once, the one after it when that one had its time, and so on; who wrote last comes last. Group commit makes waiting
-cheap: the next entry carries all that came meanwhile. Nothing depends on it. What is said here may be lost, late or wrong: the
-fence decides.
+starves. So writers of one aggregate that hear of each other say when they want to write, and take turns: after an entry the next of those
+who want to, in the order of their names, may append at once, the one after it when that one had its time, and so on; who wrote last
+comes last. Group commit makes waiting cheap: the next entry carries all that came meanwhile. Nothing depends on it. What is said here
+may be lost, late or wrong: the fence decides.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 
 from nats.aio.client import Client
@@ -28,11 +29,20 @@ _WEIGHT = 0.2
 _MOST = 4096
 
 
+@dataclass(slots=True)
+class _Other:
+    """Another writer: when it was last heard of, how long it may take over its turn, and whether it waits for one."""
+
+    at: float
+    patience: float
+    wants: bool
+
+
 class _Ring:
     """The writers of one aggregate.
 
     Attributes:
-        heard: when each other writer was last heard of, and how long it may take over its turn.
+        heard: the others, by name.
         last, at: who wrote last ("": unknown), and when.
         own: how long a turn takes here.
         news: somebody else was heard.
@@ -41,7 +51,7 @@ class _Ring:
     __slots__ = ("at", "heard", "last", "news", "own")
 
     def __init__(self) -> None:
-        self.heard: dict[str, tuple[float, float]] = {}
+        self.heard: dict[str, _Other] = {}
         self.last, self.at, self.own = "", 0.0, 0.0
         self.news = asyncio.Event()
 
@@ -49,21 +59,22 @@ class _Ring:
         self.own = max(seconds, self.own + _WEIGHT * (seconds - self.own)) if self.own else seconds
 
     def forget(self, now: float) -> None:
-        for writer in [w for w, (at, patience) in self.heard.items() if now - at > _REMEMBERED * patience]:
+        for writer in [w for w, other in self.heard.items() if now - other.at > _REMEMBERED * other.patience]:
             del self.heard[writer]
 
     def turn_of(self, me: str) -> float:
-        """When `me` may append."""
+        """When `me` may append: those who are before it and want to get their time first."""
         if not self.last:
             return self.at + _patience(self.own)
-        members = sorted({me, *self.heard})
+        members = sorted({me, *(writer for writer, other in self.heard.items() if other.wants)})
         start = bisect_right(members, self.last)
-        ahead = (members[(start + place) % len(members)] for place in range(len(members)))
         until = self.at
-        for member in ahead:
+        for place in range(len(members)):
+            member = members[(start + place) % len(members)]
             if member == me:
                 break
-            until += self.heard[member][1]
+            other = self.heard[member]
+            until = max(until, other.at) + other.patience
         return until
 
 
@@ -114,12 +125,16 @@ class Handover:
         """Waits for this process's turn, half a second at most."""
         loop = asyncio.get_running_loop()
         latest = loop.time() + 2 * _LONGEST
+        told = False
         while (ring := self._rings.get(aggregate)) is not None:
             now = loop.time()
             ring.forget(now)
             if ring.last and not ring.heard:
                 del self._rings[aggregate]
                 return
+            if not told:
+                told = True
+                self._say(aggregate, ring, 0)
             until = min(ring.turn_of(self._writer), latest)
             if now >= until:
                 ring.last = ring.last or self._writer  # nobody was heard: so be it
@@ -182,7 +197,7 @@ class Handover:
         aggregate = AggregateId(turn.tenant, turn.kind, turn.id)
         now = asyncio.get_running_loop().time()
         ring = self._ring(aggregate)
-        ring.heard[turn.writer] = (now, _patience(turn.takes_us / 1e6))
+        ring.heard[turn.writer] = _Other(now, _patience(turn.takes_us / 1e6), wants=not turn.version)
         if turn.version:
             self._outdated(aggregate, turn.version)
             ring.last, ring.at = turn.writer, now

@@ -1,12 +1,12 @@
 """Whose turn it is among those who write one aggregate at the same time."""
 
-from services.ledger.handover import _Ring
+from services.ledger.handover import _Other, _Ring
 
 
 def ring(last: str, at: float = 100.0, **patience: float) -> _Ring:
     made = _Ring()
     made.last, made.at = last, at
-    made.heard = {writer: (at, seconds) for writer, seconds in patience.items()}
+    made.heard = {writer: _Other(at, seconds, wants=True) for writer, seconds in patience.items()}
     return made
 
 
@@ -23,6 +23,18 @@ def test_each_waits_as_long_as_those_before_it_may_take() -> None:
 def test_a_writer_that_is_not_known_any_more_still_has_a_place_in_the_order() -> None:
     assert ring("b", c=0.03).turn_of("a") == 100.0 + 0.03
     assert ring("b", a=0.03).turn_of("c") == 100.0
+
+
+def test_nobody_waits_for_one_who_wants_nothing() -> None:
+    quiet = ring("c", a=0.01, b=0.02)
+    quiet.heard["b"].wants = False
+    assert quiet.turn_of("c") == 100.0 + 0.01
+
+
+def test_who_wants_to_only_now_gets_its_time_from_now_on() -> None:
+    late = ring("b", c=0.02)
+    late.heard["c"].at = 103.0
+    assert late.turn_of("b") == 103.0 + 0.02
 
 
 def test_who_does_not_know_who_was_first_waits_a_moment_for_news() -> None:

@@ -193,7 +193,7 @@ class Turn(_message.Message):
     id: _builtins.str
     """Id of the aggregate."""
     version: _builtins.int
-    """The aggregate's version after the entry that the process has stored; 0 where it wrote nothing, as another was first."""
+    """The aggregate's version after the entry that the process has stored; 0: it wants to write."""
     takes_us: _builtins.int
     """How long a turn takes there, in microseconds: from loading the aggregate until an entry is stored."""
     def __init__(
