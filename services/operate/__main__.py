@@ -100,22 +100,23 @@ async def check(options: argparse.Namespace) -> int:
     return WRONG if broken else 0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+async def perform(arguments: list[str] | None = None) -> int:
+    """Performs one command; returns the exit code."""
     options = _parser().parse_args(arguments)
-    logs.configure("operate", "error")
     command: Callable[[argparse.Namespace], Awaitable[int]] = options.command
-
-    async def told() -> int:
-        return await command(options)
-
     try:
-        return run(told())
+        return await command(options)
     except (NotNow, BackupUnusable, LedgerError, NoBroker, HomeUnusable, Unstartable) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
         sys.stderr.write(f"{error.filename or ''}: {error.strerror}\n")
     return REFUSED
+
+
+def main() -> int:
+    """Performs what the command line says."""
+    logs.configure("operate", "error")
+    return run(perform())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,6 +40,7 @@ class Crowd:
         make_key_pair(folder / "key.pem", folder / "key.pub.pem")
         self._environment = os.environ | {
             "TRADEWIND_NATS_URLS": url,
+            "TRADEWIND_STORE": "sqlite",
             "TRADEWIND_STORE_FILE": str(folder / "tallies.db"),
             "TRADEWIND_LOG_PARTITIONS": "2",
             "TRADEWIND_AUTH_PUBLIC_KEY_FILES": str(folder / "key.pub.pem"),
@@ -66,6 +67,8 @@ class Crowd:
                     *command, cwd=ROOT, env=self._environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
                 )
             self._processes[number] = process
+            if self._ending:
+                process.terminate()  # it was not there yet when all were told
             code = await process.wait()
             if not self._ending:
                 assert code == START_AGAIN, (code, (self.folder / f"{number}.log").read_text()[-2000:])

@@ -1,10 +1,12 @@
 """The operator's commands as an operator gives them, on a service's process and on a standalone's folder."""
 
 import asyncio
+import io
 import os
 import re
 import signal
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import nats
@@ -19,6 +21,7 @@ from services.ledger.log import LogSettings
 from services.ledger.restoring import restore
 from services.ledger.sqlite import SqliteArchive
 from services.ledger.verifying import Report, verify
+from services.operate.__main__ import perform
 from services.operate.known import SERVICES
 from services.standalone import broker
 from services.standalone.home import Home
@@ -32,14 +35,22 @@ from tests.tally import TALLY, open_ledger, tally
 
 
 async def operate(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """Runs a command; its exit code and what it said."""
+    """Performs a command; its exit code and what it said."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return await perform(list(arguments)), said.getvalue()
+
+
+async def test_the_commands_are_a_program() -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.operate", *arguments, cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "clients" / "python")))} | environment,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        sys.executable, "-m", "services.operate", "restore", "--service", "chat", cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "clients" / "python")))},
+        stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    said, _ = await process.communicate()
-    return process.returncode or 0, said.decode()
+    _, said = await process.communicate()
+    assert (process.returncode, said) == (3, b"name a backup, or say --from-log\n")
 
 
 async def said_in_chat(process: ChatProcess, *texts: str, name: str = "") -> tuple[str, list[str]]:
@@ -54,8 +65,9 @@ async def said_in_chat(process: ChatProcess, *texts: str, name: str = "") -> tup
 
 @pytest.mark.timeout(240)
 async def test_a_service_is_backed_up_loses_its_store_and_its_log_and_goes_on(
-    own_nats_server: NatsServer, tmp_path: Path
+    own_nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TRADEWIND_STORE", "sqlite")
     server, store, file = own_nats_server, tmp_path / "chat.db", str(tmp_path / "chat.backup")
     process = ChatProcess(server.url, tmp_path)
     here = {"TRADEWIND_NATS_URLS": server.url, "TRADEWIND_STORE_FILE": str(store)}
@@ -95,8 +107,10 @@ async def test_a_service_is_backed_up_loses_its_store_and_its_log_and_goes_on(
     assert (code, bool(re.search(r"^1 aggregates, \d+ entries, 6 events", said))) == (0, True), said
 
 
-async def test_a_standalone_is_restored_in_its_folder(tmp_path: Path) -> None:
+@pytest.mark.timeout(240)
+async def test_a_standalone_is_restored_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its log server runs only for as long as the command does."""
+    monkeypatch.setenv("TRADEWIND_STORE", "sqlite")
     home, ports = Home(tmp_path / "home"), Ports(_free_range())
     lock = home.open()
     keys = Keys(home.keys)
