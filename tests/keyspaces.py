@@ -32,14 +32,14 @@ class Keyspaces:
         self._connected: tuple[Any, Any] | None = None
 
     def settings(self, keyspace: str, **changes: Any) -> CqlSettings:
-        """How to reach one of them."""
-        return CqlSettings(self._server.contact_points, self._server.local_dc, keyspace, **changes)
+        """How to reach one of them, with more patience than a service has: a test machine may be busy."""
+        return CqlSettings(self._server.contact_points, self._server.local_dc, keyspace, **{"timeout": 60.0, **changes})
 
     async def open(self, folder: Path, sliced: Mapping[str, int] | None = None) -> CqlArchive:
         """The archive that this folder stands for; an empty one the first time."""
         keyspace = await asyncio.to_thread(self.take, folder)
         return await CqlArchive.open(
-            self.settings(keyspace), sliced=SLICED if sliced is None else sliced, patience=20.0
+            self.settings(keyspace), sliced=SLICED if sliced is None else sliced, patience=60.0
         )
 
     def take(self, folder: Path) -> str:

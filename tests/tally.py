@@ -123,7 +123,7 @@ async def open_archive(file: Path) -> Archive:
     if not places.exists():
         return SqliteArchive.open(file)
     settings = json.loads(places.read_text(encoding="utf-8"))[file.name]
-    return await CqlArchive.open(CqlSettings(**settings), patience=20.0)
+    return await CqlArchive.open(CqlSettings(**settings), patience=60.0)
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from cassandra.query import BatchStatement, BatchType
 from opentelemetry.metrics import Meter, NoOpMeter
 
 from services.runtime.cql_bridge import Bridge, CqlFailed, Rows
-from services.runtime.cql_policies import READ, WRITE, profiles
+from services.runtime.cql_policies import AGAIN_S, READ, WRITE, profiles
 
 __all__ = ["CqlFailed", "CqlSession", "CqlSettings", "Rows", "Statement", "connect_once"]
 
@@ -66,11 +66,41 @@ class CqlSettings:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A prepared statement with its name for metrics, and how it is asked (`cql_policies.READ` or `WRITE`)."""
+    """A prepared statement.
+
+    Attributes:
+        name: for metrics.
+        prepared: the driver's.
+        profile: how it is asked, `cql_policies.READ` or `WRITE`.
+        packers: of its values, in order.
+    """
 
     name: str
     prepared: Any
     profile: str
+    packers: tuple[Callable[[Any], bytes], ...]
+
+    def pack(self, values: Sequence[Any]) -> list[bytes]:
+        """Values as the protocol carries them (CQL binary protocol v4, section 6). The driver's own way costs four times as much.
+
+        Raises:
+            TypeError, ValueError, struct.error: a value does not fit its column.
+        """
+        return [packer(value) for packer, value in zip(self.packers, values, strict=True)]
+
+
+class _Batch(BatchStatement):  # type: ignore[misc]
+    """Writes of one partition, of values already packed."""
+
+    def __init__(self, parts: Sequence[tuple[Statement, Sequence[Any]]]) -> None:
+        super().__init__(batch_type=BatchType.UNLOGGED)
+        self.is_idempotent = True
+        packed = [statement.pack(values) for statement, values in parts]
+        for (statement, _), values in zip(parts, packed, strict=True):
+            self._add_statement_and_params(True, statement.prepared.query_id, values)
+        first = parts[0][0].prepared
+        self.keyspace, self.table = first.column_metadata[0].keyspace_name, first.column_metadata[0].table_name
+        self.routing_key = _routing_key([packed[0][place] for place in first.routing_key_indexes])
 
 
 def connect_once(settings: CqlSettings) -> tuple[Cluster, Any]:
@@ -80,7 +110,7 @@ def connect_once(settings: CqlSettings) -> tuple[Cluster, Any]:
         CqlFailed: no node of the data centre answers now.
     """
     points = [_point(address) for address in settings.contact_points]
-    asked = profiles(settings.local_dc, settings.timeout)
+    asked = profiles(settings.local_dc)
     cluster = Cluster(
         points,
         port=points[0][1],
@@ -124,6 +154,7 @@ class CqlSession:
             in_flight=settings.in_flight,
             waiting=settings.waiting,
             measured=_measure(meter),
+            again=AGAIN_S,
             raises=raises,
         )
 
@@ -191,11 +222,8 @@ class CqlSession:
         self, name: str, parts: Sequence[tuple[Statement, Sequence[Any]]], *, timeout: float | None = None
     ) -> asyncio.Future[Rows]:
         """Sends writes of ONE partition as one: each replica applies all or none. Raises like `execute`."""
-        batch = BatchStatement(batch_type=BatchType.UNLOGGED)
-        batch.is_idempotent = True
         try:
-            for statement, values in parts:
-                batch.add(statement.prepared, values)
+            batch = _Batch(parts)
         except _UNFIT as error:
             raise self._raises(f"a value does not fit the store: {type(error).__name__}") from error
         return self._bridge.send(name, batch, WRITE, self._within(timeout))
@@ -216,6 +244,32 @@ _UNFIT: Final = (TypeError, ValueError, OverflowError, struct.error)
 """What the driver raises for values that fit no column."""
 
 
+def _text(value: str) -> bytes:
+    return value.encode()
+
+
+def _blob(value: bytes) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError("no bytes")
+    return value
+
+
+_PACKERS: Final[Mapping[str, Callable[[Any], bytes]]] = {
+    "int": struct.Struct(">i").pack,
+    "bigint": struct.Struct(">q").pack,
+    "varchar": _text,
+    "text": _text,
+    "blob": _blob,
+}
+
+
+def _routing_key(parts: Sequence[bytes]) -> bytes:
+    """The partition key as servers hash it: alone as it is, of several columns each with its length before it and a 0 behind."""
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join(len(part).to_bytes(2, "big") + part + b"\0" for part in parts)
+
+
 def _prepared(settings: CqlSettings, texts: Mapping[str, str]) -> _Opened:
     cluster, session = connect_once(settings)
     try:
@@ -223,7 +277,8 @@ def _prepared(settings: CqlSettings, texts: Mapping[str, str]) -> _Opened:
         for name, text in texts.items():
             prepared = session.prepare(text.replace("{keyspace}", settings.keyspace))
             prepared.is_idempotent = True
-            statements[name] = Statement(name, prepared, READ if text.lstrip().startswith("SELECT") else WRITE)
+            packers = tuple(_PACKERS[column.type.typename] for column in prepared.column_metadata)
+            statements[name] = Statement(name, prepared, READ if text.lstrip().startswith("SELECT") else WRITE, packers)
         return cluster, session, statements
     except (DriverException, RequestExecutionException, InvalidRequest, NoHostAvailable, ConnectionException) as error:
         cluster.shutdown()

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Final
 
 from cassandra import InvalidRequest
 
-_SWEEP_S: Final = 0.5
-# The driver ends a statement by itself at its timeout; one that it forgets is ended here, so much later.
-_GRACE_S: Final = 1.0
+_SWEEP_S: Final = 0.1
+# Statements that nobody waits for any more keep their stream ids until the node answers or its connection is given up, which takes some
+# seconds. So many of 32 768 may be kept so.
+_MOST_LOST: Final = 8192
 
 Rows = list[tuple[Any, ...]]
 
@@ -27,7 +28,7 @@ class CqlFailed(Exception):
 
 
 class _Flight:
-    __slots__ = ("future", "profile", "rows", "started", "statement", "timeout", "what")
+    __slots__ = ("future", "profile", "repeated", "response", "rows", "started", "statement", "timeout", "what")
 
     def __init__(self, what: str, statement: Any, profile: str, timeout: float, future: asyncio.Future[Rows]) -> None:
         self.what = what
@@ -37,6 +38,8 @@ class _Flight:
         self.future = future
         self.started = monotonic()
         self.rows: Rows | None = None
+        self.response: Any = None
+        self.repeated = False
 
 
 class Bridge:
@@ -47,6 +50,7 @@ class Bridge:
         in_flight: most statements under way at once; far below a connection's 32 768 stream ids.
         waiting: most that may wait beside; more are refused.
         measured: called with (statement's name, seconds, failed) for each statement that ended.
+        again: seconds by profile after which a second node is asked beside a silent one.
         raises: makes what is raised of one sentence that says why.
     """
 
@@ -57,15 +61,18 @@ class Bridge:
         in_flight: int,
         waiting: int,
         measured: Callable[[str, float, bool], None] | None,
+        again: Mapping[str, float] | None = None,
         raises: Callable[[str], Exception] = CqlFailed,
     ) -> None:
         self._session = session
+        self._again = dict(again or {})
         self._raises = raises
         self._in_flight = in_flight
         self._waiting_most = waiting
         self._measured = measured
         self._loop = asyncio.get_running_loop()
         self._flying: set[_Flight] = set()
+        self._lost: set[_Flight] = set()
         self._waiting: deque[_Flight] = deque()
         self._landed: deque[tuple[_Flight, Any]] = deque()
         self._woken = False
@@ -86,6 +93,8 @@ class Bridge:
             raise self._raises("the store is closed")
         future: asyncio.Future[Rows] = self._loop.create_future()
         flight = _Flight(what, statement, profile, timeout, future)
+        if len(self._lost) >= _MOST_LOST:
+            raise self._raises("the store leaves too many statements without an answer")
         if len(self._flying) < self._in_flight:
             self._take_off(flight)
         elif len(self._waiting) < self._waiting_most:
@@ -95,7 +104,7 @@ class Bridge:
         return future
 
     async def close(self) -> None:
-        """Refuses what comes from now on, and waits for what is under way; that is bounded by its timeouts."""
+        """Refuses what comes from now on, and waits for what is under way, which is bounded by its timeouts."""
         self._closed = True
         await self._idle.wait()
         if self._sweeper is not None:
@@ -108,9 +117,7 @@ class Bridge:
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         try:
-            response = self._session.execute_async(
-                flight.statement, execution_profile=flight.profile, timeout=flight.timeout
-            )
+            response = flight.response = self._session.execute_async(flight.statement, execution_profile=flight.profile)
             response.add_callbacks(self._answered, self._land, callback_args=(response, flight), errback_args=(flight,))
         except Exception as error:  # noqa: BLE001 - a driver that cannot even send: the statement's answer, nobody else's
             self._land(error, flight)
@@ -141,7 +148,8 @@ class Bridge:
         while landed:
             flight, error = landed.popleft()
             if flight not in flying:
-                continue  # given up by the sweep
+                self._lost.discard(flight)  # too late
+                continue
             flying.remove(flight)
             if self._measured is not None:
                 self._measured(flight.what, now - flight.started, error is not None)
@@ -166,14 +174,22 @@ class Bridge:
             self._idle.set()
 
     def _sweep(self) -> None:
-        """Ends what the driver forgot, and what waited past its time."""
+        """Ends what is past its time, and asks a second node for what the first is silent about."""
         now = monotonic()
-        for flight in [f for f in self._flying if now - f.started > 2 * f.timeout + _GRACE_S]:
-            self._flying.remove(flight)
-            if not flight.future.done():
-                flight.future.set_exception(self._raises("the store did not answer in time"))
-        late = [f for f in self._waiting if now - f.started > f.timeout and not f.future.done()]
-        for flight in late:
+        for flight in list(self._flying):
+            age = now - flight.started
+            if age >= flight.timeout:
+                self._flying.remove(flight)
+                self._lost.add(flight)
+                if self._measured is not None:
+                    self._measured(flight.what, age, True)
+                if not flight.future.done():
+                    flight.future.set_exception(self._raises("the store did not answer in time"))
+            elif not flight.repeated and flight.rows is None and age >= self._again.get(flight.profile, flight.timeout):
+                flight.repeated = True
+                if flight.response is not None:
+                    flight.response.send_request(error_no_hosts=False)  # the next one of the driver's plan
+        for flight in [f for f in self._waiting if now - f.started >= f.timeout and not f.future.done()]:
             flight.future.set_exception(self._raises("the store is too slow for what waits"))
         self._fill(now)
         busy = bool(self._flying or self._waiting)

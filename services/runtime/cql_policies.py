@@ -11,7 +11,6 @@ from typing import Any, Final
 from cassandra import ConsistencyLevel
 from cassandra.cluster import ExecutionProfile
 from cassandra.policies import (
-    ConstantSpeculativeExecutionPolicy,
     DCAwareRoundRobinPolicy,
     RetryPolicy,
     TokenAwarePolicy,
@@ -22,9 +21,8 @@ READ: Final = "read"
 WRITE: Final = "write"
 
 _TRIES: Final = 2
-# A second node is asked when the first is silent for so long: a read soon, a write only where the node looks frozen.
-_READ_AGAIN_S: Final = 0.25
-_WRITE_AGAIN_S: Final = 1.0
+AGAIN_S: Final = {READ: 0.25, WRITE: 1.0}
+"""A second node is asked when the first is silent for so long: a read soon, a write only where the node looks frozen."""
 
 
 class BoundedRetry(RetryPolicy):  # type: ignore[misc]
@@ -57,24 +55,23 @@ class BoundedRetry(RetryPolicy):  # type: ignore[misc]
         return self.RETHROW, None
 
 
-def profiles(local_dc: str, timeout: float) -> dict[str, ExecutionProfile]:
+def profiles(local_dc: str) -> dict[str, ExecutionProfile]:
     """The two ways of asking: `READ` and `WRITE`, both LOCAL_QUORUM, to a replica of the row in the own data centre first.
 
-    Where the server says which shard holds a row (ScyllaDB), the driver asks on that shard's connection.
+    Where the server says which shard holds a row (ScyllaDB), the driver asks on that shard's connection. Neither has a timeout nor asks a
+    second node by itself: the bridge does both for all statements at once, which spares a timer for each.
 
     Args:
         local_dc: the data centre that is asked; no other ever is.
-        timeout: seconds for a statement with all its tries.
     """
 
-    def profile(again_after: float) -> ExecutionProfile:
+    def profile() -> ExecutionProfile:
         return ExecutionProfile(
             load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc, used_hosts_per_remote_dc=0)),
             retry_policy=BoundedRetry(),
-            speculative_execution_policy=ConstantSpeculativeExecutionPolicy(again_after, 1),
             consistency_level=ConsistencyLevel.LOCAL_QUORUM,
-            request_timeout=timeout,
+            request_timeout=None,
             row_factory=tuple_factory,
         )
 
-    return {READ: profile(_READ_AGAIN_S), WRITE: profile(_WRITE_AGAIN_S)}
+    return {READ: profile(), WRITE: profile()}

@@ -8,6 +8,7 @@ import pytest
 from services.ledger.archive import Archive
 from tests.contract.stores import ADAPTERS, Opener, open_sqlite
 from tests.keyspaces import Keyspaces
+from tests.simulation.alone import SimulatedStores
 
 
 @pytest.fixture
@@ -21,6 +22,12 @@ def cql_opener(keyspaces: Keyspaces) -> Iterator[Opener]:
     """Stores in keyspaces of a real server."""
     yield keyspaces.open
     keyspaces.give_back()
+
+
+@pytest.fixture
+def simulated_opener() -> Opener:
+    """Stores of three copies, as the simulation has them."""
+    return SimulatedStores().open
 
 
 @pytest.fixture(params=list(ADAPTERS.values()), ids=list(ADAPTERS))

@@ -12,7 +12,7 @@ KEY = "acme/tally/till"
 Opener = Callable[[Path], Awaitable[Archive]]
 """Opens a store: the same folder, the same store; a new folder, an empty one."""
 
-ADAPTERS: Mapping[str, str] = {"sqlite": "sqlite_opener", "cql": "cql_opener"}
+ADAPTERS: Mapping[str, str] = {"sqlite": "sqlite_opener", "cql": "cql_opener", "simulated": "simulated_opener"}
 """Fixtures that give an opener."""
 
 

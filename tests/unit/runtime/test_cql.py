@@ -12,7 +12,7 @@ from cassandra.query import SimpleStatement
 
 from services.runtime import cql_bridge
 from services.runtime.cql_bridge import Bridge, CqlFailed, Rows
-from services.runtime.cql_policies import READ, BoundedRetry
+from services.runtime.cql_policies import READ, WRITE, BoundedRetry
 
 
 class Response:
@@ -22,6 +22,11 @@ class Response:
         self.statement = statement
         self.pages: list[Rows] = []
         self.has_more_pages = False
+        self.repeated = 0
+
+    def send_request(self, *, error_no_hosts: bool) -> None:
+        assert not error_no_hosts
+        self.repeated += 1
 
     def add_callbacks(self, callback: Any, errback: Any, callback_args: Any, errback_args: Any) -> None:
         self._answer: Callable[[Rows], None] = lambda rows: callback(rows, *callback_args)
@@ -47,7 +52,7 @@ class Driver:
         self.sent: list[Response] = []
         self.broken = False
 
-    def execute_async(self, statement: str, execution_profile: str, timeout: float) -> Response:
+    def execute_async(self, statement: str, execution_profile: str) -> Response:
         if self.broken:
             raise RuntimeError("cannot send")
         self.sent.append(Response(statement))
@@ -112,19 +117,51 @@ async def test_what_is_beyond_the_bound_waits_and_beyond_that_is_refused() -> No
         over.send("q", "5", READ, 1.0)
 
 
-async def test_a_statement_that_the_driver_forgets_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cql_bridge, "_SWEEP_S", 0.01)
-    monkeypatch.setattr(cql_bridge, "_GRACE_S", 0.02)
+async def test_a_silent_store_is_waited_for_only_so_long() -> None:
+    ended: list[bool] = []
     driver = Driver()
-    over = bridge(driver, in_flight=1)
-    forgotten, waits = over.send("q", "forgotten", READ, 0.05), over.send("q", "waits", READ, 0.05)
-    for future in (forgotten, waits):
+    over = bridge(driver, in_flight=1, measured=lambda name, seconds, failed: ended.append(failed))
+    silent, waits = over.send("q", "silent", READ, 0.2), over.send("q", "waits", READ, 0.2)
+    for future in (silent, waits):
         with pytest.raises(CqlFailed):
             await asyncio.wait_for(future, 5.0)
+    assert ended[:1] == [True]
     driver.in_thread(lambda: driver.sent[0].answer([]))  # late: nobody waits any more
     last = over.send("q", "last", READ, 1.0)
     driver.in_thread(lambda: driver.sent[-1].answer([(1,)]))
     assert await last == [(1,)]
+    assert not over._lost
+    await over.close()
+
+
+async def test_a_store_that_never_answers_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stream ids would run out, and the driver then blocks whoever asks."""
+    monkeypatch.setattr(cql_bridge, "_MOST_LOST", 2)
+    driver = Driver()
+    over = bridge(driver)
+    for _ in range(2):
+        with pytest.raises(CqlFailed):
+            await over.send("q", "silent", READ, 0.01)
+    with pytest.raises(CqlFailed, match="without an answer"):
+        over.send("q", "more", READ, 1.0)
+    driver.in_thread(lambda: [response.answer([]) for response in driver.sent])
+    await asyncio.sleep(0)
+    again = over.send("q", "again", READ, 1.0)
+    driver.in_thread(lambda: driver.sent[-1].answer([]))
+    assert await again == []
+    await over.close()
+
+
+async def test_a_second_node_is_asked_once_beside_a_silent_one() -> None:
+    driver = Driver()
+    over = Bridge(driver, in_flight=4, waiting=4, measured=None, again={READ: 0.1})
+    future, write = over.send("q", "read", READ, 5.0), over.send("q", "write", WRITE, 5.0)
+    while not driver.sent[0].repeated:
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.25)
+    assert (driver.sent[0].repeated, driver.sent[1].repeated) == (1, 0)
+    driver.in_thread(lambda: [response.answer([]) for response in driver.sent])
+    await asyncio.gather(future, write)
     await over.close()
 
 
