@@ -32,7 +32,8 @@ class Report:
         acknowledged, refused, unknown: intents of clients, all tries of each together.
         tries: calls, repeated ones counted each time.
         lost, doubled: of what was acknowledged.
-        recovery_s: longest time from a fault (an outage: from its end) to the next acknowledged call, by kind of call.
+        recovery_s: longest time from a fault (an outage: from its end), or from the first try after it, to the next acknowledged call,
+            by kind of call.
         silence_s: longest time without any acknowledged call, from one to the next, by kind of call.
         broken: every broken promise; none is what everybody wants.
     """
@@ -93,14 +94,19 @@ def _by_kind(records: Records) -> dict[str, list[Call]]:
 
 
 def _recovery(records: Records) -> dict[str, float]:
-    """An acknowledgement counts from the moment of the fault on, whenever its call began: it is what a client waits for."""
+    """Of each kind and fault: from the fault, or the first try after it where nobody tried before, to the first acknowledgement."""
+    tries: dict[str, list[Call]] = {}
+    for call in sorted(records.calls, key=lambda call: call.end):
+        tries.setdefault(call.kind, []).append(call)
     worst: dict[str, float] = {}
-    for kind, calls in _by_kind(records).items():
+    for kind, calls in tries.items():
         for fault in records.faults:
             after = _from(fault)
-            first = next((call.end for call in calls if call.end > after), None)
+            later = [call for call in calls if call.end > after]
+            first = next((call.end for call in later if call.outcome == ACKNOWLEDGED), None)
             if first is not None:
-                worst[kind] = round(max(worst.get(kind, 0.0), first - after), 3)
+                began = max(after, min(call.start for call in later))
+                worst[kind] = round(max(worst.get(kind, 0.0), first - began), 3)
     return worst
 
 
