@@ -53,8 +53,13 @@ class Lookups:
                 return version
         return 0
 
-    async def known(self, conversation: AggregateId, *versions: int) -> domain.Known:
-        """Look up what may have changed of some messages; as of a version that is no newer than what is found."""
+    async def known(
+        self, conversation: AggregateId, *versions: int, reaction: tuple[str, str] | None = None
+    ) -> domain.Known:
+        """Look up what may have changed of some messages; as of a version that is no newer than what is found.
+
+        ``reaction``: an emoji and a user, where it matters whether that user gives it.
+        """
         at_version = (await self._ledger.read(conversation, fresh=False)).version
         facts: dict[str, int] = {}
         for version in versions:
@@ -62,10 +67,20 @@ class Lookups:
             facts[domain.edits(version)] = wire.edits_of(mark.edited)
             facts[domain.deleted(version)] = 1 if mark.deleted else 0
             facts[domain.replies(version)] = mark.replies
+            facts[domain.emojis(version)] = len(mark.reactions)
+            if reaction is not None:
+                emoji, user_id = reaction
+                has = await marks.gives(self._ledger, conversation, user_id, version, emoji)
+                facts[domain.given(version, emoji)] = mark.reactions.get(emoji, 0)
+                facts[domain.gives(version, emoji, user_id)] = int(has)
         return domain.Known(at_version, facts)
 
     async def informed(
-        self, conversation: AggregateId, versions: tuple[int, ...], work: Callable[[domain.Known], Awaitable[_Answer]]
+        self,
+        conversation: AggregateId,
+        versions: tuple[int, ...],
+        work: Callable[[domain.Known], Awaitable[_Answer]],
+        reaction: tuple[str, str] | None = None,
     ) -> _Answer:
         """Do something that rests on what may have changed of messages.
 
@@ -77,5 +92,5 @@ class Lookups:
             try:
                 return await work(known)
             except domain.Stale:
-                known = await self.known(conversation, *versions)
+                known = await self.known(conversation, *versions, reaction=reaction)
         return await work(known)

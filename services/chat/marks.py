@@ -7,7 +7,7 @@ of history and the few rows of the same range. Every row is the whole of what it
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tradewind.chat.v1 import chat_pb2
@@ -19,9 +19,14 @@ from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
 MARKS: Final = "message_marks"
-"""By version and what it is about: e the last edit's event, x the deletion's, t the thread's count and last version."""
+"""By version and what it is about: e the last edit's event, x the deletion's, t the thread's count, u its last version, r and an emoji
+how many give it."""
 EDITS: Final = "message_edits"
 """Every edit's event, by the message's version and the edit's."""
+REACTIONS: Final = "reactions"
+"""Who gives a message which emoji: by version, emoji and user."""
+OWN_REACTIONS: Final = "own_reactions"
+"""What a user gives to messages: by version and emoji."""
 THREADS: Final = "thread_messages"
 """The messages of threads, by the root's version and their own."""
 DELETED: Final = "deleted_messages"
@@ -31,10 +36,12 @@ MENTIONS: Final = "mentions"
 HIDDEN: Final = "hidden_messages"
 """Messages that a user deleted for itself, by version, with who had said them."""
 
-SLICED: Final = {MARKS: 12, EDITS: 12, THREADS: 12, DELETED: 12, MENTIONS: 12}
+SLICED: Final = {MARKS: 12, EDITS: 12, REACTIONS: 12, THREADS: 12, DELETED: 12, MENTIONS: 12}
 """By how many characters of a key a store may cut a conversation's rows: 65,536 versions a slice."""
 
 _PAGE: Final = 500
+_HIGHEST: Final = "\U0010ffff"
+"""Sorts after whatever may follow a version in a key; it is no character, so no emoji begins with it."""
 
 
 def partition(conversation: AggregateId, *of: str) -> str:
@@ -69,6 +76,8 @@ def rows(aggregate: AggregateId, events: Sequence[tuple[int, domain.Event]]) -> 
                 yield Row(DELETED, where, key(event.version), event.sender.encode())
             if event.thread_root:
                 yield _thread(aggregate, event.thread_root, event.thread_replies)
+        elif isinstance(event, domain.ReactionAdded | domain.ReactionRemoved):
+            yield from _reacted(aggregate, event)
 
 
 def _said(aggregate: AggregateId, version: int, event: domain.MessageSent, about: domain.About) -> Iterator[Row]:
@@ -81,6 +90,14 @@ def _said(aggregate: AggregateId, version: int, event: domain.MessageSent, about
         yield Row(MENTIONS, partition(aggregate, "u", user_id), key(version), sender)
     if about.to_all:
         yield Row(MENTIONS, partition(aggregate, "a"), key(version), sender)
+
+
+def _reacted(aggregate: AggregateId, event: domain.ReactionAdded | domain.ReactionRemoved) -> Iterator[Row]:
+    where, place_ = partition(aggregate), key(event.version)
+    is_there = b"" if isinstance(event, domain.ReactionAdded) else None
+    yield Row(MARKS, where, f"{place_}r{event.emoji}", str(event.count).encode() if event.count else None)
+    yield Row(REACTIONS, where, f"{place_}{event.emoji}/{event.actor}", is_there)
+    yield Row(OWN_REACTIONS, partition(aggregate, event.actor), f"{place_}{event.emoji}", is_there)
 
 
 def _thread(aggregate: AggregateId, root: int, replies: int) -> Row:
@@ -96,18 +113,21 @@ def place_rows(aggregate: AggregateId, events: Sequence[tuple[int, place.PlaceCh
 
 @dataclass(slots=True)
 class Mark:
-    """What became of a message: its last edit and its deletion (events, encoded), its thread."""
+    """What became of a message: its last edit and its deletion (events, encoded), its thread, how many give which emoji."""
 
     edited: bytes = b""
     deleted: bytes = b""
     replies: int = 0
     last_reply: int = 0
+    reactions: dict[str, int] = field(default_factory=dict)
 
     def apply(self, message: chat_pb2.Message) -> None:
         """Show it on a message."""
         if self.last_reply:
             message.thread.reply_count = self.replies
             message.thread.last_reply_version = self.last_reply
+        for emoji, count in self.reactions.items():
+            message.reactions.add(emoji=emoji, count=count)
         if self.edited:
             event = chat_pb2.ConversationEvent.FromString(self.edited)
             message.content.CopyFrom(event.edited.content)
@@ -116,6 +136,7 @@ class Mark:
         if self.deleted:
             message.ClearField("content")
             message.content.SetInParent()
+            message.ClearField("reactions")
             message.delete_time.CopyFrom(chat_pb2.ConversationEvent.FromString(self.deleted).event_time)
 
 
@@ -131,6 +152,8 @@ def _take(found: dict[int, Mark], row: Row) -> None:
             mark.replies = int(value)
         case "u":
             mark.last_reply = int(value, 16)
+        case "r":
+            mark.reactions[row.key[17:]] = int(value)
 
 
 async def marks(ledger: Ledger, conversation: AggregateId, versions: Sequence[int]) -> dict[int, Mark]:
@@ -148,6 +171,20 @@ async def mark(ledger: Ledger, conversation: AggregateId, version: int) -> Mark:
     return (await marks(ledger, conversation, (version,))).get(version) or Mark()
 
 
+async def own_reactions(
+    ledger: Ledger, conversation: AggregateId, user_id: str, first: int, last: int
+) -> set[tuple[int, str]]:
+    """Read which emojis a user gives to messages of a range."""
+    where = partition(conversation, user_id)
+    return {(version_of(row.key), row.key[16:]) async for row in between(ledger, OWN_REACTIONS, where, first, last)}
+
+
+async def gives(ledger: Ledger, conversation: AggregateId, user_id: str, version: int, emoji: str) -> bool:
+    """Tell whether a user gives a message an emoji."""
+    where = partition(conversation, user_id)
+    return await ledger.row(OWN_REACTIONS, where, key(version) + emoji) is not None
+
+
 async def hidden(ledger: Ledger, conversation: AggregateId, user_id: str, first: int, last: int) -> set[int]:
     """Read which messages of a range a user deleted for itself."""
     where = partition(conversation, user_id)
@@ -156,11 +193,11 @@ async def hidden(ledger: Ledger, conversation: AggregateId, user_id: str, first:
 
 async def between(ledger: Ledger, table: str, where: str, first: int, last: int) -> AsyncIterator[Row]:
     """Iterate over the rows of a range of versions, both ends included."""
-    after, end = key(first - 1) + "~", key(last) + "~"
+    after = key(first - 1) + _HIGHEST
     while True:
         page = await ledger.rows(table, where, after=after, limit=_PAGE)
         for row in page:
-            if row.key > end:
+            if version_of(row.key) > last:
                 return
             yield row
         if len(page) < _PAGE:

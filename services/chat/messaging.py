@@ -9,7 +9,7 @@ from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, marks, projections, wire
-from services.chat.access import Actor, actor_of, readable
+from services.chat.access import Actor, actor_of, may_read, readable
 from services.chat.domain import place
 from services.chat.lookups import Lookups
 from services.ledger.decider import Receipt, Request
@@ -105,6 +105,21 @@ class Messaging:
 
         return await self._change(request, actor, call, aggregate, (request.message_version,), make)
 
+    async def react(self, request: pb.AddReactionRequest | pb.RemoveReactionRequest, call: Call) -> None:
+        """Give a message an emoji, or take it back."""
+        actor, now = actor_of(call.caller), commands.now_us()
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        target = await self._lookups.target(aggregate, request.message_version)
+        state = (await self._ledger.read(aggregate, fresh=False)).state
+        remove = isinstance(request, pb.RemoveReactionRequest)
+        reads = not actor.oversees and await may_read(self._ledger, actor, aggregate, state, now)
+
+        def make(known: domain.Known) -> domain.Command:
+            return domain.React(now, actor.user_id, target, request.emoji, remove, reads, known, **commands.how(actor))
+
+        reaction = (request.emoji, actor.user_id)
+        await self._change(request, actor, call, aggregate, (request.message_version,), make, reaction)
+
     async def forward(self, request: pb.ForwardMessageRequest, call: Call) -> tuple[int, int]:
         """Say again elsewhere what was said; gives its version there and when it was taken. Raises domain.Refused."""
         actor, now = actor_of(call.caller), commands.now_us()
@@ -155,13 +170,14 @@ class Messaging:
         aggregate: AggregateId,
         versions: tuple[int, ...],
         make: Callable[[domain.Known], domain.Command],
+        reaction: tuple[str, str] | None = None,
     ) -> Receipt:
         named = commands.named(request, actor, call.traceparent)
 
         def work(known: domain.Known) -> Awaitable[Receipt]:
             return self._ledger.execute(aggregate, make(known), named, timeout=call.remaining())
 
-        return await self._lookups.informed(aggregate, versions, work)
+        return await self._lookups.informed(aggregate, versions, work, reaction)
 
 
 def _sent(receipt: Receipt, at_us: int) -> tuple[int, int]:

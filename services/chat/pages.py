@@ -28,9 +28,9 @@ def read(token: str, *listing: str) -> str:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         position = raw[_DIGEST_BYTES:].decode("ascii")
     except (binascii.Error, ValueError):
-        raise _refused() from None
+        raise refused() from None
     if raw[:_DIGEST_BYTES] != _digest(listing) or not position:
-        raise _refused()
+        raise refused()
     return position
 
 
@@ -38,7 +38,7 @@ def read_version(token: str, *listing: str) -> int:
     """Read a token whose position is a version. Raises Refused (INVALID_PAGE_TOKEN)."""
     position = read(token, *listing)
     if not position.isdecimal() or len(position) > 20:
-        raise _refused()
+        raise refused()
     return int(position)
 
 
@@ -51,5 +51,6 @@ def _digest(listing: tuple[str, ...]) -> bytes:
     return digest.digest()[:_DIGEST_BYTES]
 
 
-def _refused() -> Refused:
+def refused() -> Refused:
+    """Refuse a token that is no token of the listing."""
     return Refused("INVALID_PAGE_TOKEN", "the page token belongs to another listing, or to none", field="page_token")

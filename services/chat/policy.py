@@ -31,6 +31,9 @@ POLICY: Final[Policy] = {
     "/tradewind.chat.v1.ChatService/ForwardMessage": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/PinMessage": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/UnpinMessage": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/AddReaction": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/RemoveReaction": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/ListReactions": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Watch": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Converse": _EVERYBODY,
 }

@@ -62,12 +62,16 @@ async def shown(
     first, last = min(versions), max(versions)
     became = await marks.marks(ledger, aggregate, versions if _sparse(versions) else range(first, last + 1))
     hidden = await marks.hidden(ledger, aggregate, user_id, first, last)
+    reacts = any(mark.reactions for mark in became.values())
+    own = await marks.own_reactions(ledger, aggregate, user_id, first, last) if reacts else set()
     pins = frozenset(_pins(state))
     for message in found:
         mark = became.get(message.version)
         if mark is not None:
             mark.apply(message)
         message.pinned = message.version in pins
+        for reaction in message.reactions:
+            reaction.mine = (message.version, reaction.emoji) in own
     return [message for message in found if message.version not in hidden]
 
 
@@ -150,3 +154,28 @@ class _Reader:
         if len(versions) <= wanted:
             self.place = self._newest if self._up else 1
         return found
+
+
+async def reactions(ledger: Ledger, request: pb.ListReactionsRequest, actor: Actor) -> pb.ListReactionsResponse:
+    """List who gave a message which emoji. Raises domain.Refused (NOT_FOUND, INVALID_PAGE_TOKEN)."""
+    aggregate = commands.aggregate_of(actor, request.conversation_id)
+    state = await readable(ledger, actor, aggregate, commands.now_us())
+    version = min(request.message_version, state.version + 1)
+    listing = ("reactions", actor.tenant, request.conversation_id, str(version))
+    prefix = marks.key(version)
+    after = prefix
+    if request.page_token:
+        try:
+            after = bytes.fromhex(pages.read(request.page_token, *listing)).decode()
+        except ValueError:
+            raise pages.refused() from None
+    wanted = request.page_size or DEFAULT_PAGE
+    rows = await ledger.rows(marks.REACTIONS, marks.partition(aggregate), after=after, limit=wanted + 1)
+    given = [row.key for row in rows if row.key.startswith(prefix)]
+    response = pb.ListReactionsResponse()
+    for key in given[:wanted]:
+        emoji, _, user_id = key[16:].partition("/")
+        response.reactions.add(emoji=emoji, user_id=user_id)
+    if len(given) > wanted:
+        response.next_page_token = pages.make(given[wanted - 1].encode().hex(), *listing)
+    return response

@@ -133,6 +133,20 @@ class ChatService:
         """Pin it no more."""
         return pb.UnpinMessageResponse(conversation=await self._changes.apply(request, call, commands.unpin))
 
+    async def AddReaction(self, request: pb.AddReactionRequest, call: Call) -> pb.AddReactionResponse:
+        """Give a message an emoji."""
+        await self._messaging.react(request, call)
+        return pb.AddReactionResponse()
+
+    async def RemoveReaction(self, request: pb.RemoveReactionRequest, call: Call) -> pb.RemoveReactionResponse:
+        """Take it back."""
+        await self._messaging.react(request, call)
+        return pb.RemoveReactionResponse()
+
+    async def ListReactions(self, request: pb.ListReactionsRequest, call: Call) -> pb.ListReactionsResponse:
+        """List who gave a message which emoji."""
+        return await reading.reactions(self._ledger, request, actor_of(call.caller))
+
     async def ListMessages(self, request: pb.ListMessagesRequest, call: Call) -> pb.ListMessagesResponse:
         """Page through a conversation's messages."""
         return await reading.messages(self._ledger, request, actor_of(call.caller))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,56 @@ async def test_parts_are_carried_and_checked(world: ChatWorld) -> None:
     ):
         assert await refused(say(ada, name, parts=[wrong])) == INVALID
     assert await refused(say(ada, name, "")) == INVALID
+
+
+@pytest.mark.parametrize("forgetful", [False, True])
+async def test_reactions_are_counted_once_a_user(
+    world: ChatWorld, monkeypatch: pytest.MonkeyPatch, forgetful: bool
+) -> None:
+    if forgetful:
+        monkeypatch.setattr(recent, "_YOUNG", 1)
+    ada = world.user("ada")
+    people = [world.user(f"user-{number}") for number in range(8)]
+    name = (await ada.create_group(*(user.id for user in people))).conversation_id
+    version = await say(ada, name)
+
+    async def react(user: User, emoji: str, rpc: str = "AddReaction") -> None:
+        await do(user, rpc, name, version, emoji=emoji)
+
+    await asyncio.gather(*(react(user, "👍") for user in people), *(react(user, "👍") for user in people))
+    await asyncio.gather(*(react(user, ":lunch:") for user in people[:3]), react(people[0], "👍", "RemoveReaction"))
+    await react(people[0], "👍", "RemoveReaction")
+    shown = (await listed(people[1], name))[0].reactions
+    assert {(each.emoji, each.count, each.mine) for each in shown} == {("👍", 7, True), (":lunch:", 3, True)}
+    assert [each.mine for each in (await listed(people[0], name))[0].reactions if each.emoji == "👍"] == [False]
+    page = pb.ListReactionsRequest(conversation_id=name, message_version=version, page_size=4)
+    given: list[tuple[str, str]] = []
+    while True:
+        answer = await ada.call("ListReactions", page)
+        given += [(each.emoji, each.user_id) for each in answer.reactions]
+        if not answer.next_page_token:
+            break
+        page.page_token = answer.next_page_token
+    assert given == [(":lunch:", user.id) for user in people[:3]] + [("👍", user.id) for user in people[1:]]
+    for emoji in ("", "a b", "a/b", "x" * 33, "\u200b", "\n"):
+        assert await refused(react(ada, emoji)) == INVALID, emoji
+    for number in range(18):
+        await react(ada, f":{number}:")
+    assert (await refused(react(ada, ":more:")))[1] == "REACTIONS_LIMIT"
+    await do(ada, "DeleteMessage", name, version)
+    assert await refused(react(ada, "👍")) == NO_SUCH
+    assert not (await listed(ada, name))[0].reactions
+
+
+async def test_a_channels_reader_reacts_until_it_is_kept_out(world: ChatWorld) -> None:
+    ada, bob = world.user("ada"), world.user("bob")
+    request = pb.CreateConversationRequest(request_id=request_id(), kind=chat_pb2.CONVERSATION_KIND_CHANNEL, open=True)
+    name = (await ada.call("CreateConversation", request)).conversation.conversation_id
+    version = await say(ada, name)
+    assert (await refused(do(bob, "AddReaction", name, version, emoji="👍")))[1] == "FORBIDDEN"
+    await bob.call("JoinConversation", pb.JoinConversationRequest(request_id=request_id(), conversation_id=name))
+    await do(bob, "AddReaction", name, version, emoji="👍")
+    assert (await listed(bob, name))[0].reactions[0].mine
+    ban = pb.BanMemberRequest(request_id=request_id(), conversation_id=name, user_id="bob")
+    await ada.call("BanMember", ban)
+    assert (await refused(do(bob, "AddReaction", name, version, emoji="🎉")))[1] == "FORBIDDEN"

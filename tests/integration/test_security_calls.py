@@ -108,6 +108,13 @@ def chat_requests(name: str) -> Mapping[str, Message]:
         "ForwardMessage": chat.ForwardMessageRequest(
             request_id=request_id(), conversation_id=name, from_conversation_id=name, message_version=2
         ),
+        "AddReaction": chat.AddReactionRequest(
+            request_id=request_id(), conversation_id=name, message_version=2, emoji="👍"
+        ),
+        "RemoveReaction": chat.RemoveReactionRequest(
+            request_id=request_id(), conversation_id=name, message_version=2, emoji="👍"
+        ),
+        "ListReactions": chat.ListReactionsRequest(conversation_id=name, message_version=2),
         "PinMessage": chat.PinMessageRequest(request_id=request_id(), conversation_id=name, message_version=2),
         "UnpinMessage": chat.UnpinMessageRequest(request_id=request_id(), conversation_id=name, message_version=2),
         "ListMessages": chat.ListMessagesRequest(conversation_id=name),

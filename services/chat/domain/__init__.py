@@ -14,6 +14,7 @@ from services.chat.domain.commands import (
     Mute,
     PinMessage,
     PostSystemMessage,
+    React,
     RemoveMembers,
     Said,
     SendMessage,
@@ -54,11 +55,14 @@ from services.chat.domain.events import (
     MessagePinned,
     MessageSent,
     MessageUnpinned,
+    ReactionAdded,
+    ReactionRemoved,
     Role,
     SystemMessagePosted,
 )
 from services.chat.domain.permissions import OVERSEER, TABLE, Permission, permissions, require
-from services.chat.domain.recent import Stale, deleted, edits, replies
+from services.chat.domain.reacting import MAX_EMOJIS
+from services.chat.domain.recent import Stale, deleted, edits, emojis, given, gives, replies
 from services.chat.domain.refusals import Refused, kept_out, not_a_member, not_found
 from services.chat.domain.sanctions import MAX_SANCTIONS, banned
 from services.chat.domain.senders import Senders, sender
@@ -66,6 +70,7 @@ from services.chat.domain.senders import Senders, sender
 __all__ = [
     "MAX_ATTRIBUTES",
     "MAX_EDITS",
+    "MAX_EMOJIS",
     "MAX_MEMBERS",
     "MAX_PINS",
     "MAX_SANCTIONS",
@@ -104,6 +109,9 @@ __all__ = [
     "PinMessage",
     "PostSystemMessage",
     "Profile",
+    "React",
+    "ReactionAdded",
+    "ReactionRemoved",
     "Refused",
     "RemoveMembers",
     "Role",
@@ -122,7 +130,10 @@ __all__ = [
     "deleted",
     "direct_id",
     "edits",
+    "emojis",
     "evolve",
+    "given",
+    "gives",
     "initial",
     "is_member",
     "kept_out",

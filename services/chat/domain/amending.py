@@ -20,7 +20,7 @@ def edit(state: Conversation, command: EditMessage) -> Sequence[Event]:
     """Say something else."""
     permission = Permission.EDIT_OWN
     profile = require(state, command.actor, permission, oversees=command.oversees)
-    target = _there(state, command.target, command.known)
+    target = there(state, command.target, command.known)
     if not target.sender:
         raise no_such_message(target.version)
     if target.sender != command.actor:
@@ -57,7 +57,7 @@ def delete(state: Conversation, command: DeleteMessage) -> Sequence[Event]:
 def pin(state: Conversation, command: PinMessage) -> Sequence[Event]:
     """Pin a message; one that is pinned stays so."""
     profile = require(state, command.actor, Permission.PIN, oversees=command.oversees)
-    target = _there(state, command.target, command.known)
+    target = there(state, command.target, command.known)
     if target.version in profile.pins:
         return ()
     if len(profile.pins) >= MAX_PINS:
@@ -80,7 +80,8 @@ def no_such_message(version: int) -> Refused:
     )
 
 
-def _there(state: Conversation, target: Target | None, known: Known) -> Target:
+def there(state: Conversation, target: Target | None, known: Known) -> Target:
+    """Give the message that is meant. Raises Refused (NO_SUCH_MESSAGE) where there is none, or it was deleted."""
     if target is None:
         raise no_such_message(0)
     if fact(state.recent, deleted(target.version), known):

@@ -151,6 +151,17 @@ class UnpinMessage(Asked):
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class React(Asked):
+    """Give a message an emoji, or take it back. ``reads``: the actor was looked up to be a reader of the channel."""
+
+    target: Target | None
+    emoji: str
+    remove: bool = False
+    reads: bool = False
+    known: Known = Known()
+
+
 class Said(NamedTuple):
     """What of a message that is to be sent matters beside its content. ``root``: whose thread it is for, None where there is none such."""
 
@@ -203,6 +214,7 @@ Command = (
     | DeleteMessage
     | PinMessage
     | UnpinMessage
+    | React
     | SendMessage
     | PostSystemMessage
 )

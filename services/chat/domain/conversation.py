@@ -29,10 +29,12 @@ from services.chat.domain.events import (
     MessagePinned,
     MessageSent,
     MessageUnpinned,
+    ReactionAdded,
+    ReactionRemoved,
     Role,
     SystemMessagePosted,
 )
-from services.chat.domain.recent import NOTHING_RECENT, Recent, deleted, edits, noted, replies
+from services.chat.domain.recent import NOTHING_RECENT, Recent, deleted, edits, emojis, given, gives, noted, replies
 from services.chat.domain.senders import NOBODY, Senders, forgotten, spoken
 
 MAX_MEMBERS: Final = 5_000
@@ -136,7 +138,7 @@ def evolve(state: Conversation, event: Event) -> Conversation:
     senders, recent = state.senders, state.recent
     if isinstance(event, MembersRemoved):
         senders = forgotten(senders, event.user_ids)
-    elif isinstance(event, MessageEdited | MessageDeleted):
+    elif isinstance(event, MessageEdited | MessageDeleted | ReactionAdded | ReactionRemoved):
         recent = noted(recent, _amended(event), version)
     profile = _changed(state.profile, event, version, state.messages)
     return Conversation(version, event.at_us, state.messages, senders, profile, recent)
@@ -146,9 +148,15 @@ def _threads(about: About) -> dict[str, int]:
     return {replies(about.thread_root): about.thread_replies} if about.thread_root else {}
 
 
-def _amended(event: MessageEdited | MessageDeleted) -> dict[str, int]:
+def _amended(event: MessageEdited | MessageDeleted | ReactionAdded | ReactionRemoved) -> dict[str, int]:
     if isinstance(event, MessageEdited):
         return {edits(event.version): event.edits}
+    if isinstance(event, ReactionAdded | ReactionRemoved):
+        return {
+            gives(event.version, event.emoji, event.actor): int(isinstance(event, ReactionAdded)),
+            given(event.version, event.emoji): event.count,
+            emojis(event.version): event.emojis,
+        }
     facts = {deleted(event.version): 1}
     if event.thread_root:
         facts[replies(event.thread_root)] = event.thread_replies
@@ -173,6 +181,8 @@ def _created(event: ConversationCreated, version: int, messages: int) -> Profile
 
 def _changed(profile: Profile, event: Event, version: int, messages: int) -> Profile:
     match event:
+        case ReactionAdded() | ReactionRemoved():
+            return profile
         case MessageEdited() | MessageDeleted() | MessagePinned() | MessageUnpinned():
             return _pinned(profile, event)
         case ConversationChanged():

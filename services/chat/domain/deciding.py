@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from services.chat.domain import amending, membership, messages, moderation, settings
+from services.chat.domain import amending, membership, messages, moderation, reacting, settings
 from services.chat.domain.commands import (
     AddMembers,
     Ban,
@@ -19,6 +19,7 @@ from services.chat.domain.commands import (
     Mute,
     PinMessage,
     PostSystemMessage,
+    React,
     RemoveMembers,
     SendMessage,
     SetRole,
@@ -44,6 +45,7 @@ _DECIDES: Final[Mapping[type, Callable[[Conversation, Any], Sequence[Event]]]] =
     DeleteMessage: amending.delete,
     PinMessage: amending.pin,
     UnpinMessage: amending.unpin,
+    React: reacting.react,
     PostSystemMessage: messages.tell,
 }
 

@@ -146,6 +146,26 @@ class MessageUnpinned(Happened):
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReactionAdded(Happened):
+    """The actor gave a message an emoji: ``count`` give it now, and it has so many different ``emojis``."""
+
+    version: int
+    emoji: str
+    count: int
+    emojis: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionRemoved(Happened):
+    """The actor took an emoji back: ``count`` give it still, and it has so many different ``emojis``."""
+
+    version: int
+    emoji: str
+    count: int
+    emojis: int
+
+
 class About(NamedTuple):
     """What of a message matters beside its content: the thread it is in and how many it is there, and whom it mentions."""
 
@@ -192,6 +212,8 @@ Event = (
     | MessageDeleted
     | MessagePinned
     | MessageUnpinned
+    | ReactionAdded
+    | ReactionRemoved
     | MessageSent
     | SystemMessagePosted
 )

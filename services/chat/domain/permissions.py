@@ -21,6 +21,7 @@ class Permission(StrEnum):
     DELETE_OWN = "delete_own"
     DELETE_ANY = "delete_any"
     PIN = "pin"
+    REACT = "react"
     LEAVE = "leave"
     SKIP_SLOW_MODE = "skip_slow_mode"
     ADD_MEMBERS = "add_members"
@@ -33,7 +34,7 @@ class Permission(StrEnum):
 
 
 _P = Permission
-_READER: Final = frozenset({_P.READ, _P.DELETE_OWN, _P.LEAVE})
+_READER: Final = frozenset({_P.READ, _P.REACT, _P.DELETE_OWN, _P.LEAVE})
 _MEMBER: Final = _READER | {_P.POST, _P.EDIT_OWN}
 _MODERATOR: Final = _MEMBER | {
     _P.MENTION_ALL,
@@ -56,7 +57,7 @@ _MANY: Final = {
 
 TABLE: Final[Mapping[Kind, Mapping[Role, frozenset[Permission]]]] = {
     # Both of a direct conversation are owners of it, for ever.
-    Kind.DIRECT: {Role.OWNER: frozenset({_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN})},
+    Kind.DIRECT: {Role.OWNER: frozenset({_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN, _P.REACT})},
     Kind.GROUP: _MANY,
     Kind.CHANNEL: _MANY,
 }

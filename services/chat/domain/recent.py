@@ -81,6 +81,21 @@ def deleted(version: int) -> str:
     return f"d{version}"
 
 
+def given(version: int, emoji: str) -> str:
+    """Name the fact how many give a message an emoji."""
+    return f"r{version}/{emoji}"
+
+
+def gives(version: int, emoji: str, user_id: str) -> str:
+    """Name the fact whether a user gives a message an emoji: 1, or 0."""
+    return f"u{version}/{emoji}/{user_id}"
+
+
+def emojis(version: int) -> str:
+    """Name the fact how many different emojis a message has."""
+    return f"k{version}"
+
+
 def replies(version: int) -> str:
     """Name the fact how many messages a message's thread has."""
     return f"t{version}"

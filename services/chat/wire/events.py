@@ -131,6 +131,18 @@ def _unpinned(event: domain.MessageUnpinned, message: _Message) -> None:
     message.unpinned.message_version = event.version
 
 
+def _reacted(event: domain.ReactionAdded | domain.ReactionRemoved, message: _Message) -> None:
+    part = message.reaction_added if isinstance(event, domain.ReactionAdded) else message.reaction_removed
+    part.message_version = event.version
+    part.emoji = event.emoji
+    part.count = event.count
+    part.emojis = event.emojis
+
+
+def _reaction(it: chat_pb2.ReactionAdded | chat_pb2.ReactionRemoved) -> tuple[Any, ...]:
+    return it.message_version, it.emoji, it.count, it.emojis
+
+
 _ENCODES: Final[Mapping[type, Callable[[Any, _Message], None]]] = {
     domain.ConversationCreated: _created,
     domain.ConversationChanged: _changed,
@@ -145,6 +157,8 @@ _ENCODES: Final[Mapping[type, Callable[[Any, _Message], None]]] = {
     domain.MessageDeleted: _deleted,
     domain.MessagePinned: _pinned,
     domain.MessageUnpinned: _unpinned,
+    domain.ReactionAdded: _reacted,
+    domain.ReactionRemoved: _reacted,
 }
 
 
@@ -208,4 +222,6 @@ _DECODES: Final[Mapping[str, tuple[Callable[..., domain.Event], Callable[[Any], 
     ),
     "pinned": (domain.MessagePinned, lambda it: (it.message_version,)),
     "unpinned": (domain.MessageUnpinned, lambda it: (it.message_version,)),
+    "reaction_added": (domain.ReactionAdded, _reaction),
+    "reaction_removed": (domain.ReactionRemoved, _reaction),
 }

@@ -15,10 +15,11 @@ from pydantic import TypeAdapter
 from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain, wire
-from services.chat.domain import Known, Role, Said, Target, recent
+from services.chat.domain import Known, Role, Said, Target, reacting, recent
 
 AT = 1_700_000_000_000_000
 USERS = ("ada", "bob", "cy")
+EMOJIS = ("👍", "🎉", ":lunch:")
 users = st.sampled_from(USERS)
 places = st.integers(1, 25)
 
@@ -36,11 +37,14 @@ class MessagesMachine(RuleBasedStateMachine):
         self.edits: dict[int, int] = {}
         self.deleted: set[int] = set()
         self.pins: list[int] = []
-        self.patch = mock.patch.object(recent, "_YOUNG", 3)
-        self.patch.start()
+        self.given: set[tuple[int, str, str]] = set()
+        self.patches = [mock.patch.object(recent, "_YOUNG", 3), mock.patch.object(reacting, "MAX_EMOJIS", 2)]
+        for patch in self.patches:
+            patch.start()
 
     def teardown(self) -> None:
-        self.patch.stop()
+        for patch in self.patches:
+            patch.stop()
 
     @initialize()
     def create(self) -> None:
@@ -50,12 +54,20 @@ class MessagesMachine(RuleBasedStateMachine):
     def replies(self, root: int) -> int:
         return sum(1 for version, of in self.roots.items() if of == root and version not in self.deleted)
 
+    def count(self, version: int, emoji: str) -> int:
+        return sum(1 for of, which, _ in self.given if (of, which) == (version, emoji))
+
     def facts(self) -> Known:
         facts = {}
         for version in range(1, 40):
             facts[domain.edits(version)] = self.edits.get(version, 0)
             facts[domain.deleted(version)] = int(version in self.deleted)
             facts[domain.replies(version)] = self.replies(version)
+            facts[domain.emojis(version)] = len({emoji for of, emoji, _ in self.given if of == version})
+            for emoji in EMOJIS:
+                facts[domain.given(version, emoji)] = self.count(version, emoji)
+                for user in USERS:
+                    facts[domain.gives(version, emoji, user)] = int((version, emoji, user) in self.given)
         return Known(self.state.version, facts)
 
     def apply(self, make, known: Known) -> tuple[str | None, list[domain.Event]]:  # type: ignore[no-untyped-def]
@@ -151,6 +163,27 @@ class MessagesMachine(RuleBasedStateMachine):
             if version not in self.pins:
                 self.pins.append(version)
 
+    @rule(actor=users, version=places, emoji=st.sampled_from(EMOJIS), remove=st.booleans(), known=known)
+    def react(self, actor: str, version: int, emoji: str, remove: bool, known: Known) -> None:
+        reason, events = self.apply(
+            lambda looked_up: domain.React(AT, actor, self.target(version), emoji, remove, known=looked_up), known
+        )
+        if version not in self.senders or version in self.deleted:
+            assert reason == "NO_SUCH_MESSAGE"
+            return
+        gift = (version, emoji, actor)
+        different = {which for of, which, _ in self.given if of == version}
+        if (gift in self.given) != remove:
+            assert (reason, events) == (None, [])
+        elif not remove and emoji not in different and len(different) >= 2:
+            assert reason == "REACTIONS_LIMIT"
+        else:
+            (self.given.remove if remove else self.given.add)(gift)
+            (event,) = events
+            assert isinstance(event, domain.ReactionAdded | domain.ReactionRemoved)
+            assert event.count == self.count(version, emoji)
+            assert event.emojis == len({which for of, which, _ in self.given if of == version})
+
     @rule(version=places)
     def unpin(self, version: int) -> None:
         assert self.apply(lambda _: domain.UnpinMessage(AT, "ada", version), Known())[0] is None
@@ -165,7 +198,7 @@ class MessagesMachine(RuleBasedStateMachine):
     def agrees(self) -> None:
         if self.state.profile is not None:
             assert list(self.state.profile.pins) == self.pins
-        assert len(self.state.recent.young) + len(self.state.recent.old) <= 8
+        assert len(self.state.recent.young) + len(self.state.recent.old) <= 10
         assert self.state.messages == len(self.senders)
 
 

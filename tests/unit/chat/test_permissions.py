@@ -23,6 +23,7 @@ EXPECTED = {
     "delete_own": ("owner admin moderator member reader", True),
     "delete_any": ("owner admin moderator", False),
     "pin": ("owner admin moderator", True),
+    "react": ("owner admin moderator member reader", True),
     "leave": ("owner admin moderator member reader", False),
     "skip_slow_mode": ("owner admin moderator", False),
     "add_members": ("owner admin moderator", False),
@@ -33,7 +34,7 @@ EXPECTED = {
     "change_profile": ("owner admin", False),
     "change_settings": ("owner admin", False),
 }
-NOT_FOR_OVERSEERS = {"post", "mention_all", "edit_own", "delete_own", "leave", "skip_slow_mode"}
+NOT_FOR_OVERSEERS = {"post", "mention_all", "edit_own", "delete_own", "react", "leave", "skip_slow_mode"}
 
 
 def commands(actor: str, oversees: bool) -> dict[str, list[domain.Command]]:
@@ -48,6 +49,10 @@ def commands(actor: str, oversees: bool) -> dict[str, list[domain.Command]]:
         "pin": [
             domain.PinMessage(AT, actor, domain.Target(2, "another"), oversees=oversees),
             domain.UnpinMessage(AT, actor, 2, oversees=oversees),
+        ],
+        "react": [
+            domain.React(AT, actor, domain.Target(2, "another"), "👍", oversees=oversees),
+            domain.React(AT, actor, domain.Target(2, "another"), "👍", remove=True, oversees=oversees),
         ],
         "leave": [domain.RemoveMembers(AT, actor, (actor,), oversees=oversees)],
         "add_members": [domain.AddMembers(AT, actor, ("new",), oversees=oversees)],

@@ -124,6 +124,8 @@ def test_every_event_comes_back_as_it_was() -> None:
         domain.MessageDeleted(*who, 3, "bob", 2, 0),
         domain.MessagePinned(*who, 3),
         domain.MessageUnpinned(*who, 3),
+        domain.ReactionAdded(*who, 3, "👍", 4, 2),
+        domain.ReactionRemoved(*who, 3, "👍", 0, 0),
         domain.SystemMessagePosted(5, "mailer", "code", "text", {"a": "1"}, messages=9),
     ]
     for event in events:

@@ -33,6 +33,7 @@ def shown_message(message: chat_pb2.Message) -> str:
         notes.append("pinned")
     if message.HasField("thread"):
         notes.append(f"{message.thread.reply_count} in its thread")
+    notes += [f"{reaction.emoji} {reaction.count}" for reaction in message.reactions]
     noted = f"  [{'; '.join(notes)}]" if notes else ""
     return f"{message.version:>6}  <{message.sender_id or '*'}> {text}{noted}"
 
@@ -48,6 +49,12 @@ def told_of_message(event: chat_pb2.ConversationEvent) -> str:
         return f"{event.pinned.message_version} was pinned"
     if which == "unpinned":
         return f"{event.unpinned.message_version} is pinned no more"
+    if which == "reaction_added":
+        return f"{event.actor_id} gives {event.reaction_added.message_version} a {event.reaction_added.emoji}"
+    if which == "reaction_removed":
+        return (
+            f"{event.actor_id} takes back a {event.reaction_removed.emoji} of {event.reaction_removed.message_version}"
+        )
     return ""
 
 
@@ -116,5 +123,36 @@ def unpin(ctx: typer.Context, conversation: str, message: _Message) -> None:
 
     async def work(client: Client, output: Output) -> None:
         show(output, await client.chat.unpin_message(conversation, message))
+
+    run(ctx, work)
+
+
+@app.command()
+def react(
+    ctx: typer.Context,
+    conversation: str,
+    message: _Message,
+    emoji: str,
+    remove: Annotated[bool, typer.Option("--remove", help="Take it back.")] = False,
+) -> None:
+    """Give a message an emoji."""
+
+    async def work(client: Client, output: Output) -> None:
+        call = client.chat.remove_reaction if remove else client.chat.add_reaction
+        await call(conversation, message, emoji)
+        output.line(
+            {"message_version": message, "emoji": emoji, "removed": remove}, "taken back" if remove else "given"
+        )
+
+    run(ctx, work)
+
+
+@app.command()
+def reactions(ctx: typer.Context, conversation: str, message: _Message) -> None:
+    """List who gave a message which emoji."""
+
+    async def work(client: Client, output: Output) -> None:
+        async for given in client.chat.list_reactions(conversation, message, page_size=500):
+            output.message(given, f"{given.emoji}  {given.user_id}")
 
     run(ctx, work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tradewind.sdk._connection import Connection
@@ -133,3 +133,55 @@ class Amending:
             message_version=message_version,
         )
         return (await self._connection.unary(self._stub.UnpinMessage, request, timeout)).conversation
+
+    async def add_reaction(
+        self,
+        conversation_id: str,
+        message_version: int,
+        emoji: str,
+        *,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Give a message an emoji; again changes nothing."""
+        request = chat_service_pb2.AddReactionRequest(
+            request_id=request_id or new_request_id(),
+            conversation_id=conversation_id,
+            message_version=message_version,
+            emoji=emoji,
+        )
+        await self._connection.unary(self._stub.AddReaction, request, timeout)
+
+    async def remove_reaction(
+        self,
+        conversation_id: str,
+        message_version: int,
+        emoji: str,
+        *,
+        request_id: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Take an emoji back."""
+        request = chat_service_pb2.RemoveReactionRequest(
+            request_id=request_id or new_request_id(),
+            conversation_id=conversation_id,
+            message_version=message_version,
+            emoji=emoji,
+        )
+        await self._connection.unary(self._stub.RemoveReaction, request, timeout)
+
+    async def list_reactions(
+        self, conversation_id: str, message_version: int, *, page_size: int = 0, timeout: float | None = None
+    ) -> AsyncGenerator[chat_service_pb2.GivenReaction, None]:
+        """Iterate over who gave a message which emoji, by emoji and then by user; pages are fetched as needed."""
+        token = ""
+        while True:
+            request = chat_service_pb2.ListReactionsRequest(
+                conversation_id=conversation_id, message_version=message_version, page_size=page_size, page_token=token
+            )
+            page = await self._connection.unary(self._stub.ListReactions, request, timeout)
+            for reaction in page.reactions:
+                yield reaction
+            token = page.next_page_token
+            if not token:
+                return

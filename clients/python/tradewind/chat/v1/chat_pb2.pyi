@@ -541,6 +541,7 @@ class Message(_message.Message):
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     THREAD_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    REACTIONS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Its version in the conversation: its place, dense among all events, and its name in `reply_to`."""
     sender_id: _builtins.str
@@ -569,6 +570,10 @@ class Message(_message.Message):
     def thread(self) -> Global___Thread:
         """Its thread; absent where there is none."""
 
+    @_builtins.property
+    def reactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reaction]:
+        """What others think of it, by emoji."""
+
     def __init__(
         self,
         *,
@@ -581,14 +586,45 @@ class Message(_message.Message):
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         thread: Global___Thread | None = ...,
         pinned: _builtins.bool = ...,
+        reactions: _abc.Iterable[Global___Reaction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "send_time", b"send_time", "thread", b"thread"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "edits", b"edits", "pinned", b"pinned", "send_time", b"send_time", "sender_id", b"sender_id", "thread", b"thread", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "edits", b"edits", "pinned", b"pinned", "reactions", b"reactions", "send_time", b"send_time", "sender_id", b"sender_id", "thread", b"thread", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Reaction(_message.Message):
+    """How often an emoji was given to a message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMOJI_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MINE_FIELD_NUMBER: _builtins.int
+    emoji: _builtins.str
+    """Which."""
+    count: _builtins.int
+    """By how many users."""
+    mine: _builtins.bool
+    """Whether the caller is one of them."""
+    def __init__(
+        self,
+        *,
+        emoji: _builtins.str = ...,
+        count: _builtins.int = ...,
+        mine: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "emoji", b"emoji", "mine", b"mine"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reaction: _TypeAlias = Reaction  # noqa: Y015
 
 @_typing.final
 class Thread(_message.Message):
@@ -645,6 +681,8 @@ class ConversationEvent(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     UNPINNED_FIELD_NUMBER: _builtins.int
+    REACTION_ADDED_FIELD_NUMBER: _builtins.int
+    REACTION_REMOVED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1, 2, 3, … without a hole, ever."""
     actor_id: _builtins.str
@@ -721,6 +759,14 @@ class ConversationEvent(_message.Message):
     def unpinned(self) -> Global___MessageUnpinned:
         """A message is pinned no more."""
 
+    @_builtins.property
+    def reaction_added(self) -> Global___ReactionAdded:
+        """Somebody gave a message an emoji."""
+
+    @_builtins.property
+    def reaction_removed(self) -> Global___ReactionRemoved:
+        """Somebody took it back."""
+
     def __init__(
         self,
         *,
@@ -745,12 +791,14 @@ class ConversationEvent(_message.Message):
         deleted: Global___MessageDeleted | None = ...,
         pinned: Global___MessagePinned | None = ...,
         unpinned: Global___MessageUnpinned | None = ...,
+        reaction_added: Global___ReactionAdded | None = ...,
+        reaction_removed: Global___ReactionRemoved | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "muted", b"muted", "pinned", b"pinned", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "muted", b"muted", "pinned", b"pinned", "reaction_added", b"reaction_added", "reaction_removed", b"reaction_removed", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "message_count", b"message_count", "muted", b"muted", "pinned", b"pinned", "role_changed", b"role_changed", "system_message", b"system_message", "thread_reply_count", b"thread_reply_count", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "message_count", b"message_count", "muted", b"muted", "pinned", b"pinned", "reaction_added", b"reaction_added", "reaction_removed", b"reaction_removed", "role_changed", b"role_changed", "system_message", b"system_message", "thread_reply_count", b"thread_reply_count", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "members_added", "members_removed", "message", "system_message", "changed", "role_changed", "banned", "unbanned", "muted", "unmuted", "edited", "deleted", "pinned", "unpinned"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "members_added", "members_removed", "message", "system_message", "changed", "role_changed", "banned", "unbanned", "muted", "unmuted", "edited", "deleted", "pinned", "unpinned", "reaction_added", "reaction_removed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1242,6 +1290,74 @@ class MessageUnpinned(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageUnpinned: _TypeAlias = MessageUnpinned  # noqa: Y015
+
+@_typing.final
+class ReactionAdded(_message.Message):
+    """Somebody gave a message an emoji: the event's actor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    EMOJI_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EMOJIS_FIELD_NUMBER: _builtins.int
+    message_version: _builtins.int
+    """Which message."""
+    emoji: _builtins.str
+    """Which emoji."""
+    count: _builtins.int
+    """How many users have given it this one now."""
+    emojis: _builtins.int
+    """How many different ones the message has now."""
+    def __init__(
+        self,
+        *,
+        message_version: _builtins.int = ...,
+        emoji: _builtins.str = ...,
+        count: _builtins.int = ...,
+        emojis: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "emoji", b"emoji", "emojis", b"emojis", "message_version", b"message_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReactionAdded: _TypeAlias = ReactionAdded  # noqa: Y015
+
+@_typing.final
+class ReactionRemoved(_message.Message):
+    """Somebody took an emoji back: the event's actor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    EMOJI_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EMOJIS_FIELD_NUMBER: _builtins.int
+    message_version: _builtins.int
+    """Which message."""
+    emoji: _builtins.str
+    """Which emoji."""
+    count: _builtins.int
+    """How many users give it this one still."""
+    emojis: _builtins.int
+    """How many different ones the message has now."""
+    def __init__(
+        self,
+        *,
+        message_version: _builtins.int = ...,
+        emoji: _builtins.str = ...,
+        count: _builtins.int = ...,
+        emojis: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "emoji", b"emoji", "emojis", b"emojis", "message_version", b"message_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReactionRemoved: _TypeAlias = ReactionRemoved  # noqa: Y015
 
 @_typing.final
 class PlaceEvent(_message.Message):

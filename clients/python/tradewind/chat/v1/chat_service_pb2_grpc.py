@@ -152,6 +152,21 @@ class ChatServiceStub:
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageRequest.SerializeToString,
                 response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageResponse.FromString,
                 _registered_method=True)
+        self.AddReaction = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/AddReaction',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.AddReactionRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.AddReactionResponse.FromString,
+                _registered_method=True)
+        self.RemoveReaction = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/RemoveReaction',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveReactionRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveReactionResponse.FromString,
+                _registered_method=True)
+        self.ListReactions = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/ListReactions',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReactionsRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReactionsResponse.FromString,
+                _registered_method=True)
         self.ListMessages = channel.unary_unary(
                 '/tradewind.chat.v1.ChatService/ListMessages',
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessagesRequest.SerializeToString,
@@ -347,6 +362,28 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddReaction(self, request, context):
+        """Gives a message an emoji (permission `react`; a channel's readers may too). Again changes nothing. FAILED_PRECONDITION: NO_SUCH_MESSAGE,
+        REACTIONS_LIMIT over 20 different ones. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveReaction(self, request, context):
+        """Takes it back (permission `react`). Where it was not given nothing changes. FAILED_PRECONDITION: NO_SUCH_MESSAGE. PERMISSION_DENIED, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReactions(self, request, context):
+        """Lists who gave a message which emoji, by emoji and then by user (permission `read`). NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMessages(self, request, context):
         """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND.
         """
@@ -481,6 +518,21 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.UnpinMessage,
                     request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageRequest.FromString,
                     response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageResponse.SerializeToString,
+            ),
+            'AddReaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddReaction,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.AddReactionRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.AddReactionResponse.SerializeToString,
+            ),
+            'RemoveReaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveReaction,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveReactionRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveReactionResponse.SerializeToString,
+            ),
+            'ListReactions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReactions,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReactionsRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReactionsResponse.SerializeToString,
             ),
             'ListMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMessages,
@@ -1078,6 +1130,87 @@ class ChatService:
             '/tradewind.chat.v1.ChatService/UnpinMessage',
             tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageRequest.SerializeToString,
             tradewind_dot_chat_dot_v1_dot_chat__service__pb2.UnpinMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddReaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/AddReaction',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.AddReactionRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.AddReactionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveReaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/RemoveReaction',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveReactionRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.RemoveReactionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReactions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/ListReactions',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReactionsRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReactionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -115,6 +115,14 @@ class ChatServiceStub:
     """Pins a message (permission `pin`). FAILED_PRECONDITION: NO_SUCH_MESSAGE, PINS_LIMIT over 100. PERMISSION_DENIED, NOT_FOUND."""
     UnpinMessage: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.UnpinMessageRequest, _chat_service_pb2.UnpinMessageResponse]
     """Pins it no more (permission `pin`). PERMISSION_DENIED, NOT_FOUND."""
+    AddReaction: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.AddReactionRequest, _chat_service_pb2.AddReactionResponse]
+    """Gives a message an emoji (permission `react`; a channel's readers may too). Again changes nothing. FAILED_PRECONDITION: NO_SUCH_MESSAGE,
+    REACTIONS_LIMIT over 20 different ones. PERMISSION_DENIED, NOT_FOUND.
+    """
+    RemoveReaction: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.RemoveReactionRequest, _chat_service_pb2.RemoveReactionResponse]
+    """Takes it back (permission `react`). Where it was not given nothing changes. FAILED_PRECONDITION: NO_SUCH_MESSAGE. PERMISSION_DENIED, NOT_FOUND."""
+    ListReactions: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListReactionsRequest, _chat_service_pb2.ListReactionsResponse]
+    """Lists who gave a message which emoji, by emoji and then by user (permission `read`). NOT_FOUND."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessagesRequest, _chat_service_pb2.ListMessagesResponse]
     """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND."""
     Watch: _grpc.UnaryStreamMultiCallable[_chat_service_pb2.WatchRequest, _chat_service_pb2.WatchResponse]
@@ -217,6 +225,14 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """Pins a message (permission `pin`). FAILED_PRECONDITION: NO_SUCH_MESSAGE, PINS_LIMIT over 100. PERMISSION_DENIED, NOT_FOUND."""
     UnpinMessage: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.UnpinMessageRequest, _chat_service_pb2.UnpinMessageResponse]  # type: ignore[assignment]
     """Pins it no more (permission `pin`). PERMISSION_DENIED, NOT_FOUND."""
+    AddReaction: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.AddReactionRequest, _chat_service_pb2.AddReactionResponse]  # type: ignore[assignment]
+    """Gives a message an emoji (permission `react`; a channel's readers may too). Again changes nothing. FAILED_PRECONDITION: NO_SUCH_MESSAGE,
+    REACTIONS_LIMIT over 20 different ones. PERMISSION_DENIED, NOT_FOUND.
+    """
+    RemoveReaction: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.RemoveReactionRequest, _chat_service_pb2.RemoveReactionResponse]  # type: ignore[assignment]
+    """Takes it back (permission `react`). Where it was not given nothing changes. FAILED_PRECONDITION: NO_SUCH_MESSAGE. PERMISSION_DENIED, NOT_FOUND."""
+    ListReactions: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListReactionsRequest, _chat_service_pb2.ListReactionsResponse]  # type: ignore[assignment]
+    """Lists who gave a message which emoji, by emoji and then by user (permission `read`). NOT_FOUND."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessagesRequest, _chat_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND."""
     Watch: _aio.UnaryStreamMultiCallable[_chat_service_pb2.WatchRequest, _chat_service_pb2.WatchResponse]  # type: ignore[assignment]
@@ -442,6 +458,32 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.UnpinMessageResponse, _abc.Awaitable[_chat_service_pb2.UnpinMessageResponse]]:
         """Pins it no more (permission `pin`). PERMISSION_DENIED, NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def AddReaction(
+        self,
+        request: _chat_service_pb2.AddReactionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.AddReactionResponse, _abc.Awaitable[_chat_service_pb2.AddReactionResponse]]:
+        """Gives a message an emoji (permission `react`; a channel's readers may too). Again changes nothing. FAILED_PRECONDITION: NO_SUCH_MESSAGE,
+        REACTIONS_LIMIT over 20 different ones. PERMISSION_DENIED, NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveReaction(
+        self,
+        request: _chat_service_pb2.RemoveReactionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.RemoveReactionResponse, _abc.Awaitable[_chat_service_pb2.RemoveReactionResponse]]:
+        """Takes it back (permission `react`). Where it was not given nothing changes. FAILED_PRECONDITION: NO_SUCH_MESSAGE. PERMISSION_DENIED, NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListReactions(
+        self,
+        request: _chat_service_pb2.ListReactionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ListReactionsResponse, _abc.Awaitable[_chat_service_pb2.ListReactionsResponse]]:
+        """Lists who gave a message which emoji, by emoji and then by user (permission `read`). NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListMessages(

@@ -85,6 +85,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The conversation has as many pinned messages as it may. FAILED_PRECONDITION."""
     ERROR_REASON_EDITS_LIMIT: _ErrorReason.ValueType  # 111
     """The message was edited as often as it may be. FAILED_PRECONDITION."""
+    ERROR_REASON_REACTIONS_LIMIT: _ErrorReason.ValueType  # 112
+    """The message has as many different reactions as it may have. FAILED_PRECONDITION."""
     ERROR_REASON_WRONG_ORDER_STATE: _ErrorReason.ValueType  # 200
     """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
     ERROR_REASON_OUT_OF_STOCK: _ErrorReason.ValueType  # 201
@@ -177,6 +179,8 @@ ERROR_REASON_PINS_LIMIT: ErrorReason.ValueType  # 110
 """The conversation has as many pinned messages as it may. FAILED_PRECONDITION."""
 ERROR_REASON_EDITS_LIMIT: ErrorReason.ValueType  # 111
 """The message was edited as often as it may be. FAILED_PRECONDITION."""
+ERROR_REASON_REACTIONS_LIMIT: ErrorReason.ValueType  # 112
+"""The message has as many different reactions as it may have. FAILED_PRECONDITION."""
 ERROR_REASON_WRONG_ORDER_STATE: ErrorReason.ValueType  # 200
 """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
 ERROR_REASON_OUT_OF_STOCK: ErrorReason.ValueType  # 201
