@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cassandra.query import BatchStatement, BatchType
 from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger.archive import Head, Row, StoredEntry, Write, entry_size
@@ -15,7 +16,7 @@ from services.ledger.cql_places import part_of
 from services.ledger.errors import StoreUnavailable
 from services.migrate.apply import apply
 from services.migrate.files import read
-from services.runtime.cql import CqlSettings
+from services.runtime.cql import CqlSettings, _Batch
 from tests.contract.stores import KEY, store_run, write
 from tests.keyspaces import BUCKET_BYTES, Keyspaces
 from tests.servers import CassandraServer
@@ -186,6 +187,24 @@ async def test_who_gives_up_is_not_waited_for(cql: CqlArchive) -> None:
     assert await asyncio.gather(*tasks[1::2]) == [None] * 25
     await cql.store(write(1, 1, 100))
     assert await cql.head(KEY) == Head(1, 100)
+
+
+async def test_values_and_partition_keys_are_packed_as_the_driver_packs_them(cql: CqlArchive) -> None:
+    """By which a write goes to a replica of its row first, on ScyllaDB to the shard that holds it."""
+    session = cql._session
+    entry = ("acme/tally/é", 3, 7, 1_700_000_000_000_000, b"\0data", 7, 8, 9, 10, 1_700_000_000_000_000)
+    ids = ("acme/tally/é", 3, 16, 7, 1_700_000_000_000_000, ID, 1_700_000_000_000_000)
+    ours = _Batch([(session["put_entry"], entry), (session["put_ids"], ids)])
+    theirs = BatchStatement(batch_type=BatchType.UNLOGGED)
+    theirs.add(session["put_entry"].prepared, entry)
+    theirs.add(session["put_ids"].prepared, ids)
+    assert ours._statements_and_parameters == theirs._statements_and_parameters
+    assert (ours.routing_key, ours.keyspace) == (theirs.routing_key, theirs.keyspace)
+    assert ours.is_idempotent
+    alone = _Batch([(session["put_life"], ("chat", 5, 5))])
+    assert alone.routing_key == b"chat"
+    metadata = session._cluster.metadata
+    assert len(metadata.get_replicas(ours.keyspace, ours.routing_key)) == 1
 
 
 def settings_of(server: CassandraServer, **changes: object) -> CqlSettings:
