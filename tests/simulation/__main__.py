@@ -7,8 +7,9 @@ import sys
 import time
 from contextlib import ExitStack
 
+from tests.simulation.draw import draw
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.plan import Plan, draw
+from tests.simulation.plan import Plan
 from tests.simulation.shrink import shrink
 from tests.simulation.world import Outcome, run
 

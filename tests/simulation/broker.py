@@ -49,7 +49,7 @@ class Broker:
 
     def now(self) -> float:
         """Seconds."""
-        return self.network.loop.now
+        return self.network.loop.time()
 
     def wipe(self) -> None:
         """All folders are deleted: no stream is left."""

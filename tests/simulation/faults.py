@@ -28,13 +28,13 @@ class Faults:
         self._log.later(fault.at, self._begin, fault)
 
     def _begin(self, fault: Fault) -> None:
-        self._trace.add(self._log.loop.now, "fault", fault)
+        self._trace.add(self._log.loop.time(), "fault", fault)
         begin: Callable[[Fault], None] = getattr(self, f"_{fault.kind}")
         begin(fault)
 
     def _later(self, fault: Fault, undo: Callable[[], None]) -> None:
         def end() -> None:
-            self._trace.add(self._log.loop.now, "fault", f"{fault.kind} ends")
+            self._trace.add(self._log.loop.time(), "fault", f"{fault.kind} ends")
             undo()
 
         self._log.later(fault.length, end)
@@ -135,7 +135,7 @@ class Faults:
             self._log.later(min(0.3, length / 2), server.disconnect)
 
         def back() -> None:
-            self._trace.add(self._log.loop.now, "log", "is up again")
+            self._trace.add(self._log.loop.time(), "log", "is up again")
             self._broker.up = True
             for server in self._servers:
                 server.reconnect()

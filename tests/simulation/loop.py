@@ -27,7 +27,7 @@ class Process:
         context: where its tasks run.
     """
 
-    def __init__(self, loop: VirtualLoop, name: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self.name = name
         self.alive = True
         self.paused = False
@@ -52,7 +52,10 @@ class Process:
     def resume(self) -> None:
         """Lets it go on where it was."""
         self.paused = False
-        self._loop.take_back(self.held)
+        held, self.held = self.held, deque()
+        if held:
+            assert isinstance(self._loop, VirtualLoop)
+            self._loop.take_back(held)
 
     def kill(self) -> None:
         """Ends it, as SIGKILL does. Its tasks unwind, and no port does anything for them any more."""
@@ -120,7 +123,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def take_back(self, held: deque[asyncio.Handle]) -> None:
         """What a process was held from doing is done now, in its order."""
         self._soon.extend(held)
-        held.clear()
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Nothing: it is passed over when its time comes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import copy
@@ -11,8 +12,10 @@ from typing import Any
 from unittest.mock import patch
 
 from services.ledger import entries as codec
-from services.ledger import jetstream, lives, log
+from services.ledger import log
+from services.ledger.aggregate import Aggregate
 from services.ledger.archive import Head, StoredEntry, Write
+from services.ledger.desk import LocalDesk
 from services.ledger.engine import Engine
 from services.ledger.guard import Guard
 from services.ledger.jetstream import JetStreamLog
@@ -23,8 +26,9 @@ from services.ledger.repair import Repair
 from services.ledger.requests import RequestMemory
 from services.ledger.stored import StoredEntries
 from tests.simulation import recovery
+from tests.simulation.cluster import Cluster
 from tests.simulation.replicas import Copy, Part
-from tests.simulation.store import Cluster, SimulatedArchive
+from tests.simulation.store import SimulatedArchive
 from tests.simulation.world import World
 
 _FOR_EVER = 1e9
@@ -98,17 +102,13 @@ def _void_entries_count() -> AbstractContextManager[object]:
     followed = Loader._follow
 
     async def follow(self: Any, aggregate: Any, found: Any, tail: Any, until: int) -> None:
-        taken = self._take
-
-        async def take(aggregate: Any, found: Any, message: Any, **_words: Any) -> None:
-            await taken(aggregate, found, message, missing=True)
-
+        believed, base = [], found.last_seq
         for message in tail:
             entry = codec.parse(message.data)
-            if entry.first_version == found.version + 1:
-                await take(aggregate, found, message)
-        if not tail:
-            await followed(self, aggregate, found, tail, until)
+            entry.base_seq = base
+            believed.append(replace(message, data=entry.SerializeToString()))
+            base = message.seq
+        await followed(self, aggregate, found, believed, until)
 
     return patch.object(Loader, "_follow", follow)
 
@@ -233,12 +233,21 @@ def _hint_believed() -> AbstractContextManager[object]:
     return patch.object(SimulatedArchive, "find_request", find)
 
 
-@_mutant("snapshot_unchecked", "7", "a snapshot counts whatever entry its version belongs to")
-def _snapshot_unchecked() -> AbstractContextManager[object]:
+@_mutant("snapshot_unchecked", "7", "a snapshot of what is not stored yet counts by its version alone")
+@contextmanager
+def _snapshot_unchecked() -> Iterator[None]:
+    write = Aggregate._write
+
     def counts(_self: Any, _found: Any, snapshot: Any, head: Head) -> bool:
         return bool(snapshot.version <= head.version)
 
-    return patch.object(SimulatedArchive, "_counts", counts)
+    async def too_early(self: Any, draft: Any) -> None:
+        snapshot = self._loader.replay.snapshot(draft.version, self.standing.last_seq + 1, draft.state)
+        await self._engine.archive.put_snapshot(self.id.key, snapshot)
+        await write(self, draft)
+
+    with patch.object(SimulatedArchive, "_counts", counts), patch.object(Aggregate, "_write", too_early):
+        yield
 
 
 @_mutant("blind_repair", "8", "repair upserts what the log says, without loading")
@@ -275,8 +284,6 @@ def _no_repair() -> AbstractContextManager[object]:
 
     async def settled(_self: Any, _aggregate: Any, _first: int, _seq: int) -> bool:
         return False
-
-    from services.ledger.desk import LocalDesk
 
     stack = ExitStack()
     stack.enter_context(patch.object(Repair, "_settle", settle))
@@ -335,7 +342,7 @@ def _names_without_epoch() -> Iterator[None]:
         "subject_of": lambda service, _epoch, *rest: of(service, 1, *rest),
     }
     with ExitStack() as stack:
-        for module in (log, lives, jetstream):
+        for module in [module for name, module in sys.modules.items() if name.startswith("services.ledger.")]:
             for known, other in same.items():
                 if hasattr(module, known):
                     stack.enter_context(patch.object(module, known, other))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 
+ONE_SERVER = frozenset({"crash", "crash_at", "pause", "pause_at", "clock", "cut_log", "cut_store"})
+"""Faults that meet one server."""
 POINTS = ("decided", "appended", "stored")
 D = 2.0
 """`D` of the protocol in these worlds, in seconds."""
-
-_LOG = ("log_slow", "log_lossy", "log_down", "cut_log", "log_wipe")
-_STORE = ("store_slow", "store_lossy", "store_refusing", "copy_down", "cut_store", "store_down")
-_PROCESS = ("crash", "crash_at", "pause", "pause_at", "clock")
-RARE = ("store_wipe",)
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Fault:
 
     def __str__(self) -> str:
         words = [f"{self.at:7.3f} {self.kind}"]
-        if self.kind in (*_PROCESS, "cut_log", "cut_store"):
+        if self.kind in ONE_SERVER:
             words.append(f"server={self.server}")
         words.append(f"length={self.length:.3f}")
         if self.point:
@@ -92,75 +88,3 @@ class Plan:
             f" snapshot every {self.snapshot_every}, {'a consumer' if self.consumer else 'no consumer'}"
         )
         return "\n  ".join([head, *map(str, self.asks), *map(str, self.faults)])
-
-
-def draw(seed: int) -> Plan:
-    """The plan of a seed."""
-    chance = random.Random(f"plan {seed}")
-    servers = chance.choice((2, 2, 3))
-    tallies = chance.choice((1, 1, 2))
-    length = chance.choice((4.0, 8.0, 14.0))
-    faults = _faults(chance, servers, length)
-    kinds = {fault.kind for fault in faults}
-    ages = (None, 6.0) if "store_wipe" not in kinds else (None,)
-    return Plan(
-        seed=seed,
-        servers=servers,
-        copies=chance.choice((1, 3, 3, 3)),
-        tallies=tallies,
-        max_age=chance.choice(ages),
-        behind=chance.choice((0.0, 0.3)),
-        memory=chance.choice((2, 2, 16_384)),
-        snapshot_every=chance.choice((2, 3, 1000)),
-        consumer=chance.random() < 0.4,
-        watchers=chance.choice((0, 1, 2)),
-        asks=_asks(chance, servers, tallies, length),
-        looks=tuple(
-            Look(
-                chance.uniform(0.5, length), chance.randrange(tallies), chance.randrange(servers), chance.random() < 0.4
-            )
-            for _ in range(chance.randrange(6))
-        ),
-        faults=faults,
-    )
-
-
-def _asks(chance: random.Random, servers: int, tallies: int, length: float) -> tuple[Ask, ...]:
-    asks = []
-    hot = chance.uniform(0.5, length)
-    for number in range(chance.randint(3, 12)):
-        at = hot + 0.01 * chance.random() if chance.random() < 0.3 else chance.uniform(0.3, length)
-        sent = [(at, chance.randrange(servers))]
-        while chance.random() < 0.35:
-            at += chance.choice((0.001, 0.1, 1.0, 6.0)) * chance.random()
-            sent.append((at, chance.randrange(servers)))
-        asks.append(Ask(number, chance.randrange(tallies), tuple(sent), sent[0][0]))
-    return tuple(asks)
-
-
-def _faults(chance: random.Random, servers: int, length: float) -> tuple[Fault, ...]:
-    """A few kinds of fault each time, so that each comes with each, and each alone."""
-    pool = [*_PROCESS, *_PROCESS, *_LOG, "log_wipe", *_STORE, *RARE]
-    kinds = [chance.choice(pool) for _ in range(chance.choice((1, 2, 2, 3, 4)))]
-    faults = []
-    for _ in range(chance.choice((0, 1, 2, 3, 4, 6))):
-        kind = chance.choice(kinds)
-        faults.append(
-            Fault(
-                kind,
-                chance.uniform(0.3, length),
-                chance.randrange(servers),
-                chance.choice((0.2, 1.0, 4.0, 8.0)) * chance.uniform(0.5, 1.0),
-                chance.choice(POINTS) if kind.endswith("_at") else "",
-                chance.random(),
-            )
-        )
-    once: set[str] = set()
-    kept = []
-    for fault in sorted(faults, key=lambda one: one.at):
-        if fault.kind in ("log_wipe", "store_wipe"):  # two disasters at once are not promised
-            if once:
-                continue
-            once.add(fault.kind)
-        kept.append(fault)
-    return tuple(kept)

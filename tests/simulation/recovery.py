@@ -16,11 +16,12 @@ from services.ledger.log import LogSettings
 from services.ledger.recovery import NotNow, put_in_charge, recover_log
 from tests.simulation.broker import Broker
 from tests.simulation.client import SimulatedClient
+from tests.simulation.cluster import Cluster
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.plan import D, Plan
 from tests.simulation.replicas import Copy
 from tests.simulation.servers import SERVICE, WALL_US
-from tests.simulation.store import Cluster, SimulatedArchive
+from tests.simulation.store import SimulatedArchive
 from tests.simulation.truth import Trace, Truth
 
 T = TypeVar("T")
@@ -78,6 +79,8 @@ class Operator:
     def lose_store(self, restored_after: float) -> None:
         """All data of the store are deleted; after a while what the backup holds is there again, as another store."""
         self.busy += 1
+        if self._plan.max_age is not None:  # the log alone could not give back what aged out of it
+            self.back_up()
         self.cluster.replace([Copy() for _ in self.cluster.copies])
         self._truth.store_lost()
         self.broker.network.later(restored_after, self._restore)

@@ -14,9 +14,10 @@ from services.ledger.ledger import Ledger
 from services.ledger.log import LogSettings
 from tests.simulation.broker import Broker
 from tests.simulation.client import SimulatedClient
+from tests.simulation.cluster import Cluster
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.plan import D, Plan
-from tests.simulation.store import Cluster, SimulatedArchive
+from tests.simulation.store import SimulatedArchive
 from tests.simulation.truth import Trace, Truth
 from tests.tally import TALLY
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.simulation.plan import draw
+from tests.simulation.draw import draw
 from tests.simulation.world import run
 
 SEEDS, CHUNK = 1000, 125

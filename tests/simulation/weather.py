@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.loop import Process
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Network:
         chance: decides everything.
     """
 
-    def __init__(self, loop: VirtualLoop, chance: random.Random) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random) -> None:
         self.loop = loop
         self.chance = chance
         self.weather = Weather()
@@ -60,9 +61,9 @@ class Network:
             self.later(self.delay(), arrive, *args)
 
     def back(self, process: Process, receive: Callable[..., object], *args: Any, after: float = 0.0) -> float:
-        """Sends something to a process, to come not before `after`; it may never arrive. Answers when it would."""
+        """Sends something to a process, to come after `after`; it may never arrive. Answers when it would."""
         weather = self.weather
-        when = max(after, self.loop.now + self.delay())
+        when = max(after + 1e-6, self.loop.time() + self.delay())
         if process.name not in weather.dark_in and not (weather.lost_in and self.chance.random() < weather.lost_in):
             self.loop.call_at(when, receive, *args, context=process.context)
         return when

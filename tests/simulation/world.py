@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from services.ledger.ids import AggregateId
 from tests.simulation.borrowed import borrowed
 from tests.simulation.broker import Broker
+from tests.simulation.cluster import Cluster
 from tests.simulation.faults import Faults
 from tests.simulation.loop import Stuck, VirtualLoop
 from tests.simulation.people import People
 from tests.simulation.plan import Ask, Plan
 from tests.simulation.recovery import Operator
 from tests.simulation.servers import Server
-from tests.simulation.store import Cluster
 from tests.simulation.streams import Message
 from tests.simulation.truth import Trace, Truth
 from tests.simulation.weather import Network

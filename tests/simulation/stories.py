@@ -1,0 +1,140 @@
+"""Worlds in which one known trap of the protocol is near: few things happen, close to each other, and chance decides the rest."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from tests.simulation.plan import Ask, Fault, Look
+
+Parts = dict[str, Any]
+Story = Callable[[random.Random], Parts]
+
+
+def sleeper(chance: random.Random) -> Parts:
+    """A writer sleeps between two steps while the log is lost and recovered, and another server goes on."""
+    at = chance.uniform(0.5, 2.0)
+    point = chance.choice(("decided", "appended", "appended", "stored"))
+    lost = at + chance.uniform(0.02, 1.0)
+    again = lost + chance.uniform(4.0, 12.0)
+    return {
+        "servers": 2, "tallies": 1, "max_age": None, "consumer": False,
+        "asks": _asks(
+            (at - 0.3, 0), (at + 0.01, 0, again), (lost + chance.uniform(4.5, 9.0), 1), (again + 1.0, chance.randrange(2)),
+        ),
+        "looks": _looks(chance, lost + 4.0, lost + 14.0, 6, 2),
+        "faults": (
+            Fault("pause_at", at, 0, chance.uniform(1.5, 5.5), point),
+            Fault("log_wipe", lost, 0, chance.uniform(0.2, 1.0), "", 0.2 * chance.random()),
+            *_sometimes(chance, Fault("store_slow", at - 0.2, 0, chance.uniform(1.0, 10.0), "", chance.random())),
+        ),
+    }  # fmt: skip
+
+
+def quick_operator(chance: random.Random) -> Parts:
+    """The log is lost right after an append, the store is slow, and the operator loses no moment."""
+    at = chance.uniform(0.5, 2.0)
+    lost = at + chance.uniform(0.0, 0.3)
+    return {
+        "servers": 2, "tallies": 1, "max_age": None, "consumer": False,
+        "asks": _asks((at - 0.3, 0), *((at + 0.03 * n, n % 2) for n in range(4)), (lost + chance.uniform(0.5, 6.0), 1)),
+        "looks": _looks(chance, lost + 0.3, lost + 6.0, 6, 2),
+        "faults": (
+            Fault("store_slow", at - 0.05, 0, chance.uniform(0.2, 3.0), "", chance.random()),
+            Fault("log_wipe", lost, 0, 0.1 * chance.random(), "", 0.02 * chance.random()),
+        ),
+    }  # fmt: skip
+
+
+def old_zero(chance: random.Random) -> Parts:
+    """A writer that saw an empty subject sleeps, or is cut off, until another one's entries have aged out of it."""
+    at = chance.uniform(0.5, 1.5)
+    cut = chance.random() < 0.6
+    length = chance.uniform(6.5, 8.5)
+    trouble = (
+        Fault("cut_log", at, 0, length, "", 0.2) if cut else Fault("pause_at", at, 0, length / 2, "decided")
+    )  # fmt: skip
+    return {
+        "servers": chance.choice((2, 2, 3)), "tallies": 1, "max_age": 6.0, "consumer": chance.random() < 0.2,
+        "asks": _asks(
+            (at + chance.uniform(0.01, 0.8), 0), (at + chance.uniform(0.05, 0.9), 1),
+            *((at + length + chance.uniform(0.2, 4.0), chance.randrange(2)) for _ in range(3)),
+        ),
+        "looks": _looks(chance, at + 1.0, at + length + 4.0, 4, 2),
+        "faults": (trouble, *_sometimes(chance, Fault("crash", at + length + 1.0, 1, 0.5))),
+    }  # fmt: skip
+
+
+def minority(chance: random.Random) -> Parts:
+    """A writer dies while its entry has reached some copies of the store, and readers look."""
+    at = chance.uniform(0.5, 2.0)
+    return {
+        "servers": 2, "copies": 3, "tallies": 1, "watchers": chance.choice((0, 1)), "consumer": False,
+        "asks": _asks(*((at + 0.4 * n * chance.random(), chance.randrange(2)) for n in range(6))),
+        "looks": _looks(chance, at, at + 3.0, 12, 2),
+        "faults": (
+            Fault(chance.choice(("store_lossy", "store_slow")), at - 0.1, 0, 2.0, "", 0.5 + 0.5 * chance.random()),
+            Fault("crash", at + chance.uniform(0.02, 1.5), chance.randrange(2), 1.0),
+            *_sometimes(chance, Fault("log_wipe", at + chance.uniform(0.1, 2.0), 0, 0.3, "", 0.1)),
+        ),
+    }  # fmt: skip
+
+
+def forgotten(chance: random.Random) -> Parts:
+    """An entry waits for a slow store for as long as the log keeps it, and only one server is awake."""
+    at = chance.uniform(0.5, 1.5)
+    return {
+        "servers": 2, "tallies": 1, "max_age": 4.0, "consumer": False, "watchers": 0, "snapshot_every": 1000,
+        "asks": _asks((at, 0), *((at + chance.uniform(1.0, 5.0), 1) for _ in range(4))),
+        "looks": _looks(chance, at + 3.0, at + 8.0, 6, 2),
+        "faults": (
+            Fault("store_slow", at - 0.05, 0, chance.uniform(1.0, 1.5), "", 1.0),
+            Fault("pause", at - 0.1, 1, chance.uniform(3.9, 5.0)),
+        ),
+    }  # fmt: skip
+
+
+def lost_store(chance: random.Random) -> Parts:
+    """The store is lost when the log holds only the end of it, and a backup all of it."""
+    at = chance.uniform(6.5, 9.0)
+    return {
+        "servers": 2, "tallies": 2, "max_age": chance.choice((4.0, 6.0)), "consumer": chance.random() < 0.3,
+        "asks": _asks(
+            (0.5, 0), (0.7, 1), (1.5, 1), *((at + chance.uniform(-1.0, 6.0), chance.randrange(2)) for _ in range(4)),
+            tallies=2,
+        ),
+        "looks": _looks(chance, at - 0.5, at + 9.0, 10, 2, tallies=2),
+        "faults": (
+            Fault("store_wipe", at, 0, chance.uniform(0.2, 4.0)),
+            *_sometimes(chance, Fault("crash", at + 3.0 * chance.random(), chance.randrange(2), 0.5)),
+            *_sometimes(chance, Fault("pause_at", at - 1.0, chance.randrange(2), chance.uniform(0.5, 5.0), "appended")),
+        ),
+    }  # fmt: skip
+
+
+STORIES: tuple[Story, ...] = (sleeper, quick_operator, old_zero, minority, forgotten, lost_store)
+
+
+def _asks(*sent: tuple[float, ...], tallies: int = 1) -> tuple[Ask, ...]:
+    """Requests: (when, which server, and when again, of the other server too)."""
+    asks = []
+    for number, (at, server, *again) in enumerate(sorted(sent)):
+        times = [(at, int(server))]
+        for later in again:
+            times += [(later, int(server)), (later + 0.5, int(server) + 1)]
+        asks.append(Ask(number, number % tallies, tuple(times), at))
+    return tuple(asks)
+
+
+def _looks(
+    chance: random.Random, start: float, end: float, count: int, servers: int, tallies: int = 1
+) -> tuple[Look, ...]:
+    return tuple(
+        Look(chance.uniform(start, end), chance.randrange(tallies), chance.randrange(servers), chance.random() < 0.5)
+        for _ in range(count)
+    )
+
+
+def _sometimes(chance: random.Random, fault: Fault) -> tuple[Fault, ...]:
+    return (fault,) if chance.random() < 0.5 else ()
