@@ -139,7 +139,7 @@ class Replay:
                 # It was made by a release whose state had another shape: what counts are the events.
                 first = await self._archive.entries(aggregate.key, after=0, limit=_PAGE)
                 loaded = Loaded(head, None, first, complete=False)
-        state, version = await self._fold(aggregate, loaded, state, version)
+        state, version = await self._fold(aggregate, loaded, state, version, head.version)
         if version != head.version:
             raise HistoryGap("the store holds this aggregate only in part", kind=aggregate.kind)
         return Standing(
@@ -164,16 +164,19 @@ class Replay:
                 break
         return found
 
-    async def _fold(self, aggregate: AggregateId, loaded: Loaded, state: Any, version: int) -> tuple[Any, int]:
+    async def _fold(
+        self, aggregate: AggregateId, loaded: Loaded, state: Any, version: int, last: int
+    ) -> tuple[Any, int]:
+        """Folds up to `last` and no further: others may go on while a long history is read in pages."""
         page: Sequence[StoredEntry] = loaded.entries
         complete = loaded.complete
         while True:
             start = version
             for stored in page:
                 for event in entries.recorded(entries.parse(stored.data)):
-                    if event.version == version + 1:
+                    if event.version == version + 1 <= last:
                         state = self.kind.evolve(state, self.kind.decode(event.payload))
                         version = event.version
-            if complete or version == start:
+            if complete or version in (start, last):
                 return state, version
             page = await self._archive.entries(aggregate.key, after=version, limit=_PAGE)
