@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from services.chat import commands, domain, projections, wire
+from services.chat import commands, domain, projections, receipts, wire
 from services.chat.access import Actor, actor_of, may_read
 from services.chat.domain import place
 from services.ledger.decider import Receipt
@@ -60,6 +60,9 @@ class Changes:
         here = projections.place_of(aggregate, actor.user_id)
         command = place.JoinChannel(now, actor.user_id, profile.created_us, actor.acting_service)
         await self._execute(here, command, request, actor, call)
+        if not reads:
+            # What was said before is not unread for one who comes now.
+            await receipts.start(self._ledger, aggregate, state, actor.user_id)
         return wire.conversation(aggregate.id, state, now)
 
     async def leave(self, request: pb.LeaveConversationRequest, call: Call) -> None:

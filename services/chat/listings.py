@@ -53,13 +53,19 @@ async def _shown(ledger: Ledger, actor: Actor, rows: Sequence[Row]) -> list[chat
         state = (await ledger.read(commands.aggregate_of(actor, conversation_id))).state
         now = commands.now_us()
         # The row may be older than a removal that is being written just now.
-        shows = domain.is_member(state, actor.user_id)
-        if projections.is_readers(row.key):
-            # A reader who came to speak too is shown once; one who is kept out, not at all.
-            shows = not shows and state.profile is not None and not domain.lasts(state.profile.bans, actor.user_id, now)
-        return wire.conversation(conversation_id, state, now) if shows else None
+        is_shown = shows(state, row.key, actor.user_id, now)
+        return wire.conversation(conversation_id, state, now) if is_shown else None
 
     return await asyncio.gather(*map(show, rows))
+
+
+def shows(state: domain.Conversation, row_key: str, user_id: str, at_us: int) -> bool:
+    """Tell whether a row of a user's list is to be shown."""
+    is_member = domain.is_member(state, user_id)
+    if not projections.is_readers(row_key):
+        return is_member
+    # A reader who came to speak too is shown once; one who is kept out, not at all.
+    return not is_member and state.profile is not None and not domain.lasts(state.profile.bans, user_id, at_us)
 
 
 def bans(state: domain.Conversation, actor: Actor, at_us: int) -> pb.ListBansResponse:

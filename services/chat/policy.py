@@ -34,6 +34,10 @@ POLICY: Final[Policy] = {
     "/tradewind.chat.v1.ChatService/AddReaction": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/RemoveReaction": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/ListReactions": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/MarkMessages": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/GetUnread": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/ListUnread": _EVERYBODY,
+    "/tradewind.chat.v1.ChatService/ListReceipts": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Watch": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Converse": _EVERYBODY,
 }

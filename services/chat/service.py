@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from services.chat import commands, domain, listings, reading, wire
+from services.chat import commands, domain, listings, reading, receipts, wire
 from services.chat.access import Actor, actor_of, knowable
 from services.chat.changes import Changes
 from services.chat.config import ChatSettings
@@ -150,6 +150,24 @@ class ChatService:
     async def ListMessages(self, request: pb.ListMessagesRequest, call: Call) -> pb.ListMessagesResponse:
         """Page through a conversation's messages."""
         return await reading.messages(self._ledger, request, actor_of(call.caller))
+
+    # --- receipts ---------------------------------------------------------------------------------
+
+    async def MarkMessages(self, request: pb.MarkMessagesRequest, call: Call) -> pb.MarkMessagesResponse:
+        """Move the caller's cursors up."""
+        return await receipts.mark(self._ledger, request, actor_of(call.caller))
+
+    async def GetUnread(self, request: pb.GetUnreadRequest, call: Call) -> pb.GetUnreadResponse:
+        """Count what the caller has not read."""
+        return await receipts.get(self._ledger, request, actor_of(call.caller))
+
+    async def ListUnread(self, request: pb.ListUnreadRequest, call: Call) -> pb.ListUnreadResponse:
+        """Count what the caller has not read anywhere."""
+        return await receipts.everywhere(self._ledger, request, actor_of(call.caller))
+
+    async def ListReceipts(self, request: pb.ListReceiptsRequest, call: Call) -> pb.ListReceiptsResponse:
+        """List how far each member has got."""
+        return await receipts.receipts(self._ledger, request, actor_of(call.caller))
 
     # --- streams ----------------------------------------------------------------------------------
 

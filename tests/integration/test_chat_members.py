@@ -53,6 +53,9 @@ MESSAGE = 987_654_321  # stands for a message of the owner's
 CALLS: dict[str, tuple[Permission, dict[str, Any]]] = {
     "GetConversation": (Permission.READ, {}),
     "ListMessages": (Permission.READ, {}),
+    "GetUnread": (Permission.READ, {}),
+    "ListReceipts": (Permission.READ, {}),
+    "MarkMessages": (Permission.READ, {"read_version": MESSAGE}),
     "SendMessage": (Permission.POST, {"content": chat_pb2.MessageContent(text="hi")}),
     "ListMessageEdits": (Permission.READ, {"message_version": MESSAGE}),
     "AddReaction": (Permission.REACT, {"message_version": MESSAGE, "emoji": "👍"}),

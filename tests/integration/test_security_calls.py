@@ -118,6 +118,10 @@ def chat_requests(name: str) -> Mapping[str, Message]:
         "PinMessage": chat.PinMessageRequest(request_id=request_id(), conversation_id=name, message_version=2),
         "UnpinMessage": chat.UnpinMessageRequest(request_id=request_id(), conversation_id=name, message_version=2),
         "ListMessages": chat.ListMessagesRequest(conversation_id=name),
+        "MarkMessages": chat.MarkMessagesRequest(conversation_id=name, read_version=1),
+        "GetUnread": chat.GetUnreadRequest(conversation_id=name),
+        "ListUnread": chat.ListUnreadRequest(),
+        "ListReceipts": chat.ListReceiptsRequest(conversation_id=name),
         "Watch": chat.WatchRequest(conversation_id=name),
         "Converse": chat.ConverseRequest(sends=[send], unsubscribe=[chat.Unsubscribe(conversation_id=name)]),
     }
@@ -175,7 +179,7 @@ async def target(request: pytest.FixtureRequest, own_nats_server: NatsServer, tm
     services: tuple[Any, ...]
     if request.param == "chat":
         services = (chat.DESCRIPTOR.services_by_name["ChatService"],)
-        by_id = set(chat_requests("")) - {"CreateConversation", "ListConversations", "Converse"}
+        by_id = set(chat_requests("")) - {"CreateConversation", "ListConversations", "ListUnread", "Converse"}
         async with chat_world(url, tmp_path) as world:
             channel = new_channel(world.server.port)
             key = world.signer._key

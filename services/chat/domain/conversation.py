@@ -71,12 +71,13 @@ class Profile:
     pins: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Conversation:
     """A conversation at a version; without a profile where none was ever created.
 
     ``messages``: how many messages people sent, whatever became of them. ``recent``: what changed of messages lately. Snapshots that lack
     a field are of an earlier release, and count no more.
+    It is never changed once made; that it is not frozen only makes it cheaper to make.
     """
 
     version: int

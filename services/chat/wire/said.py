@@ -70,6 +70,11 @@ def mentioned(content: chat_pb2.MessageContent) -> tuple[tuple[str, ...], bool]:
     return tuple(mentions.user_ids), mentions.all or mentions.here
 
 
+def message_count(payload: bytes) -> int:
+    """Read how many messages there were by an event; 0 also where a release wrote it that did not count."""
+    return chat_pb2.ConversationEvent.FromString(payload).message_count
+
+
 def edits_of(payload: bytes) -> int:
     """Read which edit of its message an edit's event is; 0 for no event."""
     return chat_pb2.ConversationEvent.FromString(payload).edited.edits if payload else 0

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tradewind.chat.v1 import chat_pb2
-from tradewind.cli import chat_members, chat_messages
+from tradewind.cli import chat_members, chat_messages, chat_receipts
 from tradewind.cli.chat_members import told_of_order
 from tradewind.cli.chat_messages import shown_message, told_of_message
 from tradewind.cli.output import Output, plain
@@ -22,6 +22,7 @@ from tradewind.sdk import Client
 app = typer.Typer(no_args_is_help=True, help="Conversations.")
 app.add_typer(chat_members.app)
 app.add_typer(chat_messages.app)
+app.add_typer(chat_receipts.app)
 
 _Attributes = Annotated[
     list[str] | None, typer.Option("--attribute", metavar="KEY=VALUE", help="A free word; repeatable.")

@@ -172,6 +172,26 @@ class ChatServiceStub:
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessagesResponse.FromString,
                 _registered_method=True)
+        self.MarkMessages = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/MarkMessages',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MarkMessagesRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MarkMessagesResponse.FromString,
+                _registered_method=True)
+        self.GetUnread = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/GetUnread',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.GetUnreadRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.GetUnreadResponse.FromString,
+                _registered_method=True)
+        self.ListUnread = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/ListUnread',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListUnreadRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListUnreadResponse.FromString,
+                _registered_method=True)
+        self.ListReceipts = channel.unary_unary(
+                '/tradewind.chat.v1.ChatService/ListReceipts',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReceiptsRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReceiptsResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/tradewind.chat.v1.ChatService/Watch',
                 request_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.WatchRequest.SerializeToString,
@@ -391,6 +411,36 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkMessages(self, request, context):
+        """Says how far the caller has got in a conversation: what its devices were given, and what it read. Both only ever rise, over all of its devices; a lower
+        version changes nothing, one above the conversation's counts as the newest. What was read counts as delivered. For members and a channel's readers;
+        PERMISSION_DENIED with NOT_A_MEMBER for others who may see it. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUnread(self, request, context):
+        """Answers how much the caller has not read in a conversation: exactly, however long it is. PERMISSION_DENIED with NOT_A_MEMBER, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnread(self, request, context):
+        """Lists the caller's conversations in which it has something unread, newest first by creation. A page may be empty before the end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReceipts(self, request, context):
+        """Lists how far each member has got, in a conversation of at most 100 members. FAILED_PRECONDITION: MEMBERS_LIMIT in a larger one. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
         that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
@@ -538,6 +588,26 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.ListMessages,
                     request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessagesRequest.FromString,
                     response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'MarkMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkMessages,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MarkMessagesRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MarkMessagesResponse.SerializeToString,
+            ),
+            'GetUnread': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUnread,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.GetUnreadRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.GetUnreadResponse.SerializeToString,
+            ),
+            'ListUnread': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnread,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListUnreadRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListUnreadResponse.SerializeToString,
+            ),
+            'ListReceipts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReceipts,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReceiptsRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReceiptsResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -1238,6 +1308,114 @@ class ChatService:
             '/tradewind.chat.v1.ChatService/ListMessages',
             tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessagesRequest.SerializeToString,
             tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/MarkMessages',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MarkMessagesRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.MarkMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUnread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/GetUnread',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.GetUnreadRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.GetUnreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/ListUnread',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListUnreadRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListUnreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReceipts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.ChatService/ListReceipts',
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReceiptsRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_chat__service__pb2.ListReceiptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

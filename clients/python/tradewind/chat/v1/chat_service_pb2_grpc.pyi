@@ -125,6 +125,17 @@ class ChatServiceStub:
     """Lists who gave a message which emoji, by emoji and then by user (permission `read`). NOT_FOUND."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessagesRequest, _chat_service_pb2.ListMessagesResponse]
     """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND."""
+    MarkMessages: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.MarkMessagesRequest, _chat_service_pb2.MarkMessagesResponse]
+    """Says how far the caller has got in a conversation: what its devices were given, and what it read. Both only ever rise, over all of its devices; a lower
+    version changes nothing, one above the conversation's counts as the newest. What was read counts as delivered. For members and a channel's readers;
+    PERMISSION_DENIED with NOT_A_MEMBER for others who may see it. NOT_FOUND.
+    """
+    GetUnread: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.GetUnreadRequest, _chat_service_pb2.GetUnreadResponse]
+    """Answers how much the caller has not read in a conversation: exactly, however long it is. PERMISSION_DENIED with NOT_A_MEMBER, NOT_FOUND."""
+    ListUnread: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListUnreadRequest, _chat_service_pb2.ListUnreadResponse]
+    """Lists the caller's conversations in which it has something unread, newest first by creation. A page may be empty before the end."""
+    ListReceipts: _grpc.UnaryUnaryMultiCallable[_chat_service_pb2.ListReceiptsRequest, _chat_service_pb2.ListReceiptsResponse]
+    """Lists how far each member has got, in a conversation of at most 100 members. FAILED_PRECONDITION: MEMBERS_LIMIT in a larger one. NOT_FOUND."""
     Watch: _grpc.UnaryStreamMultiCallable[_chat_service_pb2.WatchRequest, _chat_service_pb2.WatchResponse]
     """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
     that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
@@ -235,6 +246,17 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """Lists who gave a message which emoji, by emoji and then by user (permission `read`). NOT_FOUND."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListMessagesRequest, _chat_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND."""
+    MarkMessages: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.MarkMessagesRequest, _chat_service_pb2.MarkMessagesResponse]  # type: ignore[assignment]
+    """Says how far the caller has got in a conversation: what its devices were given, and what it read. Both only ever rise, over all of its devices; a lower
+    version changes nothing, one above the conversation's counts as the newest. What was read counts as delivered. For members and a channel's readers;
+    PERMISSION_DENIED with NOT_A_MEMBER for others who may see it. NOT_FOUND.
+    """
+    GetUnread: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.GetUnreadRequest, _chat_service_pb2.GetUnreadResponse]  # type: ignore[assignment]
+    """Answers how much the caller has not read in a conversation: exactly, however long it is. PERMISSION_DENIED with NOT_A_MEMBER, NOT_FOUND."""
+    ListUnread: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListUnreadRequest, _chat_service_pb2.ListUnreadResponse]  # type: ignore[assignment]
+    """Lists the caller's conversations in which it has something unread, newest first by creation. A page may be empty before the end."""
+    ListReceipts: _aio.UnaryUnaryMultiCallable[_chat_service_pb2.ListReceiptsRequest, _chat_service_pb2.ListReceiptsResponse]  # type: ignore[assignment]
+    """Lists how far each member has got, in a conversation of at most 100 members. FAILED_PRECONDITION: MEMBERS_LIMIT in a larger one. NOT_FOUND."""
     Watch: _aio.UnaryStreamMultiCallable[_chat_service_pb2.WatchRequest, _chat_service_pb2.WatchResponse]  # type: ignore[assignment]
     """Streams a conversation's events from a version on, past ones first, then live, without a gap and each once. Ends with a frame
     that carries `going_away` when the server drains; a member that is removed gets the event of it and then the
@@ -492,6 +514,41 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_service_pb2.ListMessagesResponse, _abc.Awaitable[_chat_service_pb2.ListMessagesResponse]]:
         """Pages through a conversation's messages, both ways: all of them, one thread, or the pinned ones. NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def MarkMessages(
+        self,
+        request: _chat_service_pb2.MarkMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.MarkMessagesResponse, _abc.Awaitable[_chat_service_pb2.MarkMessagesResponse]]:
+        """Says how far the caller has got in a conversation: what its devices were given, and what it read. Both only ever rise, over all of its devices; a lower
+        version changes nothing, one above the conversation's counts as the newest. What was read counts as delivered. For members and a channel's readers;
+        PERMISSION_DENIED with NOT_A_MEMBER for others who may see it. NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUnread(
+        self,
+        request: _chat_service_pb2.GetUnreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.GetUnreadResponse, _abc.Awaitable[_chat_service_pb2.GetUnreadResponse]]:
+        """Answers how much the caller has not read in a conversation: exactly, however long it is. PERMISSION_DENIED with NOT_A_MEMBER, NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListUnread(
+        self,
+        request: _chat_service_pb2.ListUnreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ListUnreadResponse, _abc.Awaitable[_chat_service_pb2.ListUnreadResponse]]:
+        """Lists the caller's conversations in which it has something unread, newest first by creation. A page may be empty before the end."""
+
+    @_abc_1.abstractmethod
+    def ListReceipts(
+        self,
+        request: _chat_service_pb2.ListReceiptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_service_pb2.ListReceiptsResponse, _abc.Awaitable[_chat_service_pb2.ListReceiptsResponse]]:
+        """Lists how far each member has got, in a conversation of at most 100 members. FAILED_PRECONDITION: MEMBERS_LIMIT in a larger one. NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def Watch(
