@@ -108,7 +108,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A page of a scan: (key, entry) pairs, and where to go on (only the archive can read it); empty at the end."""
+    """A page of a scan: (key, entry) pairs, and where to go on (only the archive can read it); empty at the end.
+
+    A page may hold nothing and still say where to go on.
+    """
 
     entries: Sequence[tuple[str, StoredEntry]] = field(default=())
     next_place: str = ""

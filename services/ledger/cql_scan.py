@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
-from services.ledger.archive import Scanned, StoredEntry
+from services.ledger.archive import Head, Scanned, StoredEntry
 from services.ledger.cql_history import History
 from services.runtime.cql import CqlSession
 
@@ -14,6 +15,8 @@ _PARTITIONS: Final = 256
 _AT_ONCE: Final = 16
 _BYTES: Final = 512 << 10
 _LOOK_BACK: Final = 64
+LONGEST_S: Final = 1.0
+"""A page ends after so long, though it may be empty: of many aggregates few may be wanted, and who asks waits not for ever."""
 _ALL: Final = 1 << 62
 _FIRST: Final = -(1 << 63)
 
@@ -46,8 +49,13 @@ class Scanner:
     async def page(self, after_seq: int, text: str, limit: int) -> Scanned:
         """A page from the place on that the page before gave; empty at the beginning."""
         found: list[tuple[str, StoredEntry]] = []
-        size, place = 0, _Place.read(text)
+        size, place, began = 0, _Place.read(text), time.monotonic()
         async for at, entry in self._walk(after_seq, place, limit):
+            if entry is None:
+                place = at
+                if time.monotonic() - began > LONGEST_S:
+                    return Scanned(found, str(place))
+                continue
             size += len(entry.data)
             if found and size > _BYTES:
                 return Scanned(found, str(place))
@@ -57,38 +65,51 @@ class Scanner:
                 return Scanned(found, str(place))
         return Scanned(found, "")
 
-    async def _walk(self, after_seq: int, place: _Place, limit: int) -> AsyncIterator[tuple[_Place, StoredEntry]]:
-        """Every entry above a sequence, each with the place behind it."""
+    async def _walk(
+        self, after_seq: int, place: _Place, limit: int
+    ) -> AsyncIterator[tuple[_Place, StoredEntry | None]]:
+        """Every entry above a sequence, each with the place behind it; None with the place behind some more aggregates."""
         if place.key:
-            async for found in self._aggregate(after_seq, place, limit):
+            head = await self._history.head(place.key)
+            rest = await self._history.up_from(place.key, place.version, limit)
+            async for found in self._aggregate(after_seq, place, head, rest, limit):
                 yield found
         token = place.token
         while keys := await self._keys(token):
             for start in range(0, len(keys), _AT_ONCE):
                 some = keys[start : start + _AT_ONCE]
-                heads = await asyncio.gather(*(self._history.head(key) for key, bucket, _ in some if not bucket))
                 first = [(key, at) for key, bucket, at in some if not bucket]
-                for (key, at), head in zip(first, heads, strict=True):
-                    if head is not None and head.seq > after_seq:
-                        async for found in self._aggregate(after_seq, _Place(0, at, key), limit):
-                            yield found
+                begun = await asyncio.gather(*(self._begin(key, after_seq, limit) for key, _ in first))
+                for (key, at), (head, page) in zip(first, begun, strict=True):
+                    async for found in self._aggregate(after_seq, _Place(0, at, key), head, page, limit):
+                        yield found
+                yield _Place(0, some[-1][2]), None
             token = keys[-1][2]
 
+    async def _begin(self, key: str, after_seq: int, limit: int) -> tuple[Head | None, Sequence[StoredEntry]]:
+        """An aggregate's head, and the first entries that are wanted of it."""
+        head = await self._history.head(key)
+        if head is None or head.seq <= after_seq:
+            return head, ()
+        page = await self._history.up_from(key, 0, limit)
+        if page and page[0].seq <= after_seq:
+            page = await self._history.up_from(key, await self._before_first(key, after_seq), limit)
+        return head, page
+
     async def _aggregate(
-        self, after_seq: int, place: _Place, limit: int
-    ) -> AsyncIterator[tuple[_Place, StoredEntry]]:  # fmt: skip
-        version = place.version or await self._before_first(place.key, after_seq)
-        while entries := await self._history.up_from(place.key, version, limit):
+        self, after_seq: int, place: _Place, head: Head | None, entries: Sequence[StoredEntry], limit: int
+    ) -> AsyncIterator[tuple[_Place, StoredEntry]]:
+        """An aggregate's entries above a sequence: `entries`, and those after them up to its head."""
+        while entries:
             for entry in entries:
-                version = entry.first_version
                 if entry.seq > after_seq:
-                    yield _Place(version, place.token, place.key), entry
+                    yield _Place(entry.first_version, place.token, place.key), entry
+            if head is None or entries[-1].seq >= head.seq:
+                return
+            entries = await self._history.up_from(place.key, entries[-1].first_version, limit)
 
     async def _before_first(self, key: str, after_seq: int) -> int:
         """The version of the last entry at or below a sequence: from the newest back, as few are above it as a rule."""
-        first = await self._history.up_from(key, 0, 1)
-        if not first or first[0].seq > after_seq:
-            return 0
         before = _ALL
         while page := await self._history.page_down(key, before, _LOOK_BACK):
             for entry in page:

@@ -8,8 +8,8 @@ without the network.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -26,7 +26,7 @@ from services.ledger.stored import StoredEntries
 
 _PAGE = 200
 _AT_ONCE = 64
-_REQUESTS_AT_ONCE = 8
+_REQUESTS_AT_ONCE = 16
 _MOST_ASKED = 256
 _ASK_AFTER = 0.005
 _ANSWER_WITHIN = 4.0
@@ -79,7 +79,7 @@ class LocalDesk:
     async def serve(self, nats: Client, service: str) -> None:
         """Answers other services' questions, some at once; processes of one service share them."""
         await nats.subscribe(f"desk.{service}.settle-many", queue="desk", cb=self._settle_aside)
-        await nats.subscribe(f"desk.{service}.scan", queue="desk", cb=self._scan)
+        await nats.subscribe(f"desk.{service}.scan", queue="desk", cb=self._scan_aside)
 
     async def close(self) -> None:
         """Leaves what is not answered yet to another process."""
@@ -113,8 +113,14 @@ class LocalDesk:
         return answer
 
     async def _settle_aside(self, message: Msg) -> None:
+        await self._aside(self._settle_many(message))
+
+    async def _scan_aside(self, message: Msg) -> None:
+        await self._aside(self._scan(message))
+
+    async def _aside(self, answer: Coroutine[Any, Any, None]) -> None:
         await self._requests.acquire()  # more questions wait in the subscription
-        task = asyncio.create_task(self._settle_many(message))
+        task = asyncio.create_task(answer)
         self._tasks.add(task)
         task.add_done_callback(self._answered)
 

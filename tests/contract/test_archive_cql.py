@@ -10,6 +10,7 @@ import pytest
 from cassandra.query import BatchStatement, BatchType
 from tradewind.ledger.v1 import entry_pb2
 
+from services.ledger import cql_scan
 from services.ledger.archive import Head, Row, StoredEntry, Write, entry_size
 from services.ledger.cql import CqlArchive
 from services.ledger.cql_places import part_of
@@ -276,3 +277,21 @@ async def _answers(archive: CqlArchive, within: float) -> None:
                 return
             except StoreUnavailable:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_scan_that_takes_its_time_comes_back_and_goes_on(
+    cql: CqlArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many aggregates few may be wanted: who asks is answered soon, though with nothing, and asks on."""
+    monkeypatch.setattr(cql_scan, "LONGEST_S", -1.0)
+    for n in range(40):
+        await cql.store(write(1, 1, n + 1, key=f"acme/tally/{n}"))
+    found, place, empty = [], "", 0
+    while True:
+        page = await cql.scan(after_seq=38, place=place, limit=10)
+        found += [entry.seq for _, entry in page.entries]
+        empty += not page.entries
+        if not (place := page.next_place):
+            break
+    assert sorted(found) == [39, 40]
+    assert empty
