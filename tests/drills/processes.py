@@ -11,7 +11,7 @@ import psutil
 from tests.drills.stage import OperatorFailed
 
 ROOT = Path(__file__).parents[2]
-_OPERATOR_SECONDS = 120.0
+_OPERATOR_SECONDS = 300.0
 
 
 def is_stopped(pid: int | None) -> bool:
