@@ -102,6 +102,8 @@ async def _under_load(drill: Drill, play: Play, crowd: Crowd) -> None:
             if failure := crowd.failed():
                 raise failure
         await faults
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is judged and reported, and the other drills go on
+        play.broken.append(f"the drill did not come to its end: {type(error).__name__}: {str(error)[:500]}")
     finally:
         faults.cancel()
 
