@@ -31,6 +31,11 @@ async def messages(ledger: Ledger, request: pb.ListMessagesRequest, actor: Actor
     listing = ("messages", actor.tenant, request.conversation_id, "up" if up else "down", which)
     if request.page_token:
         place = pages.read_version(request.page_token, *listing)
+    elif request.HasField("from_time"):
+        if request.from_version:
+            raise domain.Refused("INVALID_FIELD", "either from a version or from a time", field="from_time")
+        first = await _first_since(ledger, aggregate, newest, wire.microseconds(request.from_time))
+        place = first - 1 if up else first
     elif request.from_version:
         place = request.from_version
     else:
@@ -49,6 +54,19 @@ async def messages(ledger: Ledger, request: pb.ListMessagesRequest, actor: Actor
     if not reader.at_end:
         response.next_page_token = pages.make(str(reader.place), *listing)
     return response
+
+
+async def _first_since(ledger: Ledger, aggregate: AggregateId, newest: int, at_us: int) -> int:
+    """Find the first version of a time or later, one more than the newest where there is none; events happened in their order."""
+    low, high = 1, newest + 1
+    while low < high:
+        middle = (low + high) // 2
+        page = await ledger.history(aggregate, after=middle - 1, limit=1)
+        if page and wire.time_of(page[0].payload) < at_us:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 async def shown(

@@ -46,6 +46,39 @@ async def test_people_talk(standalone: Standalone) -> None:
     assert {member["user_id"] for member in shown["members"]} == {"shop", "customer", "courier"}
 
 
+async def test_people_keep_order_amend_react_and_read(standalone: Standalone) -> None:
+    async def chat(command: str, *arguments: str, by: str) -> dict[str, Any]:
+        return await one(standalone, "chat", command, name, *arguments, "--as", by)
+
+    created = await one(standalone, "chat", "create", "customer", "--open", "--as", "shop")
+    name = created["conversation_id"]
+    shown = await chat("role", "customer", "moderator", by="shop")
+    assert [member["role"] for member in shown["members"]] == ["MEMBER_ROLE_OWNER", "MEMBER_ROLE_MODERATOR"]
+    await chat("join", by="courier")
+    shown = await chat("mute", "courier", "--seconds", "600", by="customer")
+    assert [member["muted"] for member in shown["members"]] == [False, False, True]
+    refused = await standalone.command("chat", "send", name, "hm", "--as", "courier")
+    assert refused.returncode != 0
+    assert "may not speak" in refused.stderr
+    await chat("unmute", "courier", by="customer")
+    root = str((await chat("send", "helo", "--mention", "customer", by="shop"))["version"])
+    await chat("edit", root, "hello", by="shop")
+    await chat("send", "to you too", "--thread", root, by="courier")
+    await chat("react", root, "👍", by="courier")
+    await chat("pin", root, by="customer")
+    (message,) = await standalone.json("chat", "history", name, "--pinned", "--as", "customer")
+    assert (message["content"]["text"], message["edits"], message["thread"]["reply_count"]) == ("hello", 1, 1)
+    assert message["reactions"] == [{"emoji": "👍", "count": 1, "mine": False}]
+    assert "👍" in (await standalone.command("chat", "history", name, "--around", root, "--as", "courier")).stdout
+    (unread,) = await standalone.json("chat", "unread", name, "--as", "customer")
+    assert (unread["count"], unread["mention_count"]) == (2, 1)
+    assert (await chat("read", by="customer"))["count"] == 0
+    receipts = await standalone.json("chat", "receipts", name, "--as", "shop")
+    assert [receipt["user_id"] for receipt in receipts] == ["customer"]
+    await standalone.json("chat", "delete", name, root, "--as", "shop")
+    await standalone.json("chat", "leave", name, "--as", "courier")
+
+
 async def test_the_same_request_id_says_nothing_twice(standalone: Standalone) -> None:
     group = await one(standalone, "chat", "create", "customer", "--as", "shop")
     sent = ["chat", "send", group["conversation_id"], "once", "--request-id", new_request_id(), "--as", "shop"]

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf.timestamp_pb2 import Timestamp
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
@@ -247,3 +248,19 @@ async def test_a_channels_reader_reacts_until_it_is_kept_out(world: ChatWorld) -
     ban = pb.BanMemberRequest(request_id=request_id(), conversation_id=name, user_id="bob")
     await ada.call("BanMember", ban)
     assert (await refused(do(bob, "AddReaction", name, version, emoji="🎉")))[1] == "FORBIDDEN"
+
+
+async def test_history_begins_at_a_time(world: ChatWorld) -> None:
+    ada = world.user("ada")
+    name = (await ada.create_group()).conversation_id
+    versions = [await say(ada, name, str(number)) for number in range(12)]
+    sent = {message.version: message.send_time for message in await listed(ada, name)}
+    for at in (0, 5, 11):
+        moment = sent[versions[at]]
+        assert [m.version for m in await listed(ada, name, from_time=moment, page_size=5)] == versions[at:]
+        back = pb.ListMessagesRequest(conversation_id=name, from_time=moment)
+        assert [m.version for m in (await ada.call("ListMessages", back)).messages] == versions[:at][::-1]
+    later = Timestamp(seconds=sent[versions[-1]].seconds + 60)
+    assert await listed(ada, name, from_time=later) == []
+    assert len(await listed(ada, name, from_time=Timestamp(seconds=1))) == 12
+    assert await refused(listed(ada, name, from_time=later, from_version=3)) == INVALID

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -160,10 +161,18 @@ def history(
     beyond: Annotated[int, typer.Option(min=0, help="Begin beyond this version.")] = 0,
     thread: Annotated[int, typer.Option(min=0, help="Only the thread of this message.")] = 0,
     pinned: Annotated[bool, typer.Option(help="Only what is pinned.")] = False,
+    since: Annotated[
+        datetime | None, typer.Option(help="Begin at this time (UTC): from then on, or back from then.")
+    ] = None,
+    around: Annotated[int, typer.Option(min=0, help="This message and what was said before and after it.")] = 0,
 ) -> None:
     """List messages."""
 
     async def work(client: Client, output: Output) -> None:
+        if around:
+            for message in await client.chat.messages_around(conversation, around, each_way=min(limit // 2, 499)):
+                output.message(message, shown_message(message))
+            return
         left = limit
         messages = client.chat.list_messages(
             conversation,
@@ -171,6 +180,7 @@ def history(
             from_version=beyond,
             thread_root=thread,
             pinned_only=pinned,
+            from_time=since.replace(tzinfo=UTC) if since is not None else None,
             page_size=min(limit, 500),
         )
         async for message in messages:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tradewind.sdk._chat_members import Membership
@@ -150,14 +154,19 @@ class Chat(Membership, Amending, Receipts):
         from_version: int = 0,
         thread_root: int = 0,
         pinned_only: bool = False,
+        from_time: datetime | None = None,
         page_size: int = 0,
         timeout: float | None = None,
     ) -> AsyncGenerator[chat_pb2.Message, None]:
-        """Iterate over messages beyond `from_version` in either direction; pages are fetched as needed, `timeout` is for one page.
+        """Iterate over messages beyond `from_version`, or from a time on or back, in either direction.
 
-        All of them, or only those of a thread, or only what is pinned.
+        Pages are fetched as needed, `timeout` is for one page. All of them, or only those of a thread, or only what is pinned.
         """
         token = ""
+        since = None
+        if from_time is not None:
+            since = Timestamp()
+            since.FromDatetime(from_time)
         while True:
             request = chat_service_pb2.ListMessagesRequest(
                 conversation_id=conversation_id,
@@ -167,6 +176,7 @@ class Chat(Membership, Amending, Receipts):
                 from_version=from_version,
                 thread_root=thread_root,
                 pinned_only=pinned_only,
+                from_time=since,
             )
             page = await self._connection.unary(self._stub.ListMessages, request, timeout)
             for message in page.messages:
@@ -174,6 +184,25 @@ class Chat(Membership, Amending, Receipts):
             token = page.next_page_token
             if not token:
                 return
+
+    async def messages_around(
+        self, conversation_id: str, message_version: int, *, each_way: int = 25, timeout: float | None = None
+    ) -> list[chat_pb2.Message]:
+        """Get a message and up to `each_way` (at most 499) before and after it, oldest first."""
+        before = chat_service_pb2.ListMessagesRequest(
+            conversation_id=conversation_id, from_version=message_version, page_size=max(1, each_way)
+        )
+        since = chat_service_pb2.ListMessagesRequest(
+            conversation_id=conversation_id,
+            from_version=max(0, message_version - 1),
+            page_size=each_way + 1,
+            oldest_first=True,
+        )
+        older, newer = await asyncio.gather(
+            self._connection.unary(self._stub.ListMessages, before, timeout),
+            self._connection.unary(self._stub.ListMessages, since, timeout),
+        )
+        return [*reversed(older.messages), *newer.messages]
 
     def watch(self, conversation_id: str, after: int = 0) -> AsyncGenerator[chat_pb2.ConversationEvent, None]:
         """Iterate over a conversation's events from the one after version `after` on, for ever, over any number of reconnects.

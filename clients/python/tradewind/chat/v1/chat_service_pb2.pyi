@@ -1530,6 +1530,7 @@ class ListMessagesRequest(_message.Message):
     FROM_VERSION_FIELD_NUMBER: _builtins.int
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
     PINNED_ONLY_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """Of which conversation."""
     page_size: _builtins.int
@@ -1544,6 +1545,10 @@ class ListMessagesRequest(_message.Message):
     """Only the messages of this thread, its root not included; 0: of all. In a listing of all, messages of threads are in their places."""
     pinned_only: _builtins.bool
     """Only pinned messages, by version; not together with `thread_root`."""
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Where the first page begins, by time: messages sent then or later (oldest first), or before then (newest first); not together with `from_version`."""
+
     def __init__(
         self,
         *,
@@ -1554,10 +1559,11 @@ class ListMessagesRequest(_message.Message):
         from_version: _builtins.int = ...,
         thread_root: _builtins.int = ...,
         pinned_only: _builtins.bool = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "from_version", b"from_version", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "pinned_only", b"pinned_only", "thread_root", b"thread_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "from_time", b"from_time", "from_version", b"from_version", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "pinned_only", b"pinned_only", "thread_root", b"thread_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
