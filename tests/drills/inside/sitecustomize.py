@@ -174,7 +174,8 @@ def _lead_cql(network: str, true: str) -> None:
 
     def elsewhere(itself: Any, contact_points: Any, **more: Any) -> None:
         there = Elsewhere()
-        made(itself, [there.translate(point) for point in contact_points], address_translator=there, **more)
+        points = [(there.translate(host), port) for host, port in contact_points]
+        made(itself, points, address_translator=there, **more)
 
     Cluster.__init__ = elsewhere
 
