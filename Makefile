@@ -39,6 +39,10 @@ test: $(ENV) ## The whole test suite (TESTS=path, ARGS="pytest options")
 drills: $(ENV) ## Make parts of a cluster fail under load, and check that nothing is lost (DRILL=name SEED=7 DURATION=60)
 	$(PY) -m tests.drills $(if $(DRILL),--drill $(DRILL)) $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(ARGS)
 
+.PHONY: simulate
+simulate: $(ENV) ## The ledger in simulated worlds, one for each seed; the first that breaks a promise is made small and told (SEEDS=1000 FROM=0)
+	$(PY) -m tests.simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0) $(ARGS)
+
 .PHONY: bench
 bench: $(ENV) ## Measure, beside a yardstick in the same run; a table and build/bench.json
 	$(PY) -m tests.bench $(ARGS)

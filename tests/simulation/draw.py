@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.simulation.plan import POINTS, Ask, Fault, Look, Plan
-from tests.simulation.stories import STORIES
+from tests.simulation.stories import STORIES, Story
 
 _LOG = ("log_slow", "log_lossy", "log_down", "cut_log", "log_wipe")
 _STORE = ("store_slow", "store_lossy", "store_refusing", "copy_down", "cut_store", "store_down")
@@ -22,6 +22,14 @@ def draw(seed: int) -> Plan:
     if seed % 3:
         return plan
     parts: dict[str, Any] = chance.choice(STORIES)(chance)
+    return replace(plan, **parts)
+
+
+def tell(story: Story, seed: int) -> Plan:
+    """A story's plan of a seed."""
+    chance = random.Random(f"{story.__name__} {seed}")
+    plan = replace(_any(seed, chance), looks=(), faults=())
+    parts: dict[str, Any] = story(chance)
     return replace(plan, **parts)
 
 

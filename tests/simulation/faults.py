@@ -68,10 +68,20 @@ class Faults:
 
     def _slow(self, network: Network, fault: Fault, slowest: float) -> None:
         weather = network.weather
-        weather.slowest, weather.slow = slowest, 0.3 + 0.5 * fault.amount
+        weather.slowest, weather.slow = slowest, max(0.03, 0.3 + 0.5 * fault.amount)
 
         def undo() -> None:
             weather.slowest, weather.slow = 0.02, 0.1
+
+        self._later(fault, undo)
+
+    def _store_stuck(self, fault: Fault) -> None:
+        """All that is sent now arrives late, and all at the same time."""
+        weather = self._store.weather
+        weather.stuck = 10.0 * fault.amount
+
+        def undo() -> None:
+            weather.stuck = 0.0
 
         self._later(fault, undo)
 

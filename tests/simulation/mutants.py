@@ -1,69 +1,43 @@
-"""The protocol with one of its rules broken, each on purpose: the simulation must notice every one of them."""
+"""Rules 1 to 8 of the protocol broken, one at a time: the simulation must notice every one."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from services.ledger import entries as codec
-from services.ledger import log
 from services.ledger.aggregate import Aggregate
-from services.ledger.archive import Head, StoredEntry, Write
-from services.ledger.desk import LocalDesk
+from services.ledger.archive import Head, Snapshot, StoredEntry, Write
 from services.ledger.engine import Engine
-from services.ledger.guard import Guard
+from services.ledger.ids import fingerprint
 from services.ledger.jetstream import JetStreamLog
 from services.ledger.ledger import Ledger
 from services.ledger.loading import Loader
 from services.ledger.log import aggregate_of
 from services.ledger.repair import Repair
-from services.ledger.requests import RequestMemory
-from services.ledger.stored import StoredEntries
-from tests.simulation import recovery
+from services.ledger.requests import Answered, RequestMemory
+from tests.simulation import stories
+from tests.simulation.breaking import Mutants
 from tests.simulation.cluster import Cluster
+from tests.simulation.mutants_around import AROUND
 from tests.simulation.replicas import Copy, Part
 from tests.simulation.store import SimulatedArchive
-from tests.simulation.world import World
 
 _FOR_EVER = 1e9
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One rule broken.
-
-    Attributes:
-        rule: its number in the protocol.
-        broken: what is done instead.
-        applied: breaks it for as long as it is entered.
-        caught: a seed that shows it.
-    """
-
-    name: str
-    rule: str
-    broken: str
-    applied: Callable[[], AbstractContextManager[object]]
-    caught: int = 0
+MUTANTS = Mutants()
+"""All of them."""
 
 
-MUTANTS: dict[str, Mutant] = {}
-
-
-def _mutant(name: str, rule: str, broken: str, *, caught: int = 0) -> Callable[[Any], Any]:
-    def add(applied: Callable[[], AbstractContextManager[object]]) -> Callable[[], AbstractContextManager[object]]:
-        MUTANTS[name] = Mutant(name, rule, broken, applied, caught)
-        return applied
-
-    return add
-
-
-@_mutant("store_before_log", "1", "a load reads the store first, and the log's answer after it")
+@MUTANTS.add(
+    "store_before_log", "1", "a load reads the store first, and the log's answer after it", stories.old_zero, 1
+)
 def _store_before_log() -> AbstractContextManager[object]:
     attempted = Loader._attempt
 
@@ -83,7 +57,7 @@ def _store_before_log() -> AbstractContextManager[object]:
     return patch.object(Loader, "_attempt", attempt)
 
 
-@_mutant("no_write_back", "1", "what a load shows is not made durable first")
+@MUTANTS.add("no_write_back", "1", "what a load shows is not made durable first", stories.minority, 33)
 @contextmanager
 def _no_write_back() -> Iterator[None]:
     read = Cluster.read
@@ -97,7 +71,7 @@ def _no_write_back() -> Iterator[None]:
         yield
 
 
-@_mutant("void_entries_count", "1", "an entry counts whatever its base_seq is")
+@MUTANTS.add("void_entries_count", "1", "an entry counts whatever its base_seq is", stories.old_zero, 9)
 def _void_entries_count() -> AbstractContextManager[object]:
     followed = Loader._follow
 
@@ -113,8 +87,11 @@ def _void_entries_count() -> AbstractContextManager[object]:
     return patch.object(Loader, "_follow", follow)
 
 
-@_mutant(
-    "shown_before_opened", "2", "what an earlier life left is served before this life holds an entry that continues it"
+@MUTANTS.add(
+    "shown_before_opened",
+    "2",
+    "what an earlier life left is served before this life holds an entry that continues it",
+    stories.late_row,
 )
 def _shown_before_opened() -> AbstractContextManager[object]:
     async def nothing(_self: Any, _aggregate: Any, _subject: str, _found: Any) -> None:
@@ -123,7 +100,7 @@ def _shown_before_opened() -> AbstractContextManager[object]:
     return patch.object(Loader, "_open_in_new_life", nothing)
 
 
-@_mutant("no_fence", "3", "appends carry no fence")
+@MUTANTS.add("no_fence", "3", "appends carry no fence", stories.minority)
 def _no_fence() -> AbstractContextManager[object]:
     async def append(self: Any, subject: str, data: bytes, _fence: int) -> int:
         return int(await self._publisher.publish(subject, data, {}))
@@ -131,7 +108,9 @@ def _no_fence() -> AbstractContextManager[object]:
     return patch.object(JetStreamLog, "append", append)
 
 
-@_mutant("fence_without_void", "3", "the fence is the last valid entry's sequence, void ones left out")
+@MUTANTS.add(
+    "fence_without_void", "3", "the fence is the last valid entry's sequence, void ones left out", stories.old_zero, 9
+)
 def _fence_without_void() -> AbstractContextManager[object]:
     load = Loader.load
 
@@ -144,12 +123,14 @@ def _fence_without_void() -> AbstractContextManager[object]:
     return patch.object(Loader, "load", loaded)
 
 
-@_mutant("fence_zero_for_ever", "3", "an append at fence 0 counts however long ago the log was read")
+@MUTANTS.add(
+    "fence_zero_for_ever", "3", "an append at fence 0 counts however long ago the log was read", stories.old_zero, 25
+)
 def _fence_zero_for_ever() -> AbstractContextManager[object]:
     return _limits(fence_zero_within=_FOR_EVER)
 
 
-@_mutant("head_beside_rows", "4", "head and entry reach the store's copies each for itself")
+@MUTANTS.add("head_beside_rows", "4", "head and entry reach the store's copies each for itself", stories.minority, 11)
 def _head_beside_rows() -> AbstractContextManager[object]:
     async def put(self: Any, write: Write) -> None:
         def head(copy: Copy) -> None:
@@ -167,7 +148,9 @@ def _head_beside_rows() -> AbstractContextManager[object]:
     return patch.object(SimulatedArchive, "_put", put)
 
 
-@_mutant("answer_before_stored", "4, 5", "the answer, and the next entry, do not wait for the store")
+@MUTANTS.add(
+    "answer_before_stored", "4, 5", "the answer, and the next entry, do not wait for the store", stories.minority
+)
 def _answer_before_stored() -> AbstractContextManager[object]:
     store = SimulatedArchive.store
 
@@ -184,7 +167,9 @@ def _answer_before_stored() -> AbstractContextManager[object]:
     return patch.object(SimulatedArchive, "store", at_once)
 
 
-@_mutant("version_as_timestamp", "4", "in the store the higher version wins, not the higher log sequence")
+@MUTANTS.add(
+    "version_as_timestamp", "4", "in the store the higher version wins, not the higher log sequence", stories.sleeper
+)
 @contextmanager
 def _version_as_timestamp() -> Iterator[None]:
     def put_head(self: Part, head: Head, _stamp: int) -> None:
@@ -201,12 +186,18 @@ def _version_as_timestamp() -> Iterator[None]:
         yield
 
 
-@_mutant("no_comparison_with_d", "5", "an answer of the store counts however late it comes")
+@MUTANTS.add("no_comparison_with_d", "5", "an answer of the store counts however late it comes", stories.sleeper, 13)
 def _no_comparison_with_d() -> AbstractContextManager[object]:
     return _limits(acknowledge_within=_FOR_EVER)
 
 
-@_mutant("life_not_confirmed", "5", "a late answer of the store counts without asking whether this life is over")
+@MUTANTS.add(
+    "life_not_confirmed",
+    "5",
+    "a late answer of the store counts without asking whether this life is over",
+    stories.sleeper,
+    13,
+)
 def _life_not_confirmed() -> AbstractContextManager[object]:
     async def confirmed(_self: Engine) -> None:
         return
@@ -214,7 +205,7 @@ def _life_not_confirmed() -> AbstractContextManager[object]:
     return patch.object(Engine, "confirm_life", confirmed)
 
 
-@_mutant("forgotten_is_new", "6", "a request id that was evicted from memory is taken for new")
+@MUTANTS.add("forgotten_is_new", "6", "a request id that was evicted from memory is taken for new", stories.minority)
 def _forgotten_is_new() -> AbstractContextManager[object]:
     def surely_new(self: Any, request_id: bytes, _made_ms: int) -> bool:
         return self.find(request_id) is None
@@ -222,18 +213,34 @@ def _forgotten_is_new() -> AbstractContextManager[object]:
     return patch.object(RequestMemory, "surely_new", surely_new)
 
 
-@_mutant("hint_believed", "6", "an id found in the store is believed, whether its entry counts or not")
-def _hint_believed() -> AbstractContextManager[object]:
-    async def find(self: Any, key: str, request_id: bytes) -> StoredEntry | None:
+@MUTANTS.add(
+    "hint_believed",
+    "6",
+    "an id found in the store is believed, whatever the row at its version carries",
+    stories.late_row,
+)
+@contextmanager
+def _hint_believed() -> Iterator[None]:
+    async def find_request(self: Any, key: str, request_id: bytes) -> StoredEntry | None:
         part = await self._read_part(key, lambda found: found.shown(strict=False), ids=[request_id])
         _, first = part.ids.get(request_id, (0, 0))
         cell = part.entries.get(first)
         return StoredEntry(first, *cell) if cell is not None else None
 
-    return patch.object(SimulatedArchive, "find_request", find)
+    async def look_up(self: Any, request_id: bytes) -> Answered | None:
+        stored = await self._engine.archive.find_request(self.id.key, request_id)
+        if stored is None:
+            return None
+        found = codec.find(codec.parse(stored.data), request_id)
+        return found or Answered(stored.first_version, 1, fingerprint())
+
+    with patch.object(SimulatedArchive, "find_request", find_request), patch.object(Aggregate, "_look_up", look_up):
+        yield
 
 
-@_mutant("snapshot_unchecked", "7", "a snapshot of what is not stored yet counts by its version alone")
+@MUTANTS.add(
+    "snapshot_unchecked", "7", "a snapshot of what is not stored yet counts by its version alone", stories.dead_draft, 1
+)
 @contextmanager
 def _snapshot_unchecked() -> Iterator[None]:
     write = Aggregate._write
@@ -241,16 +248,23 @@ def _snapshot_unchecked() -> Iterator[None]:
     def counts(_self: Any, _found: Any, snapshot: Any, head: Head) -> bool:
         return bool(snapshot.version <= head.version)
 
+    def put_snapshot(self: Part, snapshot: Snapshot) -> None:
+        if self.snapshot is None or snapshot.version > self.snapshot.version:
+            self.snapshot = snapshot
+
     async def too_early(self: Any, draft: Any) -> None:
-        snapshot = self._loader.replay.snapshot(draft.version, self.standing.last_seq + 1, draft.state)
+        snapshot = self._loader.replay.snapshot(draft.version, 0, draft.state)
         await self._engine.archive.put_snapshot(self.id.key, snapshot)
         await write(self, draft)
 
-    with patch.object(SimulatedArchive, "_counts", counts), patch.object(Aggregate, "_write", too_early):
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(SimulatedArchive, "_counts", counts))
+        stack.enter_context(patch.object(Part, "put_snapshot", put_snapshot))
+        stack.enter_context(patch.object(Aggregate, "_write", too_early))
         yield
 
 
-@_mutant("blind_repair", "8", "repair upserts what the log says, without loading")
+@MUTANTS.add("blind_repair", "8", "repair upserts what the log says, without loading", stories.old_zero, 9)
 def _blind_repair() -> AbstractContextManager[object]:
     async def read(self: Any, start: int, until: int) -> int:
         for message in await self._entries.page(start, until):
@@ -266,89 +280,6 @@ def _blind_repair() -> AbstractContextManager[object]:
     return patch.object(Repair, "_read", read)
 
 
-@_mutant("consumed_before_stored", "9", "consumers hand on what nobody announced as stored")
-def _consumed_before_stored() -> AbstractContextManager[object]:
-    async def wait(_self: Any, _seq: int, _timeout: float) -> bool:
-        return True
-
-    return patch.object(StoredEntries, "wait", wait)
-
-
-@_mutant("no_repair", "9", "nobody loads what was appended and not announced")
-def _no_repair() -> AbstractContextManager[object]:
-    async def settle(self: Any, _until: int) -> None:
-        self._floor = max(self._floor, _until)
-
-    async def wait(_self: Any, _seq: int, _timeout: float) -> bool:
-        return False
-
-    async def settled(_self: Any, _aggregate: Any, _first: int, _seq: int) -> bool:
-        return False
-
-    stack = ExitStack()
-    stack.enter_context(patch.object(Repair, "_settle", settle))
-    stack.enter_context(patch.object(StoredEntries, "wait", wait))
-    stack.enter_context(patch.object(LocalDesk, "settle", settled))
-    return stack
-
-
-@_mutant("ages_out_unstored", "10", "entries leave the log before they are stored")
-def _ages_out_unstored() -> AbstractContextManager[object]:
-    return patch.object(World, "_may_leave", lambda _self, _message: True)
-
-
-@_mutant("no_wait_for_new_life", "11", "the operator begins the new life at once")
-def _no_wait_for_new_life() -> AbstractContextManager[object]:
-    return patch.object(recovery, "WAIT", 0.0)
-
-
-@_mutant("process_outlives_its_life", "11", "a process goes on when another life was registered")
-def _process_outlives_its_life() -> AbstractContextManager[object]:
-    async def look(self: Guard) -> None:
-        await self._compare()
-
-    return patch.object(Guard, "look", look)
-
-
-@_mutant("empty_store_accepted", "12", "a process serves on a store that knows nothing of the log's life")
-def _empty_store_accepted() -> AbstractContextManager[object]:
-    async def begin(lives_: Any, archive: Any, settings: Any, clock: Any) -> int:
-        epoch = await lives_.newest() or await lives_.claim(clock.wall_us())
-        await archive.put_identity(f"{epoch:x}")
-        await archive.register_epoch(settings.service, epoch)
-        await lives_.begin(epoch)
-        return int(epoch)
-
-    return patch("services.ledger.epoch._begin_first", begin)
-
-
-@_mutant("other_store_trusted", "12", "a restored store is taken for the one that was lost")
-def _other_store_trusted() -> AbstractContextManager[object]:
-    async def look(self: Guard) -> None:
-        registered = await self._archive.epoch(self._life.service)
-        if registered is not None and registered != self._life.epoch:
-            self._end("another life of the log")
-
-    return patch.object(Guard, "look", look)
-
-
-@_mutant("names_without_epoch", "words", "streams and subjects are the same in every life of the log")
-@contextmanager
-def _names_without_epoch() -> Iterator[None]:
-    name, wanted, of = log.stream_name, log.subject_filter, log.subject_of
-    same = {
-        "stream_name": lambda service, _epoch: name(service, 1),
-        "subject_filter": lambda service, _epoch, *rest: wanted(service, 1, *rest),
-        "subject_of": lambda service, _epoch, *rest: of(service, 1, *rest),
-    }
-    with ExitStack() as stack:
-        for module in [module for name, module in sys.modules.items() if name.startswith("services.ledger.")]:
-            for known, other in same.items():
-                if hasattr(module, known):
-                    stack.enter_context(patch.object(module, known, other))
-        yield
-
-
 def _limits(**changed: float) -> AbstractContextManager[object]:
     made = Ledger.__init__
 
@@ -357,3 +288,6 @@ def _limits(**changed: float) -> AbstractContextManager[object]:
         self.engine.limits = replace(self.engine.limits, **changed)
 
     return patch.object(Ledger, "__init__", make)
+
+
+MUTANTS.update(AROUND)

@@ -32,17 +32,61 @@ def sleeper(chance: random.Random) -> Parts:
     }  # fmt: skip
 
 
-def quick_operator(chance: random.Random) -> Parts:
-    """The log is lost right after an append, the store is slow, and the operator loses no moment."""
+def late_row(chance: random.Random) -> Parts:
+    """What a writer of the lost life stores late is seen by one server, when another has loaded already."""
     at = chance.uniform(0.5, 2.0)
-    lost = at + chance.uniform(0.0, 0.3)
+    woken = at + chance.uniform(5.5, 7.0)
+    shown = Look(woken + chance.uniform(0.7, 1.5), 0, 0, False)
+    again = (woken + chance.uniform(0.7, 1.5),) if chance.random() < 0.5 else ()
+    return {
+        "servers": 2, "tallies": 1, "max_age": None, "consumer": False, "watchers": 0,
+        "asks": _asks((at - 0.3, 0), (at + 0.02, 0, *again), (woken + chance.uniform(1.6, 3.0), 1)),
+        "looks": (Look(woken - chance.uniform(0.1, 0.9), 0, 1, False), shown, Look(shown.at + 0.1, 0, 0, True)),
+        "faults": (
+            Fault("pause_at", at, 0, (woken - at) / 2, "appended"),
+            Fault("log_wipe", at + 0.1, 0, 0.1, "", 0.02),
+        ),
+    }  # fmt: skip
+
+
+def late_name(chance: random.Random) -> Parts:
+    """A writer sleeps before its first append to an aggregate, another one writes it, and the log begins a new life meanwhile."""
+    at = chance.uniform(0.5, 2.0)
+    woken = at + chance.uniform(5.3, 7.5)
+    return {
+        "servers": 2, "tallies": 1, "max_age": None, "consumer": False, "watchers": 0,
+        "asks": _asks((at + 0.02, 0), (at + 0.2, 1), (woken + chance.uniform(0.5, 3.0), 1)),
+        "looks": _looks(chance, woken + 0.1, woken + 3.0, 3, 2),
+        "faults": (
+            Fault("pause_at", at, 0, (woken - at) / 2, "decided"),
+            Fault("log_wipe", at + 0.4, 0, 0.1, "", 0.02),
+        ),
+    }  # fmt: skip
+
+
+def dead_draft(chance: random.Random) -> Parts:
+    """A writer dies when it has decided, another one writes that version, and the first reads when it is back."""
+    at = chance.uniform(1.0, 2.0)
     return {
         "servers": 2, "tallies": 1, "max_age": None, "consumer": False,
-        "asks": _asks((at - 0.3, 0), *((at + 0.03 * n, n % 2) for n in range(4)), (lost + chance.uniform(0.5, 6.0), 1)),
-        "looks": _looks(chance, lost + 0.3, lost + 6.0, 6, 2),
+        "asks": _asks((at - 0.5, 0), (at, 0), (at + 0.2, 1), (at + 3.0, 0)),
+        "looks": _looks(chance, at + 0.5, at + 2.5, 6, 2),
+        "faults": (Fault("crash_at", at - 0.1, 0, chance.uniform(0.1, 0.5), chance.choice(("decided", "appended"))),),
+    }  # fmt: skip
+
+
+def quick_operator(chance: random.Random) -> Parts:
+    """The log is lost right after an append whose way into the store is slow, and operator and other server lose no moment."""
+    at = chance.uniform(0.5, 2.0)
+    lost = at + chance.uniform(0.01, 0.1)
+    return {
+        "servers": 2, "copies": 1, "tallies": 1, "max_age": None, "consumer": False,
+        "asks": _asks((at, 0), *((lost + chance.uniform(0.3, 1.8), 1) for _ in range(3))),
+        "looks": _looks(chance, lost + 0.3, lost + 6.0, 3, 2),
         "faults": (
-            Fault("store_slow", at - 0.05, 0, chance.uniform(0.2, 3.0), "", chance.random()),
+            Fault("store_slow", at - 0.01, 0, chance.uniform(0.02, 0.5), "", chance.uniform(-0.4, 0.5)),
             Fault("log_wipe", lost, 0, 0.1 * chance.random(), "", 0.02 * chance.random()),
+            Fault("crash", lost + chance.uniform(0.01, 0.2), 1, chance.uniform(0.1, 0.5)),
         ),
     }  # fmt: skip
 
@@ -82,15 +126,16 @@ def minority(chance: random.Random) -> Parts:
 
 
 def forgotten(chance: random.Random) -> Parts:
-    """An entry waits for a slow store for as long as the log keeps it, and only one server is awake."""
-    at = chance.uniform(0.5, 1.5)
+    """An entry is on its way into the store for longer than the log keeps it, and the other server sleeps until then."""
+    at = chance.uniform(0.7, 1.5)
+    awake = at + chance.uniform(3.9, 4.4)
     return {
         "servers": 2, "tallies": 1, "max_age": 4.0, "consumer": False, "watchers": 0, "snapshot_every": 1000,
-        "asks": _asks((at, 0), *((at + chance.uniform(1.0, 5.0), 1) for _ in range(4))),
-        "looks": _looks(chance, at + 3.0, at + 8.0, 6, 2),
+        "asks": _asks((at - 0.5, 0), (at, 0), *((awake - chance.uniform(0.0, 0.2), 1) for _ in range(2))),
+        "looks": _looks(chance, at + 3.0, at + 8.0, 4, 2),
         "faults": (
-            Fault("store_slow", at - 0.05, 0, chance.uniform(1.0, 1.5), "", 1.0),
-            Fault("pause", at - 0.1, 1, chance.uniform(3.9, 5.0)),
+            Fault("store_stuck", at, 0, 0.1, "", chance.uniform(0.42, 0.49)),
+            Fault("pause", at - 0.1, 1, awake - at + 0.1),
         ),
     }  # fmt: skip
 
@@ -113,7 +158,9 @@ def lost_store(chance: random.Random) -> Parts:
     }  # fmt: skip
 
 
-STORIES: tuple[Story, ...] = (sleeper, quick_operator, old_zero, minority, forgotten, lost_store)
+STORIES: tuple[Story, ...] = (
+    sleeper, late_row, late_name, dead_draft, quick_operator, old_zero, minority, forgotten, lost_store,
+)  # fmt: skip
 
 
 def _asks(*sent: tuple[float, ...], tallies: int = 1) -> tuple[Ask, ...]:

@@ -19,12 +19,14 @@ class Weather:
     Attributes:
         slowest: seconds a slow message takes at most.
         slow: share of slow messages.
+        stuck: seconds that every message to there takes; 0.0: no more than usual.
         lost_out, lost_in: share of messages that never arrive there, and of answers that never come back.
         dark_out, dark_in: names of processes cut off in that direction.
     """
 
     slowest: float = 0.02
     slow: float = 0.1
+    stuck: float = 0.0
     lost_out: float = 0.0
     lost_in: float = 0.0
     dark_out: set[str] = field(default_factory=set)
@@ -58,7 +60,7 @@ class Network:
         if process.name in weather.dark_out:
             self._stuck.append((process.name, arrive, args))
         elif not (weather.lost_out and self.chance.random() < weather.lost_out):
-            self.later(self.delay(), arrive, *args)
+            self.later(weather.stuck or self.delay(), arrive, *args)
 
     def back(self, process: Process, receive: Callable[..., object], *args: Any, after: float = 0.0) -> float:
         """Sends something to a process, to come after `after`; it may never arrive. Answers when it would."""
