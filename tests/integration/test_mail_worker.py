@@ -20,9 +20,9 @@ from tradewind.type.v1.money_pb2 import Money
 
 from services.ledger.decider import Kind, Request
 from services.ledger.engine import NoTracer
-from services.ledger.log import LogSettings
 from services.ledger.ids import AggregateId, fingerprint
 from services.ledger.ledger import Ledger
+from services.ledger.log import LogSettings
 from services.ledger.sqlite import SqliteArchive
 from services.mail.domain import FINAL, Phase
 from services.mail.kinds import mail_of
