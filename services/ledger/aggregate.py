@@ -276,14 +276,22 @@ class Aggregate:
     async def _settle(self, draft: Draft) -> None:
         """Answers everybody whose command was decided."""
         for pending, outcome in draft.outcomes:
-            if pending.future.done():
+            answer: Receipt | Exception
+            if not isinstance(outcome, Answered):
+                answer = outcome
+            elif pending.future.done():
                 continue
-            if isinstance(outcome, Answered):
-                outcome = await self._first_answer(outcome)
-            if isinstance(outcome, Exception):
-                pending.future.set_exception(outcome)
             else:
-                pending.future.set_result(outcome)
+                try:
+                    answer = await self._first_answer(outcome)
+                except LedgerError as error:
+                    answer = error  # this caller's alone: the others' commands are done
+            if pending.future.done():
+                continue  # its caller left, perhaps just now
+            if isinstance(answer, Exception):
+                pending.future.set_exception(answer)
+            else:
+                pending.future.set_result(answer)
 
     async def _first_answer(self, answered: Answered) -> Receipt:
         last = answered.first_version + answered.events - 1

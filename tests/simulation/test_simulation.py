@@ -18,6 +18,11 @@ def test_every_invariant_holds_in_every_world(start: int) -> None:
     assert broken == {}, "python -m tests.simulation --seeds 1 --from SEED tells what happened"
 
 
+@pytest.mark.parametrize("seed", [1390])
+def test_what_a_later_seed_found_stays_mended(seed: int) -> None:
+    assert run(draw(seed)).broken is None
+
+
 def test_a_seed_repeats_exactly() -> None:
     for seed in (3, 7, 33, 115):
         first, second = run(draw(seed)), run(draw(seed))
