@@ -46,7 +46,7 @@ async def test_a_log_lost_under_load_loses_nothing(own_nats_server: NatsServer, 
             assert (await look(lives, archive, SERVICE)).state is LogState.WHOLE
         await world.until("acknowledged", 100)
         await world.until("woken", 3)
-        assert world.again >= 3
+        assert world.again >= 1  # those that were still starting begin in the new life at once
     async with open_ledger(server.url, tmp_path / "tallies.db", service=SERVICE) as ledger:
         assert ledger.epoch == epoch
         assert await all_is_there(world, ledger) > 300
@@ -70,7 +70,7 @@ async def test_a_store_lost_under_load_loses_nothing(own_nats_server: NatsServer
             assert (done.epoch, done.loss) == (epoch, None)
         await world.until("acknowledged", 100)
         await world.until("woken", 3)
-        assert world.again >= 3
+        assert world.again >= 1  # those that were still starting begin in the new life at once
     async with open_ledger(server.url, store, service=SERVICE) as ledger:
         assert await all_is_there(world, ledger) > 300
         assert await verify(ledger.engine.archive, [TALLY], Report()) == []
