@@ -59,6 +59,7 @@ class LocalDesk:
     Args:
         refresh: loads an aggregate, which stores what is missing.
         stored: what is known to be stored needs no look.
+        sure: makes sure that what was just read still is this life's (rule 5).
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class LocalDesk:
         refresh: Callable[[AggregateId], Awaitable[object]],
         stored: StoredEntries,
         partitions: int,
+        sure: Callable[[], Awaitable[None]],
     ) -> None:
-        self._archive = archive
+        self._archive, self._sure = archive, sure
         self._refresh = refresh
         self._stored = stored
         self._partitions = partitions
@@ -95,6 +97,7 @@ class LocalDesk:
     async def _holds(self, aggregate: AggregateId, first_version: int, seq: int) -> bool:
         """Whether the store holds this entry, at or below the aggregate's head."""
         page = await self._archive.entries(aggregate.key, after=first_version - 1, limit=1)
+        await self._sure()  # a process that slept through a lost log may have stored it itself, too late
         return bool(page) and page[0].first_version == first_version and page[0].seq == seq
 
     async def scan(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:

@@ -151,6 +151,15 @@ class Engine:
         """
         return self.clock.monotonic() - min(since, self.sure_at) <= self.limits.acknowledge_within
 
+    async def still_counts(self, since: float) -> None:
+        """Confirms this life where what the store answered to a question asked after `since` does not count without.
+
+        Raises:
+            LogLost, StoreUnavailable: as `confirm_life`.
+        """
+        if not self.counts(since):
+            await self.confirm_life()
+
     async def confirm_life(self) -> None:
         """Makes sure that this life of the log was still the registered one at some moment after this call began.
 

@@ -74,7 +74,7 @@ class Ledger:
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
         self._residents: dict[AggregateId, Aggregate] = {}
         self._standing: dict[AggregateId, None] = {}
-        self._desk = LocalDesk(archive, self.refresh, self._stored, settings.partitions)
+        self._desk = LocalDesk(archive, self.refresh, self._stored, settings.partitions, self._still_counts)
         self._letters = DeadLetters(nats, publisher, settings.service, settings.replicas)
         self._timers = Timers(nats, publisher, tracer, settings.service, epoch, settings.partitions)
         self._sources = Sources(
@@ -197,6 +197,7 @@ class Ledger:
             StoreUnavailable: they cannot be read.
             LogUnavailable: an earlier life of the log left them, and only this life can say that they stand (rule 2).
         """
+        asked_at = self.engine.clock.monotonic()
         await self._stands(aggregate)
         found: list[Recorded] = []
         while len(found) < limit:
@@ -212,7 +213,11 @@ class Ledger:
                 break
             found += news
             after, before = (news[-1].version, None) if before is None else (0, news[-1].version)
+        await self.engine.still_counts(asked_at)
         return found[:limit]
+
+    async def _still_counts(self) -> None:
+        await self.engine.still_counts(self.engine.clock.monotonic())
 
     async def _stands(self, aggregate: AggregateId) -> None:
         """Rule 2: what an earlier life left is shown only once this life holds an entry that continues it."""
