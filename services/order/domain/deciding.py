@@ -176,12 +176,22 @@ def _released(state: Order, command: commands.RecordReleased) -> list[OrderEvent
 def _voided(state: Order, command: commands.RecordVoided) -> list[OrderEvent]:
     if state.payment is not Payment.VOIDING:
         return []
-    believed_us = state.released_us + AUTHORIZE_DEADLINE_US + LATE_US + SKEW_US
+    believed_us = _never_seen_counts_us(state, command.at_us)
     if not command.existed and not command.final and command.at_us <= believed_us:
         # A worker may have asked for the authorisation just before it could read that the order is closed, and the gateway may be at it
         # still: its "never seen" counts only when nothing can be on its way any more. Who gave the stock back had read it.
         return _delay(state, command.at_us, Step.VOID_PAYMENT, believed_us + 1)
     return _Story(state, command.at_us).tell(events.Voided(command.existed)).settle()
+
+
+def _never_seen_counts_us(state: Order, at_us: int) -> int:
+    """When a gateway's "never seen" counts: so long after the stock was given back that nothing can be on its way."""
+    wait_us = AUTHORIZE_DEADLINE_US + LATE_US + SKEW_US
+    if state.released_us <= at_us:
+        return state.released_us + wait_us
+    # The clock of who gave it back was ahead. It was before now, so it is counted from now, once.
+    counted = state.delayed is Step.VOID_PAYMENT and state.retry_us <= at_us + wait_us
+    return state.retry_us - 1 if counted else at_us + wait_us
 
 
 def _delayed(state: Order, command: commands.RecordDelayed) -> list[OrderEvent]:

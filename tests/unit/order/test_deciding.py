@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from services.order.domain import commands, deciding, events, evolving, performing, saga
@@ -95,6 +97,17 @@ def test_never_seen_counts_only_when_nothing_can_be_on_its_way() -> None:
     assert names(delayed, commands.RecordVoided(believed_us, existed=False)) == ["Voided", "Settled"]
     assert names(delayed, commands.RecordVoided(T0 + 13, existed=True)) == ["Voided", "Settled"]
     assert names(delayed, commands.RecordVoided(T0 + 13, existed=False, final=True)) == ["Voided", "Settled"]
+
+
+def test_never_seen_is_not_waited_for_longer_where_the_clock_of_who_gave_back_was_ahead() -> None:
+    wait_us, ahead = deciding.AUTHORIZE_DEADLINE_US + deciding.LATE_US + deciding.SKEW_US, T0 + 3_600_000_000
+    told: list[Any] = [PLACE, RESERVED, CANCEL, commands.RecordReleased(ahead)]
+    told.append(commands.RecordVoided(ahead + 1, existed=False))
+    assert not saga.is_put_off(after(*told), T0 + 20)  # for an hour: that is not believed
+    told.append(commands.RecordVoided(T0 + 20, existed=False))
+    assert saga.timers(after(*told)) == {"retry": T0 + 20 + wait_us + 1}
+    assert saga.is_put_off(after(*told), T0 + 21)
+    assert names(after(*told), commands.RecordVoided(T0 + 21 + wait_us, existed=False)) == ["Voided", "Settled"]
 
 
 def test_records_that_the_order_has_overtaken_change_nothing() -> None:
