@@ -5,9 +5,8 @@ from __future__ import annotations
 from tradewind.chat.v1 import chat_service_pb2
 
 from services.chat.config import ChatSettings
-from services.chat.kinds import KINDS
+from services.chat.kinds import KINDS, SLICED
 from services.chat.policy import POLICY
-from services.chat.projections import SLICED
 from services.chat.service import ChatService
 from services.chat.worker import OrderWorker
 from services.host import host

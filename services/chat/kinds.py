@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from services.chat import domain, projections, wire
+from services.chat import domain, marks, projections, wire
 from services.chat.commands import KIND
 from services.chat.domain import place
 from services.ledger.decider import Kind
@@ -33,3 +34,6 @@ PLACE: Final[Kind[place.Place, place.PlaceCommand, place.PlaceChange]] = Kind(
 
 KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE)
 """All of them."""
+
+SLICED: Final[Mapping[str, int]] = {**projections.SLICED, **marks.SLICED}
+"""The read models that a store may cut into slices, and by how many characters of a key; never changed for one that has rows."""

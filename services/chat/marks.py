@@ -36,8 +36,11 @@ MENTIONS: Final = "mentions"
 HIDDEN: Final = "hidden_messages"
 """Messages that a user deleted for itself, by version, with who had said them."""
 
-SLICED: Final = {MARKS: 12, EDITS: 12, REACTIONS: 12, THREADS: 12, DELETED: 12, MENTIONS: 12}
-"""By how many characters of a key a store may cut a conversation's rows: 65,536 versions a slice."""
+SLICED: Final = {
+    MARKS: 14, EDITS: 14, REACTIONS: 14, OWN_REACTIONS: 12, THREADS: 28, DELETED: 12, MENTIONS: 12, HIDDEN: 12,
+}  # fmt: skip
+"""By how many characters of a key a store may cut a conversation's rows: 65,536 versions a slice (of a thread its own), 256 where a row
+may hold a whole message or a message many rows."""
 
 _PAGE: Final = 500
 _HIGHEST: Final = "\U0010ffff"

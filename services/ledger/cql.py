@@ -109,7 +109,7 @@ class CqlArchive:
         tip, snapshot = await asyncio.gather(self._history.tip(key, _LOAD_NEWEST), self._snapshots.get(key))
         if tip is None:
             return Loaded(None, None, [])
-        if snapshot is not None and not await self._counts(key, snapshot, tip.head):
+        if snapshot is not None and not await self._counts(key, snapshot, tip):
             snapshot = None
         after = snapshot.version if snapshot is not None else 0
         if after >= tip.head.version:
@@ -168,11 +168,11 @@ class CqlArchive:
         """See `Archive.scan`; looks at every aggregate, so it is for recovery only."""
         return await self._scanner.page(after_seq, place, limit)
 
-    async def _counts(self, key: str, snapshot: Snapshot, head: Head) -> bool:
+    async def _counts(self, key: str, snapshot: Snapshot, tip: Tip) -> bool:
         """True: the entry that ends at the snapshot's version has its sequence (rule 7)."""
-        if snapshot.version > head.version or snapshot.seq > head.seq:
+        if snapshot.version > tip.head.version or snapshot.seq > tip.head.seq:
             return False
-        ends = await self._history.page_down(key, snapshot.version + 1, 1)
+        ends = _after(tip, snapshot.version - 1) or await self._history.page_down(key, snapshot.version + 1, 1)
         return bool(ends) and ends[0].seq == snapshot.seq
 
 

@@ -173,6 +173,7 @@ class History:
         if newest:
             # The last bucket may be empty yet, or hold only what a lost life left: the one before it says so.
             pair = (newest, newest - 1) if newest > 1 else (newest,)
+            limit = min(limit, _FEW)  # entries of long histories tend to be large
             answers = await asyncio.gather(*(self._read(self._down, key, one, _ALL, limit) for one in pair))
             candidates.update(zip(pair, answers, strict=True))
         best: tuple[int, Head] | None = None

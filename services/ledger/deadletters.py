@@ -18,33 +18,37 @@ _MOST_LETTERS = 100_000
 _NAME_IN_USE = 10058
 
 
+def _stream_of(service: str) -> str:
+    return f"dead-{service}"
+
+
+async def open_letters(nats: Client, service: str, replicas: int) -> None:
+    """Makes the stream of a service's dead letters where it is missing.
+
+    Raises:
+        LogUnavailable: JetStream cannot be asked now.
+    """
+    config = StreamConfig(
+        name=_stream_of(service), subjects=[f"dead.{service}.>"], max_age=_KEPT_SECONDS, max_msgs=_MOST_LETTERS,
+        storage=StorageType.FILE, num_replicas=replicas, allow_direct=True,
+    )  # fmt: skip
+    try:
+        await nats.jetstream().add_stream(config)
+    except APIError as error:
+        if error.err_code != _NAME_IN_USE:
+            raise LogUnavailable(f"JetStream refused a stream: {error.err_code}") from error
+    except (TimeoutError, NatsError) as error:
+        raise LogUnavailable(f"JetStream did not answer: {type(error).__name__}") from error
+
+
 class DeadLetters:
     """One service's dead letters: a stream of its own, the oldest beyond 100,000 or 30 days are let go."""
 
-    def __init__(self, nats: Client, publisher: Publisher, service: str, replicas: int = 1) -> None:
+    def __init__(self, nats: Client, publisher: Publisher, service: str) -> None:
         self._js = nats.jetstream()
         self._publisher = publisher
         self._service = service
-        self._replicas = replicas
-        self._stream = f"dead-{service}"
-
-    async def open(self) -> None:
-        """Makes the stream where it is missing.
-
-        Raises:
-            LogUnavailable: JetStream cannot be asked now.
-        """
-        config = StreamConfig(
-            name=self._stream, subjects=[f"dead.{self._service}.>"], max_age=_KEPT_SECONDS, max_msgs=_MOST_LETTERS,
-            storage=StorageType.FILE, num_replicas=self._replicas, allow_direct=True,
-        )  # fmt: skip
-        try:
-            await self._js.add_stream(config)
-        except APIError as error:
-            if error.err_code != _NAME_IN_USE:
-                raise LogUnavailable(f"JetStream refused a stream: {error.err_code}") from error
-        except (TimeoutError, NatsError) as error:
-            raise LogUnavailable(f"JetStream did not answer: {type(error).__name__}") from error
+        self._stream = _stream_of(service)
 
     async def put(self, letter: entry_pb2.DeadLetter) -> None:
         """Keeps a letter.

@@ -21,7 +21,7 @@ from services.ledger.archive import Archive, Row
 from services.ledger.clock import SYSTEM, Clock
 from services.ledger.consumer import Handler
 from services.ledger.cursor import Watcher
-from services.ledger.deadletters import DeadLetters
+from services.ledger.deadletters import DeadLetters, open_letters
 from services.ledger.decider import Kind, Receipt, Recorded, Request, View
 from services.ledger.desk import LocalDesk
 from services.ledger.ending import end
@@ -75,7 +75,7 @@ class Ledger:
         self._residents: dict[AggregateId, Aggregate] = {}
         self._standing: dict[AggregateId, None] = {}
         self._desk = LocalDesk(archive, self.refresh, self._stored, settings.partitions, self._still_counts)
-        self._letters = DeadLetters(nats, publisher, settings.service, settings.replicas)
+        self._letters = DeadLetters(nats, publisher, settings.service)
         self._timers = Timers(nats, publisher, tracer, settings.service, epoch, settings.partitions)
         self._sources = Sources(
             nats, archive, self._letters, tracer, self.writer, self._start,
@@ -101,7 +101,6 @@ class Ledger:
         publisher = Publisher(nats)
         await publisher.start()
         ledger = cls(nats, archive, publisher, tracer, settings, epoch, identity, kinds, limits or Limits(), clock)
-        await ledger._letters.open()
         await ledger._stored.listen(nats, settings.service, epoch)
         await ledger._handover.listen()
         await ledger._desk.serve(nats, settings.service)
@@ -371,13 +370,14 @@ class Ledger:
 
 
 async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings, clock: Clock) -> tuple[int, str]:
-    """The current life of the log, and the store's identity."""
+    """The current life of the log, with all that stands beside it, and the store's identity."""
     lives = JetStreamLives(nats, settings)
     wait = 0.1
     while True:
         try:
             epoch = await open_epoch(lives, archive, settings, clock)
             await lives.begin_timers(epoch)
+            await open_letters(nats, settings.service, settings.replicas)
             return epoch, await archive.identity() or ""
         except LogLost:
             raise
