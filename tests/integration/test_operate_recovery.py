@@ -49,7 +49,7 @@ async def test_a_log_lost_under_load_loses_nothing(own_nats_server: NatsServer, 
         assert world.again >= 1  # those that were still starting begin in the new life at once
     async with open_ledger(server.url, tmp_path / "tallies.db", service=SERVICE) as ledger:
         assert ledger.epoch == epoch
-        assert await all_is_there(world, ledger) > 300
+        assert await all_is_there(world, ledger) >= 200  # what was waited for
 
 
 @pytest.mark.timeout(240)
@@ -72,7 +72,7 @@ async def test_a_store_lost_under_load_loses_nothing(own_nats_server: NatsServer
         await world.until("woken", 3)
         assert world.again >= 1  # those that were still starting begin in the new life at once
     async with open_ledger(server.url, store, service=SERVICE) as ledger:
-        assert await all_is_there(world, ledger) > 300
+        assert await all_is_there(world, ledger) >= 300  # what was waited for
         assert await verify(ledger.engine.archive, [TALLY], Report()) == []
 
 
