@@ -1,0 +1,108 @@
+"""Whispers: words between the processes of Chat that are never stored, and may be lost.
+
+A whisper tells whoever listens right now that something is worth a look: somebody types, is there, has read on, is in another
+conversation. It goes over core NATS, at most once and to nobody where nobody listens; who must not miss what it was about looks there by
+itself as well, from time to time. A topic is a subject of its own, so a process hears only what somebody connected to it asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+MOST_BYTES: Final = 16 * 1024
+"""What one whisper may hold."""
+_PREFIX: Final = "tradewind.chat.whisper"
+_MOST_WAITING: Final = 1024
+_log = structlog.get_logger(__name__)
+
+Hear = Callable[[bytes], None]
+"""Takes a whisper's bytes. Called on the event loop; must neither wait nor raise."""
+
+
+@dataclass(eq=False, slots=True)
+class Listener:
+    """Somebody who listens to a topic, until it is told to stop."""
+
+    subject: str
+    hear: Hear
+
+
+@dataclass(eq=False, slots=True)
+class _Topic:
+    """Everybody of this process who listens to a topic, on one subscription."""
+
+    listeners: list[Listener] = field(default_factory=list)
+    subscription: Subscription | None = None
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def heard(self, message: Msg) -> None:
+        for listener in tuple(self.listeners):
+            listener.hear(message.data)
+
+
+class Whispers:
+    """Says and hears whispers of Chat's processes.
+
+    Args:
+        client: the process's connection to NATS.
+    """
+
+    def __init__(self, client: Client) -> None:
+        """Whisper over a connection."""
+        self._client = client
+        self._topics: dict[str, _Topic] = {}
+
+    async def say(self, tenant: str, topic: str, data: bytes = b"") -> None:
+        """Tell whoever listens to a topic of a tenant now; where that cannot be, it is not told. Raises ValueError for too large a word."""
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"a whisper holds at most {MOST_BYTES} bytes")
+        try:
+            await self._client.publish(_subject(tenant, topic), data)
+        except NatsError as error:
+            _log.info("whisper_lost", error=type(error).__name__)
+
+    async def listen(self, tenant: str, topic: str, hear: Hear) -> Listener:
+        """Hear a topic of a tenant from now on, until ``leave``. Raises nats.errors.Error where the connection is closed."""
+        listener = Listener(_subject(tenant, topic), hear)
+        known = self._topics.setdefault(listener.subject, _Topic())
+        known.listeners.append(listener)
+        try:
+            async with known.changing:
+                if known.subscription is None:
+                    known.subscription = await self._client.subscribe(
+                        listener.subject, cb=known.heard, pending_msgs_limit=_MOST_WAITING
+                    )
+        except BaseException:
+            await self.leave(listener)
+            raise
+        return listener
+
+    async def leave(self, listener: Listener) -> None:
+        """Hear it no more; again changes nothing."""
+        known = self._topics.get(listener.subject)
+        if known is None or listener not in known.listeners:
+            return
+        known.listeners.remove(listener)
+        async with known.changing:
+            if known.listeners or self._topics.get(listener.subject) is not known:
+                return
+            del self._topics[listener.subject]
+            if known.subscription is not None and not self._client.is_closed:
+                await known.subscription.unsubscribe()
+
+
+def _subject(tenant: str, topic: str) -> str:
+    """Name a topic on NATS: both parts as base64url (RFC 4648), so that no character in them means anything."""
+    return ".".join(
+        (_PREFIX, *(base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode() for part in (tenant, topic)))
+    )
