@@ -86,6 +86,30 @@ MEMBER_ROLE_READER: MemberRole.ValueType  # 5
 """Reads. In a group a member like others; in a channel whoever joined it."""
 Global___MemberRole: _TypeAlias = MemberRole  # noqa: Y015
 
+class _CardActionStyle:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CardActionStyleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CardActionStyle.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CARD_ACTION_STYLE_UNSPECIFIED: _CardActionStyle.ValueType  # 0
+    """As one of several."""
+    CARD_ACTION_STYLE_PRIMARY: _CardActionStyle.ValueType  # 1
+    """As the one that is meant to be taken."""
+    CARD_ACTION_STYLE_DANGER: _CardActionStyle.ValueType  # 2
+    """As one that cannot be taken back."""
+
+class CardActionStyle(_CardActionStyle, metaclass=_CardActionStyleEnumTypeWrapper):
+    """How an action of a card is shown."""
+
+CARD_ACTION_STYLE_UNSPECIFIED: CardActionStyle.ValueType  # 0
+"""As one of several."""
+CARD_ACTION_STYLE_PRIMARY: CardActionStyle.ValueType  # 1
+"""As the one that is meant to be taken."""
+CARD_ACTION_STYLE_DANGER: CardActionStyle.ValueType  # 2
+"""As one that cannot be taken back."""
+Global___CardActionStyle: _TypeAlias = CardActionStyle  # noqa: Y015
+
 @_typing.final
 class Member(_message.Message):
     """One member."""
@@ -255,10 +279,20 @@ class MessageContent(_message.Message):
     MENTIONS_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     FORWARDED_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """UTF-8, at most 16 KiB; may be empty only where there are attributes or parts."""
     thread_root: _builtins.int
     """Version of the message whose thread this one is said in; 0: in none. A message of a thread has no thread of its own."""
+    sealed: _builtins.bytes
+    """What was said as log and store hold it: text, attributes, parts and whatever else is not structure, sealed with the key of who said it. In
+    no answer and no stream; refused in requests.
+    """
+    erased: _builtins.bool
+    """Whether what was said is gone for good, because the keys of who said it were destroyed (PrivacyService.ErasePerson). What it answers, its
+    thread, whom it mentions and where it was forwarded from are still here. Refused in requests.
+    """
     @_builtins.property
     def reply_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Versions of earlier messages of this conversation that it answers; at most 32."""
@@ -289,10 +323,12 @@ class MessageContent(_message.Message):
         mentions: Global___Mentions | None = ...,
         parts: _abc.Iterable[Global___Part] | None = ...,
         forwarded: Global___ForwardedFrom | None = ...,
+        sealed: _builtins.bytes = ...,
+        erased: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["forwarded", b"forwarded", "mentions", b"mentions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "forwarded", b"forwarded", "mentions", b"mentions", "parts", b"parts", "reply_to", b"reply_to", "text", b"text", "thread_root", b"thread_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "erased", b"erased", "forwarded", b"forwarded", "mentions", b"mentions", "parts", b"parts", "reply_to", b"reply_to", "sealed", b"sealed", "text", b"text", "thread_root", b"thread_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +452,7 @@ class Card(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     PICTURE_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """Its heading."""
     text: _builtins.str
@@ -426,6 +463,10 @@ class Card(_message.Message):
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___CardField]:
         """Its lines, in order."""
 
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___CardAction]:
+        """What can be done with it, in order."""
+
     def __init__(
         self,
         *,
@@ -433,14 +474,49 @@ class Card(_message.Message):
         text: _builtins.str = ...,
         picture: _builtins.str = ...,
         fields: _abc.Iterable[Global___CardField] | None = ...,
+        actions: _abc.Iterable[Global___CardAction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "picture", b"picture", "text", b"text", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "fields", b"fields", "picture", b"picture", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Card: _TypeAlias = Card  # noqa: Y015
+
+@_typing.final
+class CardAction(_message.Message):
+    """What can be done with a card: a URL is opened, or the press goes to the service that posted the card (PressAction)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    STYLE_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its name on the card."""
+    label: _builtins.str
+    """What people see."""
+    style: Global___CardActionStyle.ValueType
+    """How it is shown."""
+    url: _builtins.str
+    """What is opened; empty: it is pressed. Only services post what is pressed; it is left out of what is forwarded."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        label: _builtins.str = ...,
+        style: Global___CardActionStyle.ValueType = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "label", b"label", "style", b"style", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CardAction: _TypeAlias = CardAction  # noqa: Y015
 
 @_typing.final
 class CardField(_message.Message):
@@ -1372,6 +1448,12 @@ class PlaceEvent(_message.Message):
     JOINED_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
     HIDDEN_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    UNARCHIVED_FIELD_NUMBER: _builtins.int
+    NOTIFICATIONS_MUTED_FIELD_NUMBER: _builtins.int
+    NOTIFICATIONS_UNMUTED_FIELD_NUMBER: _builtins.int
+    CONVERSATION_HIDDEN_FIELD_NUMBER: _builtins.int
+    CONVERSATION_SHOWN_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1, 2, 3, … of this user in this conversation."""
     actor_id: _builtins.str
@@ -1394,6 +1476,30 @@ class PlaceEvent(_message.Message):
     def hidden(self) -> Global___MessageHidden:
         """The user sees a message no more."""
 
+    @_builtins.property
+    def archived(self) -> Global___ConversationArchived:
+        """The user put the conversation aside."""
+
+    @_builtins.property
+    def unarchived(self) -> Global___ConversationUnarchived:
+        """The user took it back."""
+
+    @_builtins.property
+    def notifications_muted(self) -> Global___NotificationsMuted:
+        """The user wants no notifications of the conversation."""
+
+    @_builtins.property
+    def notifications_unmuted(self) -> Global___NotificationsUnmuted:
+        """The user wants them again."""
+
+    @_builtins.property
+    def conversation_hidden(self) -> Global___ConversationHidden:
+        """The user took the conversation out of its list."""
+
+    @_builtins.property
+    def conversation_shown(self) -> Global___ConversationShown:
+        """The user put it into its list again."""
+
     def __init__(
         self,
         *,
@@ -1404,16 +1510,141 @@ class PlaceEvent(_message.Message):
         joined: Global___ChannelJoined | None = ...,
         left: Global___ChannelLeft | None = ...,
         hidden: Global___MessageHidden | None = ...,
+        archived: Global___ConversationArchived | None = ...,
+        unarchived: Global___ConversationUnarchived | None = ...,
+        notifications_muted: Global___NotificationsMuted | None = ...,
+        notifications_unmuted: Global___NotificationsUnmuted | None = ...,
+        conversation_hidden: Global___ConversationHidden | None = ...,
+        conversation_shown: Global___ConversationShown | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_time", b"event_time", "hidden", b"hidden", "joined", b"joined", "left", b"left"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "conversation_hidden", b"conversation_hidden", "conversation_shown", b"conversation_shown", "event", b"event", "event_time", b"event_time", "hidden", b"hidden", "joined", b"joined", "left", b"left", "notifications_muted", b"notifications_muted", "notifications_unmuted", b"notifications_unmuted", "unarchived", b"unarchived"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "event", b"event", "event_time", b"event_time", "hidden", b"hidden", "joined", b"joined", "left", b"left", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "archived", b"archived", "conversation_hidden", b"conversation_hidden", "conversation_shown", b"conversation_shown", "event", b"event", "event_time", b"event_time", "hidden", b"hidden", "joined", b"joined", "left", b"left", "notifications_muted", b"notifications_muted", "notifications_unmuted", b"notifications_unmuted", "unarchived", b"unarchived", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["joined", "left", "hidden"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["joined", "left", "hidden", "archived", "unarchived", "notifications_muted", "notifications_unmuted", "conversation_hidden", "conversation_shown"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___PlaceEvent: _TypeAlias = PlaceEvent  # noqa: Y015
+
+@_typing.final
+class ConversationArchived(_message.Message):
+    """A user put a conversation aside, as it stood."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_VERSION_FIELD_NUMBER: _builtins.int
+    conversation_version: _builtins.int
+    """The conversation's version then: a later message brings it back."""
+    def __init__(
+        self,
+        *,
+        conversation_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_version", b"conversation_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationArchived: _TypeAlias = ConversationArchived  # noqa: Y015
+
+@_typing.final
+class ConversationUnarchived(_message.Message):
+    """A user took a conversation back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationUnarchived: _TypeAlias = ConversationUnarchived  # noqa: Y015
+
+@_typing.final
+class NotificationsMuted(_message.Message):
+    """A user wants no notifications of a conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNTIL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until when; absent: for ever."""
+
+    def __init__(
+        self,
+        *,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationsMuted: _TypeAlias = NotificationsMuted  # noqa: Y015
+
+@_typing.final
+class NotificationsUnmuted(_message.Message):
+    """A user wants notifications of a conversation again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationsUnmuted: _TypeAlias = NotificationsUnmuted  # noqa: Y015
+
+@_typing.final
+class ConversationHidden(_message.Message):
+    """A user took a conversation out of its list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_VERSION_FIELD_NUMBER: _builtins.int
+    conversation_version: _builtins.int
+    """The conversation's version then: a later message puts it back."""
+    def __init__(
+        self,
+        *,
+        conversation_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_version", b"conversation_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationHidden: _TypeAlias = ConversationHidden  # noqa: Y015
+
+@_typing.final
+class ConversationShown(_message.Message):
+    """A user put a conversation into its list again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationShown: _TypeAlias = ConversationShown  # noqa: Y015
 
 @_typing.final
 class ChannelJoined(_message.Message):
