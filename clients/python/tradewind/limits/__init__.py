@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/limits``; ``make proto`` writes them."""

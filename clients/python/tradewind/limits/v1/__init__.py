@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/limits/v1``; ``make proto`` writes them."""

@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/push``; ``make proto`` writes them."""

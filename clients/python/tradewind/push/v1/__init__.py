@@ -1,0 +1,1 @@
+"""Stubs of ``proto/tradewind/push/v1``; ``make proto`` writes them."""
