@@ -87,6 +87,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The message was edited as often as it may be. FAILED_PRECONDITION."""
     ERROR_REASON_REACTIONS_LIMIT: _ErrorReason.ValueType  # 112
     """The message has as many different reactions as it may have. FAILED_PRECONDITION."""
+    ERROR_REASON_USER_BANNED: _ErrorReason.ValueType  # 113
+    """The user may do nothing in this tenant's Chat; metadata says until when, where the ban ends. PERMISSION_DENIED."""
+    ERROR_REASON_MESSAGE_REFUSED: _ErrorReason.ValueType  # 114
+    """The tenant's own review refuses the message; the status message may say why. PERMISSION_DENIED."""
+    ERROR_REASON_REPORT_RESOLVED: _ErrorReason.ValueType  # 115
+    """The reported message was dealt with already; metadata says by whom and how. FAILED_PRECONDITION."""
+    ERROR_REASON_NO_SUCH_ACTION: _ErrorReason.ValueType  # 116
+    """The card has no such action to press. FAILED_PRECONDITION."""
     ERROR_REASON_WRONG_ORDER_STATE: _ErrorReason.ValueType  # 200
     """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
     ERROR_REASON_OUT_OF_STOCK: _ErrorReason.ValueType  # 201
@@ -181,6 +189,14 @@ ERROR_REASON_EDITS_LIMIT: ErrorReason.ValueType  # 111
 """The message was edited as often as it may be. FAILED_PRECONDITION."""
 ERROR_REASON_REACTIONS_LIMIT: ErrorReason.ValueType  # 112
 """The message has as many different reactions as it may have. FAILED_PRECONDITION."""
+ERROR_REASON_USER_BANNED: ErrorReason.ValueType  # 113
+"""The user may do nothing in this tenant's Chat; metadata says until when, where the ban ends. PERMISSION_DENIED."""
+ERROR_REASON_MESSAGE_REFUSED: ErrorReason.ValueType  # 114
+"""The tenant's own review refuses the message; the status message may say why. PERMISSION_DENIED."""
+ERROR_REASON_REPORT_RESOLVED: ErrorReason.ValueType  # 115
+"""The reported message was dealt with already; metadata says by whom and how. FAILED_PRECONDITION."""
+ERROR_REASON_NO_SUCH_ACTION: ErrorReason.ValueType  # 116
+"""The card has no such action to press. FAILED_PRECONDITION."""
 ERROR_REASON_WRONG_ORDER_STATE: ErrorReason.ValueType  # 200
 """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
 ERROR_REASON_OUT_OF_STOCK: ErrorReason.ValueType  # 201
