@@ -5,6 +5,7 @@ Conversations and what happens in them."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -188,6 +189,7 @@ class Conversation(_message.Message):
     OPEN_FIELD_NUMBER: _builtins.int
     SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
     PINNED_VERSIONS_FIELD_NUMBER: _builtins.int
+    MESSAGE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """Its id, unique in the tenant."""
     kind: Global___ConversationKind.ValueType
@@ -202,6 +204,8 @@ class Conversation(_message.Message):
     """Whether anybody of the tenant who knows its id may join: as a member of a group, as a reader of a channel."""
     slow_mode_seconds: _builtins.int
     """How long, in seconds, a member waits between two messages; 0: not at all."""
+    message_ttl_seconds: _builtins.int
+    """How long, in seconds, a message lasts that does not say so itself; 0: for ever."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]:
         """Who is in it, in order of joining."""
@@ -237,10 +241,11 @@ class Conversation(_message.Message):
         open: _builtins.bool = ...,
         slow_mode_seconds: _builtins.int = ...,
         pinned_versions: _abc.Iterable[_builtins.int] | None = ...,
+        message_ttl_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "conversation_id", b"conversation_id", "create_time", b"create_time", "kind", b"kind", "members", b"members", "open", b"open", "picture", b"picture", "pinned_versions", b"pinned_versions", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "conversation_id", b"conversation_id", "create_time", b"create_time", "kind", b"kind", "members", b"members", "message_ttl_seconds", b"message_ttl_seconds", "open", b"open", "picture", b"picture", "pinned_versions", b"pinned_versions", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -279,6 +284,7 @@ class MessageContent(_message.Message):
     MENTIONS_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     FORWARDED_FIELD_NUMBER: _builtins.int
+    EXPIRE_AFTER_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
     text: _builtins.str
@@ -313,6 +319,10 @@ class MessageContent(_message.Message):
     def forwarded(self) -> Global___ForwardedFrom:
         """Where it was said first; set by ForwardMessage alone, refused in requests."""
 
+    @_builtins.property
+    def expire_after(self) -> _duration_pb2.Duration:
+        """How long the message lasts after the server took it: 5 s to a year; absent: as the conversation says, or for ever. Refused in an edit."""
+
     def __init__(
         self,
         *,
@@ -323,12 +333,13 @@ class MessageContent(_message.Message):
         mentions: Global___Mentions | None = ...,
         parts: _abc.Iterable[Global___Part] | None = ...,
         forwarded: Global___ForwardedFrom | None = ...,
+        expire_after: _duration_pb2.Duration | None = ...,
         sealed: _builtins.bytes = ...,
         erased: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["forwarded", b"forwarded", "mentions", b"mentions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_after", b"expire_after", "forwarded", b"forwarded", "mentions", b"mentions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "erased", b"erased", "forwarded", b"forwarded", "mentions", b"mentions", "parts", b"parts", "reply_to", b"reply_to", "sealed", b"sealed", "text", b"text", "thread_root", b"thread_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "erased", b"erased", "expire_after", b"expire_after", "forwarded", b"forwarded", "mentions", b"mentions", "parts", b"parts", "reply_to", b"reply_to", "sealed", b"sealed", "text", b"text", "thread_root", b"thread_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -618,6 +629,7 @@ class Message(_message.Message):
     THREAD_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     REACTIONS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Its version in the conversation: its place, dense among all events, and its name in `reply_to`."""
     sender_id: _builtins.str
@@ -650,6 +662,10 @@ class Message(_message.Message):
     def reactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reaction]:
         """What others think of it, by emoji."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is gone for everybody, or was; absent where it lasts. From then on it is shown as a deleted one."""
+
     def __init__(
         self,
         *,
@@ -663,10 +679,11 @@ class Message(_message.Message):
         thread: Global___Thread | None = ...,
         pinned: _builtins.bool = ...,
         reactions: _abc.Iterable[Global___Reaction] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "send_time", b"send_time", "thread", b"thread"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "expire_time", b"expire_time", "send_time", b"send_time", "thread", b"thread"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "edits", b"edits", "pinned", b"pinned", "reactions", b"reactions", "send_time", b"send_time", "sender_id", b"sender_id", "thread", b"thread", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "delete_time", b"delete_time", "edit_time", b"edit_time", "edits", b"edits", "expire_time", b"expire_time", "pinned", b"pinned", "reactions", b"reactions", "send_time", b"send_time", "sender_id", b"sender_id", "thread", b"thread", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -742,6 +759,7 @@ class ConversationEvent(_message.Message):
     ACTING_SERVICE_FIELD_NUMBER: _builtins.int
     MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     THREAD_REPLY_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     MEMBERS_ADDED_FIELD_NUMBER: _builtins.int
     MEMBERS_REMOVED_FIELD_NUMBER: _builtins.int
@@ -759,6 +777,10 @@ class ConversationEvent(_message.Message):
     UNPINNED_FIELD_NUMBER: _builtins.int
     REACTION_ADDED_FIELD_NUMBER: _builtins.int
     REACTION_REMOVED_FIELD_NUMBER: _builtins.int
+    INVITATION_CREATED_FIELD_NUMBER: _builtins.int
+    INVITATION_REVOKED_FIELD_NUMBER: _builtins.int
+    INVITATION_USED_FIELD_NUMBER: _builtins.int
+    MESSAGES_EXPIRED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """1, 2, 3, … without a hole, ever."""
     actor_id: _builtins.str
@@ -774,6 +796,10 @@ class ConversationEvent(_message.Message):
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the server's clock."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """For a message that does not last: when it is gone for everybody."""
 
     @_builtins.property
     def created(self) -> Global___ConversationCreated:
@@ -843,6 +869,22 @@ class ConversationEvent(_message.Message):
     def reaction_removed(self) -> Global___ReactionRemoved:
         """Somebody took it back."""
 
+    @_builtins.property
+    def invitation_created(self) -> Global___InvitationCreated:
+        """Somebody made an invitation."""
+
+    @_builtins.property
+    def invitation_revoked(self) -> Global___InvitationRevoked:
+        """An invitation was taken back."""
+
+    @_builtins.property
+    def invitation_used(self) -> Global___InvitationUsed:
+        """Somebody joined by an invitation: the event's actor."""
+
+    @_builtins.property
+    def messages_expired(self) -> Global___MessagesExpired:
+        """Messages whose time was over are no more."""
+
     def __init__(
         self,
         *,
@@ -852,6 +894,7 @@ class ConversationEvent(_message.Message):
         acting_service: _builtins.str = ...,
         message_count: _builtins.int = ...,
         thread_reply_count: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
         created: Global___ConversationCreated | None = ...,
         members_added: Global___MembersAdded | None = ...,
         members_removed: Global___MembersRemoved | None = ...,
@@ -869,12 +912,16 @@ class ConversationEvent(_message.Message):
         unpinned: Global___MessageUnpinned | None = ...,
         reaction_added: Global___ReactionAdded | None = ...,
         reaction_removed: Global___ReactionRemoved | None = ...,
+        invitation_created: Global___InvitationCreated | None = ...,
+        invitation_revoked: Global___InvitationRevoked | None = ...,
+        invitation_used: Global___InvitationUsed | None = ...,
+        messages_expired: Global___MessagesExpired | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "muted", b"muted", "pinned", b"pinned", "reaction_added", b"reaction_added", "reaction_removed", b"reaction_removed", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "expire_time", b"expire_time", "invitation_created", b"invitation_created", "invitation_revoked", b"invitation_revoked", "invitation_used", b"invitation_used", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "messages_expired", b"messages_expired", "muted", b"muted", "pinned", b"pinned", "reaction_added", b"reaction_added", "reaction_removed", b"reaction_removed", "role_changed", b"role_changed", "system_message", b"system_message", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "message_count", b"message_count", "muted", b"muted", "pinned", b"pinned", "reaction_added", b"reaction_added", "reaction_removed", b"reaction_removed", "role_changed", b"role_changed", "system_message", b"system_message", "thread_reply_count", b"thread_reply_count", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_service", b"acting_service", "actor_id", b"actor_id", "banned", b"banned", "changed", b"changed", "created", b"created", "deleted", b"deleted", "edited", b"edited", "event", b"event", "event_time", b"event_time", "expire_time", b"expire_time", "invitation_created", b"invitation_created", "invitation_revoked", b"invitation_revoked", "invitation_used", b"invitation_used", "members_added", b"members_added", "members_removed", b"members_removed", "message", b"message", "message_count", b"message_count", "messages_expired", b"messages_expired", "muted", b"muted", "pinned", b"pinned", "reaction_added", b"reaction_added", "reaction_removed", b"reaction_removed", "role_changed", b"role_changed", "system_message", b"system_message", "thread_reply_count", b"thread_reply_count", "unbanned", b"unbanned", "unmuted", b"unmuted", "unpinned", b"unpinned", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "members_added", "members_removed", "message", "system_message", "changed", "role_changed", "banned", "unbanned", "muted", "unmuted", "edited", "deleted", "pinned", "unpinned", "reaction_added", "reaction_removed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["created", "members_added", "members_removed", "message", "system_message", "changed", "role_changed", "banned", "unbanned", "muted", "unmuted", "edited", "deleted", "pinned", "unpinned", "reaction_added", "reaction_removed", "invitation_created", "invitation_revoked", "invitation_used", "messages_expired"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -913,6 +960,7 @@ class ConversationCreated(_message.Message):
     PICTURE_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
+    MESSAGE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
     kind: Global___ConversationKind.ValueType
     """What it is for."""
     title: _builtins.str
@@ -923,6 +971,8 @@ class ConversationCreated(_message.Message):
     """Whether anybody of the tenant may join."""
     slow_mode_seconds: _builtins.int
     """Seconds between two messages of a member."""
+    message_ttl_seconds: _builtins.int
+    """Seconds that a message lasts; 0: for ever."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]:
         """The first members."""
@@ -941,10 +991,11 @@ class ConversationCreated(_message.Message):
         picture: _builtins.str = ...,
         open: _builtins.bool = ...,
         slow_mode_seconds: _builtins.int = ...,
+        message_ttl_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "kind", b"kind", "members", b"members", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "kind", b"kind", "members", b"members", "message_ttl_seconds", b"message_ttl_seconds", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -982,6 +1033,7 @@ class ConversationChanged(_message.Message):
     REMOVED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
+    MESSAGE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """The new title."""
     picture: _builtins.str
@@ -990,6 +1042,8 @@ class ConversationChanged(_message.Message):
     """Whether anybody of the tenant may join."""
     slow_mode_seconds: _builtins.int
     """Seconds between two messages of a member."""
+    message_ttl_seconds: _builtins.int
+    """Seconds that a message lasts; 0: for ever."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Attributes that are new or have a new value."""
@@ -1007,11 +1061,14 @@ class ConversationChanged(_message.Message):
         removed_attributes: _abc.Iterable[_builtins.str] | None = ...,
         open: _builtins.bool | None = ...,
         slow_mode_seconds: _builtins.int | None = ...,
+        message_ttl_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_message_ttl_seconds", b"_message_ttl_seconds", "_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "message_ttl_seconds", b"message_ttl_seconds", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "attributes", b"attributes", "open", b"open", "picture", b"picture", "removed_attributes", b"removed_attributes", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message_ttl_seconds", b"_message_ttl_seconds", "_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "attributes", b"attributes", "message_ttl_seconds", b"message_ttl_seconds", "open", b"open", "picture", b"picture", "removed_attributes", b"removed_attributes", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__message_ttl_seconds: _TypeAlias = _typing.Literal["message_ttl_seconds"]  # noqa: Y015
+    _WhichOneofArgType__message_ttl_seconds: _TypeAlias = _typing.Literal["_message_ttl_seconds", b"_message_ttl_seconds"]  # noqa: Y015
     _WhichOneofReturnType__open: _TypeAlias = _typing.Literal["open"]  # noqa: Y015
     _WhichOneofArgType__open: _TypeAlias = _typing.Literal["_open", b"_open"]  # noqa: Y015
     _WhichOneofReturnType__picture: _TypeAlias = _typing.Literal["picture"]  # noqa: Y015
@@ -1020,6 +1077,8 @@ class ConversationChanged(_message.Message):
     _WhichOneofArgType__slow_mode_seconds: _TypeAlias = _typing.Literal["_slow_mode_seconds", b"_slow_mode_seconds"]  # noqa: Y015
     _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
     _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__message_ttl_seconds) -> _WhichOneofReturnType__message_ttl_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__open) -> _WhichOneofReturnType__open | None: ...
     @_typing.overload
@@ -1434,6 +1493,164 @@ class ReactionRemoved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReactionRemoved: _TypeAlias = ReactionRemoved  # noqa: Y015
+
+@_typing.final
+class InvitationCreated(_message.Message):
+    """Somebody made an invitation: the event's actor. What opens it is not here, only its digest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_SHA256_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    MAX_USES_FIELD_NUMBER: _builtins.int
+    invitation_id: _builtins.str
+    """Its id."""
+    token_sha256: _builtins.bytes
+    """SHA-256 of its token."""
+    role: Global___MemberRole.ValueType
+    """What who joins by it becomes: member or reader."""
+    max_uses: _builtins.int
+    """How many can join by it; 0: any number."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it can be used; absent: for ever."""
+
+    def __init__(
+        self,
+        *,
+        invitation_id: _builtins.str = ...,
+        token_sha256: _builtins.bytes = ...,
+        role: Global___MemberRole.ValueType = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        max_uses: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "invitation_id", b"invitation_id", "max_uses", b"max_uses", "role", b"role", "token_sha256", b"token_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvitationCreated: _TypeAlias = InvitationCreated  # noqa: Y015
+
+@_typing.final
+class InvitationRevoked(_message.Message):
+    """An invitation was taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
+    invitation_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        invitation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invitation_id", b"invitation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvitationRevoked: _TypeAlias = InvitationRevoked  # noqa: Y015
+
+@_typing.final
+class InvitationUsed(_message.Message):
+    """Somebody joined by an invitation: the event's actor. The event that adds a member follows; a channel's reader is in none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    invitation_id: _builtins.str
+    """Which."""
+    uses: _builtins.int
+    """How many have joined by it now."""
+    def __init__(
+        self,
+        *,
+        invitation_id: _builtins.str = ...,
+        uses: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invitation_id", b"invitation_id", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvitationUsed: _TypeAlias = InvitationUsed  # noqa: Y015
+
+@_typing.final
+class MessagesExpired(_message.Message):
+    """Messages whose time was over are no more, for everybody; they are unpinned with it. Nobody did it: the event has no actor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    NEXT_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpiredMessage]:
+        """Which, oldest first; at most 100."""
+
+    @_builtins.property
+    def next_time(self) -> _timestamp_pb2.Timestamp:
+        """When to look for more; absent where no message of the conversation waits for its end."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___ExpiredMessage] | None = ...,
+        next_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_time", b"next_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "next_time", b"next_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessagesExpired: _TypeAlias = MessagesExpired  # noqa: Y015
+
+@_typing.final
+class ExpiredMessage(_message.Message):
+    """A message whose time was over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
+    SENDER_ID_FIELD_NUMBER: _builtins.int
+    THREAD_ROOT_FIELD_NUMBER: _builtins.int
+    THREAD_REPLY_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    message_version: _builtins.int
+    """Which."""
+    sender_id: _builtins.str
+    """Who had said it."""
+    thread_root: _builtins.int
+    """The thread it was said in; 0: in none."""
+    thread_reply_count: _builtins.int
+    """How many messages that thread has now."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When its time was over."""
+
+    def __init__(
+        self,
+        *,
+        message_version: _builtins.int = ...,
+        sender_id: _builtins.str = ...,
+        thread_root: _builtins.int = ...,
+        thread_reply_count: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "message_version", b"message_version", "sender_id", b"sender_id", "thread_reply_count", b"thread_reply_count", "thread_root", b"thread_root"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpiredMessage: _TypeAlias = ExpiredMessage  # noqa: Y015
 
 @_typing.final
 class PlaceEvent(_message.Message):

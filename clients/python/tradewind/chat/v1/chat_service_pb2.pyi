@@ -56,6 +56,7 @@ class CreateConversationRequest(_message.Message):
     PICTURE_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
+    MESSAGE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUIDv7 made by the client once per intent, and kept over retries."""
     kind: _chat_pb2.ConversationKind.ValueType
@@ -68,6 +69,8 @@ class CreateConversationRequest(_message.Message):
     """Whether anybody of the tenant who knows its id may join; not for a direct conversation."""
     slow_mode_seconds: _builtins.int
     """Seconds between two messages of a member, at most six hours; not for a direct conversation."""
+    message_ttl_seconds: _builtins.int
+    """How long, in seconds, a message lasts that does not say so itself: 5 s to a year; 0: for ever."""
     @_builtins.property
     def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who is in it besides the caller; exactly one for a direct conversation, at most 5,000 in all. The caller is a member and owner by itself
@@ -89,10 +92,11 @@ class CreateConversationRequest(_message.Message):
         picture: _builtins.str = ...,
         open: _builtins.bool = ...,
         slow_mode_seconds: _builtins.int = ...,
+        message_ttl_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "kind", b"kind", "member_ids", b"member_ids", "open", b"open", "picture", b"picture", "request_id", b"request_id", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "kind", b"kind", "member_ids", b"member_ids", "message_ttl_seconds", b"message_ttl_seconds", "open", b"open", "picture", b"picture", "request_id", b"request_id", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -372,6 +376,7 @@ class UpdateConversationRequest(_message.Message):
     REMOVE_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     OPEN_FIELD_NUMBER: _builtins.int
     SLOW_MODE_SECONDS_FIELD_NUMBER: _builtins.int
+    MESSAGE_TTL_SECONDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUIDv7 of this intent."""
     conversation_id: _builtins.str
@@ -384,6 +389,8 @@ class UpdateConversationRequest(_message.Message):
     """Whether anybody of the tenant who knows its id may join."""
     slow_mode_seconds: _builtins.int
     """Seconds between two messages of a member, at most six hours; 0: no slow mode."""
+    message_ttl_seconds: _builtins.int
+    """How long, in seconds, a message lasts from now on that does not say so itself: 5 s to a year; 0: for ever. What was said before stays as it is."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Attributes to set; a conversation has at most 16."""
@@ -403,11 +410,14 @@ class UpdateConversationRequest(_message.Message):
         remove_attributes: _abc.Iterable[_builtins.str] | None = ...,
         open: _builtins.bool | None = ...,
         slow_mode_seconds: _builtins.int | None = ...,
+        message_ttl_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_message_ttl_seconds", b"_message_ttl_seconds", "_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "message_ttl_seconds", b"message_ttl_seconds", "open", b"open", "picture", b"picture", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "attributes", b"attributes", "conversation_id", b"conversation_id", "open", b"open", "picture", b"picture", "remove_attributes", b"remove_attributes", "request_id", b"request_id", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_message_ttl_seconds", b"_message_ttl_seconds", "_open", b"_open", "_picture", b"_picture", "_slow_mode_seconds", b"_slow_mode_seconds", "_title", b"_title", "attributes", b"attributes", "conversation_id", b"conversation_id", "message_ttl_seconds", b"message_ttl_seconds", "open", b"open", "picture", b"picture", "remove_attributes", b"remove_attributes", "request_id", b"request_id", "slow_mode_seconds", b"slow_mode_seconds", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__message_ttl_seconds: _TypeAlias = _typing.Literal["message_ttl_seconds"]  # noqa: Y015
+    _WhichOneofArgType__message_ttl_seconds: _TypeAlias = _typing.Literal["_message_ttl_seconds", b"_message_ttl_seconds"]  # noqa: Y015
     _WhichOneofReturnType__open: _TypeAlias = _typing.Literal["open"]  # noqa: Y015
     _WhichOneofArgType__open: _TypeAlias = _typing.Literal["_open", b"_open"]  # noqa: Y015
     _WhichOneofReturnType__picture: _TypeAlias = _typing.Literal["picture"]  # noqa: Y015
@@ -416,6 +426,8 @@ class UpdateConversationRequest(_message.Message):
     _WhichOneofArgType__slow_mode_seconds: _TypeAlias = _typing.Literal["_slow_mode_seconds", b"_slow_mode_seconds"]  # noqa: Y015
     _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
     _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__message_ttl_seconds) -> _WhichOneofReturnType__message_ttl_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__open) -> _WhichOneofReturnType__open | None: ...
     @_typing.overload
@@ -1957,13 +1969,15 @@ Global___GoingAway: _TypeAlias = GoingAway  # noqa: Y015
 
 @_typing.final
 class ConverseRequest(_message.Message):
-    """A frame from the client; any mixture, handled in this order: unsubscribe, subscribe, sends."""
+    """A frame from the client; any mixture, handled in this order: flow, unsubscribe, subscribe, sends, operations. An empty one says that the client is there."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     SUBSCRIBE_FIELD_NUMBER: _builtins.int
     SENDS_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    FLOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def unsubscribe(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unsubscribe]:
         """Conversations to hear no more."""
@@ -1976,20 +1990,132 @@ class ConverseRequest(_message.Message):
     def sends(self) -> _containers.RepeatedCompositeFieldContainer[Global___SendMessageRequest]:
         """Messages to send; at most 256 a frame. Those of one conversation keep their order."""
 
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]:
+        """Everything else that is done to messages; at most 256 a frame. They are done one after the other in their order, beside the sends."""
+
+    @_builtins.property
+    def flow(self) -> Global___Flow:
+        """How fast and how often the server is to speak; absent: as before."""
+
     def __init__(
         self,
         *,
         unsubscribe: _abc.Iterable[Global___Unsubscribe] | None = ...,
         subscribe: _abc.Iterable[Global___Subscribe] | None = ...,
         sends: _abc.Iterable[Global___SendMessageRequest] | None = ...,
+        operations: _abc.Iterable[Global___Operation] | None = ...,
+        flow: Global___Flow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sends", b"sends", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "operations", b"operations", "sends", b"sends", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConverseRequest: _TypeAlias = ConverseRequest  # noqa: Y015
+
+@_typing.final
+class Flow(_message.Message):
+    """How fast and how often the server speaks on a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDIT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    credit: _builtins.int
+    """So many more events may be delivered. A stream on which it was never given is delivered to without limit. Where it was, nothing is delivered while
+    no credit is left; the delivery that uses it up may exceed it by up to 1,023 events. Answers need no credit.
+    """
+    heartbeat_seconds: _builtins.int
+    """A silent server sends a heartbeat so often, in seconds, 1 to 300; and a stream on which the client says nothing for three times as long is ended
+    with DEADLINE_EXCEEDED. 0: as before, which is never at first.
+    """
+    def __init__(
+        self,
+        *,
+        credit: _builtins.int = ...,
+        heartbeat_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "heartbeat_seconds", b"heartbeat_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Flow: _TypeAlias = Flow  # noqa: Y015
+
+@_typing.final
+class Operation(_message.Message):
+    """Something to be done to messages. It is answered as the rpc of its name would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    EDIT_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
+    FORWARD_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
+    UNPIN_FIELD_NUMBER: _builtins.int
+    ADD_REACTION_FIELD_NUMBER: _builtins.int
+    REMOVE_REACTION_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.int
+    """The client's name for it on this stream, given back with its answer."""
+    @_builtins.property
+    def edit(self) -> Global___EditMessageRequest:
+        """As EditMessage."""
+
+    @_builtins.property
+    def delete(self) -> Global___DeleteMessageRequest:
+        """As DeleteMessage."""
+
+    @_builtins.property
+    def forward(self) -> Global___ForwardMessageRequest:
+        """As ForwardMessage."""
+
+    @_builtins.property
+    def pin(self) -> Global___PinMessageRequest:
+        """As PinMessage."""
+
+    @_builtins.property
+    def unpin(self) -> Global___UnpinMessageRequest:
+        """As UnpinMessage."""
+
+    @_builtins.property
+    def add_reaction(self) -> Global___AddReactionRequest:
+        """As AddReaction."""
+
+    @_builtins.property
+    def remove_reaction(self) -> Global___RemoveReactionRequest:
+        """As RemoveReaction."""
+
+    @_builtins.property
+    def mark(self) -> Global___MarkMessagesRequest:
+        """As MarkMessages."""
+
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.int = ...,
+        edit: Global___EditMessageRequest | None = ...,
+        delete: Global___DeleteMessageRequest | None = ...,
+        forward: Global___ForwardMessageRequest | None = ...,
+        pin: Global___PinMessageRequest | None = ...,
+        unpin: Global___UnpinMessageRequest | None = ...,
+        add_reaction: Global___AddReactionRequest | None = ...,
+        remove_reaction: Global___RemoveReactionRequest | None = ...,
+        mark: Global___MarkMessagesRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_reaction", b"add_reaction", "delete", b"delete", "edit", b"edit", "forward", b"forward", "mark", b"mark", "operation", b"operation", "pin", b"pin", "remove_reaction", b"remove_reaction", "unpin", b"unpin"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_reaction", b"add_reaction", "delete", b"delete", "edit", b"edit", "forward", b"forward", "mark", b"mark", "operation", b"operation", "operation_id", b"operation_id", "pin", b"pin", "remove_reaction", b"remove_reaction", "unpin", b"unpin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["edit", "delete", "forward", "pin", "unpin", "add_reaction", "remove_reaction", "mark"]  # noqa: Y015
+    _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
+
+Global___Operation: _TypeAlias = Operation  # noqa: Y015
 
 @_typing.final
 class Subscribe(_message.Message):
@@ -2049,6 +2175,8 @@ class ConverseResponse(_message.Message):
     DELIVERIES_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     GOING_AWAY_FIELD_NUMBER: _builtins.int
+    OPERATION_RESULTS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SendResult]:
         """Answers to sends, in any order."""
@@ -2065,6 +2193,14 @@ class ConverseResponse(_message.Message):
     def going_away(self) -> Global___GoingAway:
         """The server drains: unanswered sends are settled by sending them again elsewhere with the same request ids."""
 
+    @_builtins.property
+    def operation_results(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationResult]:
+        """Answers to operations, in the order of the operations."""
+
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat:
+        """Nothing else was to be said for as long as the client asked."""
+
     def __init__(
         self,
         *,
@@ -2072,14 +2208,84 @@ class ConverseResponse(_message.Message):
         deliveries: _abc.Iterable[Global___Delivery] | None = ...,
         ended: _abc.Iterable[Global___SubscriptionEnded] | None = ...,
         going_away: Global___GoingAway | None = ...,
+        operation_results: _abc.Iterable[Global___OperationResult] | None = ...,
+        heartbeat: Global___Heartbeat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["going_away", b"going_away"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["going_away", b"going_away", "heartbeat", b"heartbeat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "ended", b"ended", "going_away", b"going_away", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "ended", b"ended", "going_away", b"going_away", "heartbeat", b"heartbeat", "operation_results", b"operation_results", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """The server is there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Its clock."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class OperationResult(_message.Message):
+    """The answer to one operation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SEND_TIME_FIELD_NUMBER: _builtins.int
+    UNREAD_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.int
+    """The operation's id."""
+    version: _builtins.int
+    """The version of the event that an edit or a forward became; 0 otherwise."""
+    @_builtins.property
+    def send_time(self) -> _timestamp_pb2.Timestamp:
+        """When the server took a forward; absent otherwise."""
+
+    @_builtins.property
+    def unread(self) -> Global___Unread:
+        """After a mark, what is unread; absent otherwise."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why it was refused; absent where it was done."""
+
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.int = ...,
+        version: _builtins.int = ...,
+        send_time: _timestamp_pb2.Timestamp | None = ...,
+        unread: Global___Unread | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "send_time", b"send_time", "unread", b"unread"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "operation_id", b"operation_id", "send_time", b"send_time", "unread", b"unread", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationResult: _TypeAlias = OperationResult  # noqa: Y015
 
 @_typing.final
 class SendResult(_message.Message):
@@ -2101,7 +2307,7 @@ class SendResult(_message.Message):
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Why it was refused; absent where it was taken."""
+        """Why it was refused; absent where it was taken. One that breaks a field rule is refused with INVALID_FIELD."""
 
     def __init__(
         self,

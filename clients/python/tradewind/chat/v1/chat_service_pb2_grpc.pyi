@@ -142,10 +142,12 @@ class ChatServiceStub:
     stream ends with PERMISSION_DENIED, NOT_A_MEMBER. Who is a member may read all there is, also from before it joined or was away. NOT_FOUND.
     """
     Converse: _grpc.StreamStreamMultiCallable[_chat_service_pb2.ConverseRequest, _chat_service_pb2.ConverseResponse]
-    """Everything over one stream: sends and subscriptions to many conversations, answered and delivered in frames of many. Each send is
-    answered on its own, refused ones with their status; the stream goes on. A frame that breaks a field rule ends the stream with INVALID_ARGUMENT.
-    The server reads no further frames while 1,024 sends of this stream are unanswered, and slows a stream down where a call would be
-    RATE_LIMITED. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all sends are
+    """Everything over one stream: sends, other operations and subscriptions to many conversations, answered and delivered in frames of many. Each is
+    answered on its own, refused ones with their status; the stream goes on, also where one alone breaks a field rule. A frame that is no
+    ConverseRequest, or holds more than its limits, ends the stream with INVALID_ARGUMENT.
+    Neither side floods the other: the server reads no further frames while 1,024 sends, or 256 other operations, of this stream are unanswered, and slows
+    a stream down where a call would be RATE_LIMITED; a client that does not read stops its server by HTTP/2's flow control, or grants
+    `credit` event by event. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all is
     answered where it hears none.
     """
 
@@ -263,10 +265,12 @@ class ChatServiceAsyncStub(ChatServiceStub):
     stream ends with PERMISSION_DENIED, NOT_A_MEMBER. Who is a member may read all there is, also from before it joined or was away. NOT_FOUND.
     """
     Converse: _aio.StreamStreamMultiCallable[_chat_service_pb2.ConverseRequest, _chat_service_pb2.ConverseResponse]  # type: ignore[assignment]
-    """Everything over one stream: sends and subscriptions to many conversations, answered and delivered in frames of many. Each send is
-    answered on its own, refused ones with their status; the stream goes on. A frame that breaks a field rule ends the stream with INVALID_ARGUMENT.
-    The server reads no further frames while 1,024 sends of this stream are unanswered, and slows a stream down where a call would be
-    RATE_LIMITED. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all sends are
+    """Everything over one stream: sends, other operations and subscriptions to many conversations, answered and delivered in frames of many. Each is
+    answered on its own, refused ones with their status; the stream goes on, also where one alone breaks a field rule. A frame that is no
+    ConverseRequest, or holds more than its limits, ends the stream with INVALID_ARGUMENT.
+    Neither side floods the other: the server reads no further frames while 1,024 sends, or 256 other operations, of this stream are unanswered, and slows
+    a stream down where a call would be RATE_LIMITED; a client that does not read stops its server by HTTP/2's flow control, or grants
+    `credit` event by event. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all is
     answered where it hears none.
     """
 
@@ -567,10 +571,12 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_chat_service_pb2.ConverseRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_chat_service_pb2.ConverseResponse], _abc.AsyncIterator[_chat_service_pb2.ConverseResponse]]:
-        """Everything over one stream: sends and subscriptions to many conversations, answered and delivered in frames of many. Each send is
-        answered on its own, refused ones with their status; the stream goes on. A frame that breaks a field rule ends the stream with INVALID_ARGUMENT.
-        The server reads no further frames while 1,024 sends of this stream are unanswered, and slows a stream down where a call would be
-        RATE_LIMITED. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all sends are
+        """Everything over one stream: sends, other operations and subscriptions to many conversations, answered and delivered in frames of many. Each is
+        answered on its own, refused ones with their status; the stream goes on, also where one alone breaks a field rule. A frame that is no
+        ConverseRequest, or holds more than its limits, ends the stream with INVALID_ARGUMENT.
+        Neither side floods the other: the server reads no further frames while 1,024 sends, or 256 other operations, of this stream are unanswered, and slows
+        a stream down where a call would be RATE_LIMITED; a client that does not read stops its server by HTTP/2's flow control, or grants
+        `credit` event by event. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all is
         answered where it hears none.
         """
 

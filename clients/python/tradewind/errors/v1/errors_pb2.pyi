@@ -95,6 +95,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The reported message was dealt with already; metadata says by whom and how. FAILED_PRECONDITION."""
     ERROR_REASON_NO_SUCH_ACTION: _ErrorReason.ValueType  # 116
     """The card has no such action to press. FAILED_PRECONDITION."""
+    ERROR_REASON_INVITATION_EXPIRED: _ErrorReason.ValueType  # 117
+    """The invitation's time is over. FAILED_PRECONDITION."""
+    ERROR_REASON_INVITATION_REVOKED: _ErrorReason.ValueType  # 118
+    """The invitation was taken back. FAILED_PRECONDITION."""
+    ERROR_REASON_INVITATION_USED_UP: _ErrorReason.ValueType  # 119
+    """As many as the invitation was for have joined by it. FAILED_PRECONDITION."""
+    ERROR_REASON_INVITATIONS_LIMIT: _ErrorReason.ValueType  # 120
+    """The conversation has as many invitations that last as it may have. FAILED_PRECONDITION."""
+    ERROR_REASON_SCHEDULED_LIMIT: _ErrorReason.ValueType  # 121
+    """The user has as many scheduled messages waiting as it may have. FAILED_PRECONDITION."""
+    ERROR_REASON_SCHEDULED_SEND_BEGUN: _ErrorReason.ValueType  # 122
+    """The scheduled message is being sent, and can be neither changed nor cancelled any more. FAILED_PRECONDITION."""
     ERROR_REASON_WRONG_ORDER_STATE: _ErrorReason.ValueType  # 200
     """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
     ERROR_REASON_OUT_OF_STOCK: _ErrorReason.ValueType  # 201
@@ -197,6 +209,18 @@ ERROR_REASON_REPORT_RESOLVED: ErrorReason.ValueType  # 115
 """The reported message was dealt with already; metadata says by whom and how. FAILED_PRECONDITION."""
 ERROR_REASON_NO_SUCH_ACTION: ErrorReason.ValueType  # 116
 """The card has no such action to press. FAILED_PRECONDITION."""
+ERROR_REASON_INVITATION_EXPIRED: ErrorReason.ValueType  # 117
+"""The invitation's time is over. FAILED_PRECONDITION."""
+ERROR_REASON_INVITATION_REVOKED: ErrorReason.ValueType  # 118
+"""The invitation was taken back. FAILED_PRECONDITION."""
+ERROR_REASON_INVITATION_USED_UP: ErrorReason.ValueType  # 119
+"""As many as the invitation was for have joined by it. FAILED_PRECONDITION."""
+ERROR_REASON_INVITATIONS_LIMIT: ErrorReason.ValueType  # 120
+"""The conversation has as many invitations that last as it may have. FAILED_PRECONDITION."""
+ERROR_REASON_SCHEDULED_LIMIT: ErrorReason.ValueType  # 121
+"""The user has as many scheduled messages waiting as it may have. FAILED_PRECONDITION."""
+ERROR_REASON_SCHEDULED_SEND_BEGUN: ErrorReason.ValueType  # 122
+"""The scheduled message is being sent, and can be neither changed nor cancelled any more. FAILED_PRECONDITION."""
 ERROR_REASON_WRONG_ORDER_STATE: ErrorReason.ValueType  # 200
 """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
 ERROR_REASON_OUT_OF_STOCK: ErrorReason.ValueType  # 201
