@@ -246,6 +246,7 @@ class Aggregate:
         self._engine.counters.events += len(draft.events)
         self._engine.stored(self.id, seq, draft.version)
         self._show(draft.events)
+        self._engine.hearers.written(self.id, draft.decided)
         if draft.version - self._snapshot_version >= self._engine.limits.snapshot_every:
             self._snapshot_version = draft.version
             self._engine.start(self._keep_snapshot(draft.version, seq, draft.state))

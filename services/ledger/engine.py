@@ -13,6 +13,7 @@ from services.ledger.archive import Archive
 from services.ledger.clock import SYSTEM, Clock
 from services.ledger.errors import LogLost
 from services.ledger.handover import Alone, Handover
+from services.ledger.hearers import Hearers
 from services.ledger.ids import AggregateId
 from services.ledger.log import Log
 from services.ledger.ring import Shelf
@@ -117,6 +118,7 @@ class Engine:
 
     Attributes:
         stored: called with (aggregate, seq, version) after each entry this process stored.
+        hearers: who is told of every entry.
         aside: tasks that nobody waits for while they run.
         shelf: the rings of all watched aggregates, bounded together.
         clock: where time comes from.
@@ -136,6 +138,7 @@ class Engine:
     handover: Handover | Alone = field(default_factory=Alone)
     counters: Counters = field(default_factory=Counters)
     pause: Callable[[str], Awaitable[None]] | None = None
+    hearers: Hearers = field(default_factory=Hearers)
     aside: set[asyncio.Task[None]] = field(default_factory=set)
     shelf: Shelf = field(default_factory=Shelf)
     identity: str | None = None

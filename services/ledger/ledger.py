@@ -341,6 +341,7 @@ class Ledger:
     def _was_stored(self, aggregate: AggregateId, seq: int, version: int) -> None:
         self._stored.add(seq)
         self._announcer.announce(aggregate, seq, version)
+        self.engine.hearers.stored(aggregate, version)
 
     def _outdated(self, aggregate: AggregateId, version: int) -> None:
         resident = self._residents.get(aggregate)
@@ -350,11 +351,11 @@ class Ledger:
     def _heard(self, stored: entry_pb2.Stored) -> None:
         """Another process stored entries: what is watched here catches up, all else does so when it is next used."""
         for entry in stored.entries:
-            resident = self._residents.get(AggregateId(entry.tenant, entry.kind, entry.id))
-            if resident is None or resident.version >= entry.version:
-                continue
-            resident.current = False
-            if resident.watchers and not self._closing:
+            aggregate = AggregateId(entry.tenant, entry.kind, entry.id)
+            self._outdated(aggregate, entry.version)
+            self.engine.hearers.stored(aggregate, entry.version)
+            resident = self._residents.get(aggregate)
+            if resident is not None and resident.version < entry.version and resident.watchers and not self._closing:
                 self._start(catch_up(resident), "catch-up")
 
     def _start(self, work: Any, name: str) -> asyncio.Task[None]:

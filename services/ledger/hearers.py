@@ -1,0 +1,43 @@
+"""Who wants to hear of every entry: parts of a service that keep an eye on more aggregates than they could watch one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from services.ledger.ids import AggregateId
+
+HearStored = Callable[[AggregateId, int], None]
+HearWritten = Callable[[AggregateId, Sequence[tuple[int, Any]]], None]
+
+
+class Hearers:
+    """Tells of entries at once and at most once: an announcement may be lost, so who must not miss anything looks there from time to time.
+
+    Whoever hears is called on the event loop for each entry; it is quick, and neither waits nor raises.
+    """
+
+    __slots__ = ("_stored", "_written")
+
+    def __init__(self) -> None:
+        """Nobody listens yet."""
+        self._stored: list[HearStored] = []
+        self._written: list[HearWritten] = []
+
+    def on_stored(self, hear: HearStored) -> None:
+        """Hear of each entry that any process of the service stores: of which aggregate, and the version it ends at."""
+        self._stored.append(hear)
+
+    def on_written(self, hear: HearWritten) -> None:
+        """Hear of each entry that this process writes, once it is shown: its (version, event) pairs."""
+        self._written.append(hear)
+
+    def stored(self, aggregate: AggregateId, version: int) -> None:
+        """An entry was stored."""
+        for hear in self._stored:
+            hear(aggregate, version)
+
+    def written(self, aggregate: AggregateId, events: Sequence[tuple[int, Any]]) -> None:
+        """An entry was written here."""
+        for hear in self._written:
+            hear(aggregate, events)
