@@ -12,6 +12,8 @@ from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
 BY_USER = "conversations_by_user"
+FLAGS = "inbox_flags"
+"""What a user set for conversations, by conversation."""
 _READER = "~"
 """Ends the key of a channel's reader: it is written by the reader's own aggregate, and beside the key of a member."""
 
@@ -90,10 +92,19 @@ def _changed(
 def place_rows(
     aggregate: AggregateId, state: place.Place, events: Sequence[tuple[int, place.PlaceChange]]
 ) -> Iterable[Row]:
-    """Give the row of a channel's reader, who has the channel in its list, and those of messages it hid."""
+    """Give the row of a channel's reader, who has the channel in its list, those of messages it hid, and that of its flags."""
     conversation_id, _, user_id = aggregate.id.partition("/")
-    hidden = list(marks.place_rows(aggregate, events))
-    if len(hidden) == len(events):
-        return hidden
-    where = key(state.created_us, conversation_id) + _READER
-    return [*hidden, Row(BY_USER, partition(aggregate.tenant, user_id), where, b"" if state.reads else None)]
+    written = list(marks.place_rows(aggregate, events))
+    if any(isinstance(event, place.Archived | place.Silenced | place.Hidden) for _, event in events):
+        written.append(flags_row(aggregate.tenant, user_id, conversation_id, state))
+    if any(isinstance(event, place.ChannelJoined | place.ChannelLeft) for _, event in events):
+        where = key(state.created_us, conversation_id) + _READER
+        written.append(Row(BY_USER, partition(aggregate.tenant, user_id), where, b"" if state.reads else None))
+    return written
+
+
+def flags_row(tenant: str, user_id: str, conversation_id: str, state: place.Place) -> Row:
+    """Give the row of what a user set for a conversation: versions at which it was archived and hidden, and until when it is muted."""
+    flags = (state.archived, state.hidden, state.muted_until_us)
+    value = " ".join(map(str, flags)).encode() if any(flags) else None
+    return Row(FLAGS, partition(tenant, user_id), conversation_id, value)

@@ -6,8 +6,11 @@ It is an aggregate of its own, so that a channel may have readers without limit 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+FOR_EVER: Final = -1
+"""Until when notifications are muted, where that has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,37 @@ class HideMessage:
     acting_service: str = ""
 
 
-PlaceCommand = JoinChannel | LeaveChannel | HideMessage
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Put the conversation aside as it stands at a version of it; 0: take it back."""
+
+    at_us: int
+    actor: str
+    version: int
+    acting_service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Want no notifications until a time (µs since the Unix epoch, or FOR_EVER); 0: want them again."""
+
+    at_us: int
+    actor: str
+    until_us: int
+    acting_service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hide:
+    """Take the conversation out of the list as it stands at a version of it; 0: put it in again."""
+
+    at_us: int
+    actor: str
+    version: int
+    acting_service: str = ""
+
+
+PlaceCommand = JoinChannel | LeaveChannel | HideMessage | Archive | Silence | Hide
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +106,53 @@ class MessageHidden:
     sender: str
 
 
-PlaceChange = ChannelJoined | ChannelLeft | MessageHidden
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """The conversation was put aside at a version of it, or taken back (0)."""
+
+    at_us: int
+    actor: str
+    acting_service: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """Notifications are muted until a time, or wanted again (0)."""
+
+    at_us: int
+    actor: str
+    acting_service: str
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """The conversation was taken out of the list at a version of it, or put in again (0)."""
+
+    at_us: int
+    actor: str
+    acting_service: str
+    version: int
+
+
+PlaceChange = ChannelJoined | ChannelLeft | MessageHidden | Archived | Silenced | Hidden
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What stands. ``created_us``: when the channel was made; 0 where the user never read it."""
+    """What stands. ``created_us``: when the channel was made; 0 where the user never read it.
+
+    ``archived``, ``hidden``: the conversation's version when it was put aside, or taken out of the list; 0 where it was not.
+    ``muted_until_us``: until when there are no notifications; 0 where there are.
+    """
 
     version: int = 0
     reads: bool = False
     created_us: int = 0
+    archived: int = 0
+    muted_until_us: int = 0
+    hidden: int = 0
 
 
 def initial() -> Place:
@@ -107,6 +177,18 @@ def decide(state: Place, command: PlaceCommand) -> Sequence[PlaceChange]:
             return (
                 MessageHidden(command.at_us, command.actor, command.acting_service, command.version, command.sender),
             )
+        case Archive():
+            if command.version == state.archived:
+                return ()
+            return (Archived(command.at_us, command.actor, command.acting_service, command.version),)
+        case Silence():
+            if command.until_us == state.muted_until_us:
+                return ()
+            return (Silenced(command.at_us, command.actor, command.acting_service, command.until_us),)
+        case Hide():
+            if command.version == state.hidden:
+                return ()
+            return (Hidden(command.at_us, command.actor, command.acting_service, command.version),)
     raise TypeError(f"no command of a place: {type(command).__name__}")
 
 
@@ -115,9 +197,15 @@ def evolve(state: Place, event: PlaceChange) -> Place:
     version = state.version + 1
     match event:
         case ChannelJoined():
-            return Place(version, True, event.created_us)
+            return replace(state, version=version, reads=True, created_us=event.created_us)
         case ChannelLeft():
-            return Place(version, False, state.created_us)
+            return replace(state, version=version, reads=False)
         case MessageHidden():
-            return Place(version, state.reads, state.created_us)
+            return replace(state, version=version)
+        case Archived():
+            return replace(state, version=version, archived=event.version)
+        case Silenced():
+            return replace(state, version=version, muted_until_us=event.until_us)
+        case Hidden():
+            return replace(state, version=version, hidden=event.version)
     raise TypeError(f"no event of a place: {type(event).__name__}")
