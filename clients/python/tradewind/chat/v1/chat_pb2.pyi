@@ -284,6 +284,7 @@ class MessageContent(_message.Message):
     MENTIONS_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     FORWARDED_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_IDS_FIELD_NUMBER: _builtins.int
     EXPIRE_AFTER_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
@@ -320,6 +321,10 @@ class MessageContent(_message.Message):
         """Where it was said first; set by ForwardMessage alone, refused in requests."""
 
     @_builtins.property
+    def attachment_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The uploads that its parts name, in order, each once; set by the server, whatever a request says. It stays readable where contents are sealed."""
+
+    @_builtins.property
     def expire_after(self) -> _duration_pb2.Duration:
         """How long the message lasts after the server took it: 5 s to a year; absent: as the conversation says, or for ever. Refused in an edit."""
 
@@ -333,13 +338,14 @@ class MessageContent(_message.Message):
         mentions: Global___Mentions | None = ...,
         parts: _abc.Iterable[Global___Part] | None = ...,
         forwarded: Global___ForwardedFrom | None = ...,
+        attachment_ids: _abc.Iterable[_builtins.str] | None = ...,
         expire_after: _duration_pb2.Duration | None = ...,
         sealed: _builtins.bytes = ...,
         erased: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_after", b"expire_after", "forwarded", b"forwarded", "mentions", b"mentions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "erased", b"erased", "expire_after", b"expire_after", "forwarded", b"forwarded", "mentions", b"mentions", "parts", b"parts", "reply_to", b"reply_to", "sealed", b"sealed", "text", b"text", "thread_root", b"thread_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_ids", b"attachment_ids", "attributes", b"attributes", "erased", b"erased", "expire_after", b"expire_after", "forwarded", b"forwarded", "mentions", b"mentions", "parts", b"parts", "reply_to", b"reply_to", "sealed", b"sealed", "text", b"text", "thread_root", b"thread_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,7 +423,7 @@ Global___Part: _TypeAlias = Part  # noqa: Y015
 
 @_typing.final
 class Attachment(_message.Message):
-    """A file; where it lies is the app's affair."""
+    """A file: one that was uploaded to AttachmentService, by its `attachment_id`; or one that lies elsewhere, by its `uri`, and is the app's affair."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -426,8 +432,11 @@ class Attachment(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    ATTACHMENT_ID_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
-    """Where it is."""
+    """Where it is; may be empty where there is an `attachment_id`."""
     name: _builtins.str
     """What its sender calls it."""
     media_type: _builtins.str
@@ -436,6 +445,14 @@ class Attachment(_message.Message):
     """How many bytes it has; 0: not said."""
     sha256: _builtins.bytes
     """SHA-256 of its bytes; empty: not said."""
+    attachment_id: _builtins.str
+    """Which upload it is. It must be complete, and the sender's own or named by a message that the sender may read; else the message is
+    refused (NO_SUCH_ATTACHMENT). Type, size, digest and measures are then set by the server, and the name where the sender gives none.
+    """
+    width: _builtins.int
+    """Points of a picture from left to right; 0: not said."""
+    height: _builtins.int
+    """Points of a picture from top to bottom; 0: not said."""
     def __init__(
         self,
         *,
@@ -444,10 +461,13 @@ class Attachment(_message.Message):
         media_type: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         sha256: _builtins.bytes = ...,
+        attachment_id: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "height", b"height", "media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes", "uri", b"uri", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

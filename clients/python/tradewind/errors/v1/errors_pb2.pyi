@@ -107,6 +107,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The user has as many scheduled messages waiting as it may have. FAILED_PRECONDITION."""
     ERROR_REASON_SCHEDULED_SEND_BEGUN: _ErrorReason.ValueType  # 122
     """The scheduled message is being sent, and can be neither changed nor cancelled any more. FAILED_PRECONDITION."""
+    ERROR_REASON_NO_SUCH_ATTACHMENT: _ErrorReason.ValueType  # 130
+    """A message names an attachment that is not there, is not complete, or is not the sender's to send; metadata names it. FAILED_PRECONDITION."""
+    ERROR_REASON_WRONG_UPLOAD_STATE: _ErrorReason.ValueType  # 131
+    """The attachment's state does not allow this; metadata names the state. FAILED_PRECONDITION."""
+    ERROR_REASON_WRONG_UPLOAD_OFFSET: _ErrorReason.ValueType  # 132
+    """The upload goes on at another offset; metadata says how many bytes are held. FAILED_PRECONDITION."""
+    ERROR_REASON_CONTENT_MISMATCH: _ErrorReason.ValueType  # 133
+    """What was uploaded has another size or SHA-256 than was declared; metadata says which. FAILED_PRECONDITION."""
+    ERROR_REASON_CONTENT_REFUSED: _ErrorReason.ValueType  # 134
+    """What was uploaded is of a type that is not taken, or a picture of too many points; metadata says which. FAILED_PRECONDITION."""
+    ERROR_REASON_ATTACHMENTS_LIMIT: _ErrorReason.ValueType  # 135
+    """The attachment is too large, or the user has too many uploads open or uploaded too much today; metadata says which. FAILED_PRECONDITION."""
     ERROR_REASON_WRONG_ORDER_STATE: _ErrorReason.ValueType  # 200
     """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
     ERROR_REASON_OUT_OF_STOCK: _ErrorReason.ValueType  # 201
@@ -221,6 +233,18 @@ ERROR_REASON_SCHEDULED_LIMIT: ErrorReason.ValueType  # 121
 """The user has as many scheduled messages waiting as it may have. FAILED_PRECONDITION."""
 ERROR_REASON_SCHEDULED_SEND_BEGUN: ErrorReason.ValueType  # 122
 """The scheduled message is being sent, and can be neither changed nor cancelled any more. FAILED_PRECONDITION."""
+ERROR_REASON_NO_SUCH_ATTACHMENT: ErrorReason.ValueType  # 130
+"""A message names an attachment that is not there, is not complete, or is not the sender's to send; metadata names it. FAILED_PRECONDITION."""
+ERROR_REASON_WRONG_UPLOAD_STATE: ErrorReason.ValueType  # 131
+"""The attachment's state does not allow this; metadata names the state. FAILED_PRECONDITION."""
+ERROR_REASON_WRONG_UPLOAD_OFFSET: ErrorReason.ValueType  # 132
+"""The upload goes on at another offset; metadata says how many bytes are held. FAILED_PRECONDITION."""
+ERROR_REASON_CONTENT_MISMATCH: ErrorReason.ValueType  # 133
+"""What was uploaded has another size or SHA-256 than was declared; metadata says which. FAILED_PRECONDITION."""
+ERROR_REASON_CONTENT_REFUSED: ErrorReason.ValueType  # 134
+"""What was uploaded is of a type that is not taken, or a picture of too many points; metadata says which. FAILED_PRECONDITION."""
+ERROR_REASON_ATTACHMENTS_LIMIT: ErrorReason.ValueType  # 135
+"""The attachment is too large, or the user has too many uploads open or uploaded too much today; metadata says which. FAILED_PRECONDITION."""
 ERROR_REASON_WRONG_ORDER_STATE: ErrorReason.ValueType  # 200
 """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
 ERROR_REASON_OUT_OF_STOCK: ErrorReason.ValueType  # 201
