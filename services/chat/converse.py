@@ -19,7 +19,9 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain, frames, wire
 from services.chat.access import actor_of
 from services.chat.config import ChatSettings
+from services.chat.flow import Flow
 from services.chat.messaging import Messaging
+from services.chat.operations import Operations, Performer
 from services.chat.subscriptions import Subscription, allowed, arrived_in_order
 from services.chat.watch import going_away, told_of_drain
 from services.ledger.cursor import Frame
@@ -29,10 +31,11 @@ from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
-from services.runtime.errors import status_of
+from services.runtime.errors import Refused, status_of
 
 _KNOWN_AGGREGATES = 1024
-_MOST_SENDS = 256  # in a frame, as the contract says
+_MOST_ITEMS = 256  # of each kind in a frame, and
+_MOST_HEARTBEAT = 300  # in seconds, as the contract says
 _TRACED_SENDS = 1000  # of a sampled stream: streams last for days, a trace should not
 
 _Prepared = tuple[AggregateId, domain.SendMessage, Request] | tuple[str, Exception]
@@ -42,7 +45,9 @@ _UnderWay = tuple[str, int, asyncio.Future[Receipt]]
 class Converse:
     """One stream."""
 
-    def __init__(self, ledger: Ledger, messaging: Messaging, call: Call, settings: ChatSettings) -> None:
+    def __init__(
+        self, ledger: Ledger, messaging: Messaging, performer: Performer, call: Call, settings: ChatSettings
+    ) -> None:
         """Serve one call."""
         self._ledger = ledger
         self._messaging = messaging
@@ -58,6 +63,8 @@ class Converse:
         self._unanswered = self._answered = 0
         self._traced = 0
         self._room = asyncio.Event()
+        self._operations = Operations(performer, call, settings.deadline_default, self._say)
+        self._flow = Flow(self._say, self._flag.set)
 
     async def serve(self, requests: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[bytes]:
         """Give the stream's frames. Raises Refused (INVALID_FIELD) for a frame that breaks a field rule."""
@@ -68,7 +75,10 @@ class Converse:
                 while not self._call.draining.is_set() and not self._is_over(reader):
                     frame = await self._next_frame()
                     if frame:
+                        self._flow.said()
                         yield frame
+                if self._flow.failure is not None:
+                    raise self._flow.failure
                 if self._is_over(reader):
                     reader.result()  # a frame that breaks a rule ends the stream here
                 else:
@@ -77,39 +87,49 @@ class Converse:
         finally:
             # What it failed of was raised above, or the stream is gone and it is nobody's any more.
             await end([reader])
+            await self._operations.close()
+            self._flow.close()
 
     def _is_over(self, reader: asyncio.Task[None]) -> bool:
         """Tell whether nothing more will come: the client is done or at fault, and has all its answers."""
+        if self._flow.failure is not None:
+            return True
         if not reader.done():
             return False
         if reader.exception() is not None:
             return not self._answers
-        return not (self._unanswered or self._subscriptions)
+        return not (self._unanswered or self._answers or self._operations.under_way or self._subscriptions)
 
     # --- in ---------------------------------------------------------------------------------------
 
     async def _read(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
         async for request in requests:
             sends = await self._prepared(request)
-            await self._admitted(len(sends) or 1)
+            await self._admitted(len(sends) + len(request.operations) or 1)
+            self._flow.heard()
+            if request.HasField("flow"):
+                self._flow.ask(request.flow)
             for unsubscribe in request.unsubscribe:
-                self._drop(self._aggregate(unsubscribe.conversation_id))
+                self._drop(commands.aggregate_of(self._actor, unsubscribe.conversation_id))
             for wanted in request.subscribe:
                 await self._subscribe(wanted)
             if sends:
                 self._send(sends)
+            for operation in request.operations:
+                self._operations.add(operation)
             while self._unanswered >= self._settings.stream_unanswered:
                 self._room.clear()
                 await self._room.wait()
+            await self._operations.room()
 
     async def _prepared(self, request: pb.ConverseRequest) -> list[_Prepared]:
-        """Check a frame's field rules, and turn its sends into commands. Raises Refused (INVALID_FIELD).
+        """Check a frame's size, and turn its sends into commands, each checked by itself. Raises Refused (INVALID_FIELD).
 
         A frame of plain sends to known conversations, which is nearly every one, is checked on the way.
         """
         at_us = commands.now_us()
         traceparent = self._traceparent(len(request.sends))
-        if not (request.subscribe or request.unsubscribe or len(request.sends) > _MOST_SENDS):
+        if request.sends and len(request.ListFields()) == 1 and len(request.sends) <= _MOST_ITEMS:
             prepared: list[_Prepared] = []
             for said in request.sends:
                 aggregate = self._aggregates.get(said.conversation_id)
@@ -121,7 +141,7 @@ class Converse:
                 prepared.append(plain)
             else:
                 return prepared
-        self._call.validate(request)
+        _check_sizes(request)
         return [await self._prepare(said, at_us, traceparent) for said in request.sends]
 
     def _traceparent(self, sends: int) -> str | None:
@@ -133,11 +153,12 @@ class Converse:
 
     async def _prepare(self, said: pb.SendMessageRequest, at_us: int, traceparent: str | None) -> _Prepared:
         try:
+            self._call.validate(said)
             sender = said.sender_id
             actor = actor_of(self._call.caller, sender) if sender else self._actor
             aggregate = self._aggregate(said.conversation_id)
             return aggregate, *await self._messaging.prepare(said, actor, aggregate, at_us, traceparent)
-        except (domain.Refused, LedgerError) as refused:
+        except (domain.Refused, Refused, LedgerError) as refused:
             return said.request_id, refused
 
     async def _admitted(self, count: int) -> None:
@@ -180,14 +201,18 @@ class Converse:
         self._answer(b"".join(answers), len(answers))
 
     def _answer(self, encoded: bytes, count: int = 1) -> None:
-        self._answers.append(encoded)
         self._answered += count
+        self._say(encoded)
+
+    def _say(self, encoded: bytes) -> None:
+        self._answers.append(encoded)
         self._flag.set()
 
     async def _subscribe(self, wanted: pb.Subscribe) -> None:
-        aggregate = self._aggregate(wanted.conversation_id)
+        aggregate = commands.aggregate_of(self._actor, wanted.conversation_id)
         self._drop(aggregate)
         try:
+            self._call.validate(wanted)
             if len(self._subscriptions) >= self._settings.stream_subscriptions:
                 raise domain.Refused("OVERLOADED", "the stream hears as many conversations as it may")
             # The place must stand before the first frame can come, which is while the watcher still looks.
@@ -215,13 +240,20 @@ class Converse:
 
     async def _next_frame(self) -> bytes:
         """Wait until something is there and give it, up to the size of a frame; empty where only the flag was raised."""
-        if not self._waiting:
+        if self._flow.holds:
+            if not self._answers:
+                await self._flag.wait()
+            self._flag.clear()
+        elif not self._waiting:
             ready = self._watcher.ready if not self._answers else self._watcher.collect
             self._waiting.extend(await ready())
         parts = self._take_answers()
         size = sum(map(len, parts))
-        while self._waiting and size < self._settings.stream_frame_bytes:
-            data = await self._deliver(self._waiting.popleft())
+        while self._waiting and size < self._settings.stream_frame_bytes and not self._flow.holds:
+            frame = self._waiting.popleft()
+            data = await self._deliver(frame)
+            if data:
+                self._flow.delivered(frame)
             parts.append(data)
             size += len(data)
         return b"".join(parts)
@@ -260,6 +292,16 @@ class Converse:
                     await self._flag.wait()
         goodbye = pb.ConverseResponse(going_away=going_away(self._settings))
         return b"".join((*self._take_answers(), goodbye.SerializeToString()))
+
+
+def _check_sizes(request: pb.ConverseRequest) -> None:
+    """Refuse a frame that holds more than it may. What it holds is refused item by item. Raises domain.Refused (INVALID_FIELD)."""
+    for name in ("unsubscribe", "subscribe", "sends", "operations"):
+        if len(getattr(request, name)) > _MOST_ITEMS:
+            raise domain.Refused("INVALID_FIELD", f"a frame holds at most {_MOST_ITEMS} of each", field=name)
+    if request.flow.heartbeat_seconds > _MOST_HEARTBEAT:
+        rule = f"a heartbeat is asked for at most every {_MOST_HEARTBEAT} s"
+        raise domain.Refused("INVALID_FIELD", rule, field="flow.heartbeat_seconds")
 
 
 def _encoded(request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> bytes:

@@ -13,6 +13,7 @@ from services.chat.config import ChatSettings
 from services.chat.converse import Converse
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
+from services.chat.operations import Performer
 from services.chat.watch import watch
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call, unvalidated
@@ -27,6 +28,7 @@ class ChatService:
         self._settings = settings
         self._messaging = Messaging(ledger, Lookups(ledger))
         self._changes = Changes(ledger)
+        self._performer = Performer(ledger, self._messaging, self._changes)
 
     # --- conversations ----------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class ChatService:
     @unvalidated
     def Converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> AsyncIterator[bytes]:
         """Carry sends and subscriptions to many conversations over one stream."""
-        return Converse(self._ledger, self._messaging, call, self._settings).serve(requests)
+        return Converse(self._ledger, self._messaging, self._performer, call, self._settings).serve(requests)
 
 
 def _lister(call: Call, named: str) -> Actor:

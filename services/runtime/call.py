@@ -84,6 +84,11 @@ class Call:
             return math.inf
         return max(0.0, self._deadline - self._loop.time())
 
+    def within(self, seconds: float) -> Call:
+        """Give this call with a deadline so soon, for one piece of a stream's work."""
+        until = self._loop.time() + min(seconds, self.remaining())
+        return Call(self.caller, self.method, self.draining, until, False, self._span, self._limiter, self._loop)
+
     def expire_with(self, task: asyncio.Task[Any] | None) -> asyncio.TimerHandle | None:
         """Cancel ``task`` when the deadline passes, so that a call past it does no further work. For the runtime."""
         if not self._ours or self._deadline is None or task is None:

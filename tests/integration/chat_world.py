@@ -119,6 +119,8 @@ class Talk:
         self.results: dict[str, pb.SendResult] = {}
         self.events: dict[str, list[chat_pb2.ConversationEvent]] = {}
         self.ended: dict[str, str] = {}
+        self.done: dict[int, pb.OperationResult] = {}
+        self.heartbeats = 0
         self.going_away: pb.GoingAway | None = None
         self.over = False
 
@@ -127,9 +129,13 @@ class Talk:
         *sends: pb.SendMessageRequest,
         subscribe: dict[str, int] | None = None,
         unsubscribe: Iterable[str] = (),
+        operations: Iterable[pb.Operation] = (),
+        flow: pb.Flow | None = None,
     ) -> None:
         frame = pb.ConverseRequest(
             sends=sends,
+            operations=operations,
+            flow=flow,
             subscribe=[
                 pb.Subscribe(conversation_id=name, after_version=after) for name, after in (subscribe or {}).items()
             ],
@@ -152,6 +158,10 @@ class Talk:
         for result in frame.results:
             assert result.request_id not in self.results, "a send was answered twice"
             self.results[result.request_id] = result
+        for done in frame.operation_results:
+            assert done.operation_id not in self.done, "an operation was answered twice"
+            self.done[done.operation_id] = done
+        self.heartbeats += frame.HasField("heartbeat")
         for delivery in frame.deliveries:
             self.events.setdefault(delivery.conversation_id, []).extend(delivery.events)
         for gone in frame.ended:

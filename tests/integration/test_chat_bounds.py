@@ -10,9 +10,11 @@ from typing import Any
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
+from services.chat.changes import Changes
 from services.chat.converse import Converse
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
+from services.chat.operations import Performer
 from services.runtime.call import Call, Caller
 from services.runtime.limits import RateLimiter
 from services.runtime.spans import NO_SPAN
@@ -42,7 +44,9 @@ async def test_frames_are_not_read_while_answers_are_not_fetched(own_nats_server
             limiter=RateLimiter(0, 1, 1),
             loop=asyncio.get_running_loop(),
         )
-        stream = Converse(world.ledger, Messaging(world.ledger, Lookups(world.ledger)), call, world.settings)
+        messaging = Messaging(world.ledger, Lookups(world.ledger))
+        performer = Performer(world.ledger, messaging, Changes(world.ledger))
+        stream = Converse(world.ledger, messaging, performer, call, world.settings)
         frames = stream.serve(requests())
         first = pb.ConverseResponse.FromString(await anext(frames))
         # Nobody fetches a further frame. All that was read gets into the log, and no more is read.

@@ -35,6 +35,11 @@ class BulkWire(Generic[Request, Result]):
         self._open = open_call
         self._make_frame = make_frame
 
+    def name(self, request: Request) -> str:
+        """Name a request by its id."""
+        request_id: str = request.request_id  # type: ignore[attr-defined]
+        return request_id
+
     def open(self, metadata: Any) -> Any:
         """Begin a stream."""
         return self._open(metadata=metadata)

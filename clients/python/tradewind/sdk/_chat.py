@@ -222,11 +222,14 @@ class Chat(Membership, Amending, Receipts):
 
         return watching(self._connection, open_call, read, place, ends=False)
 
-    def converse(self, *, window: int = 512, buffer: int = 4096, timeout: float | None = None) -> Session:
+    def converse(
+        self, *, window: int = 512, buffer: int = 4096, timeout: float | None = None, heartbeat: int = 20
+    ) -> Session:
         """Open a session, to be used with `async with`: many conversations over one stream.
 
-        At most `window` sends (up to 1,024) are unanswered; about `buffer` events wait for a slow reader; a send is given up, outcome
-        unknown, after `timeout` seconds.
+        At most `window` sends and operations (up to 1,024) are unanswered; about `buffer` events wait for a slow reader; a send is given up,
+        outcome unknown, after `timeout` seconds. A server that says nothing for more than three times `heartbeat` seconds (1 to 300) is left
+        for another one.
         """
         wait = self._connection.timeout if timeout is None else timeout
-        return Session(self._connection, window=window, buffer=buffer, timeout=wait)
+        return Session(self._connection, window=window, buffer=buffer, timeout=wait, heartbeat=heartbeat)

@@ -41,7 +41,7 @@ _TICK_SECONDS = 0.5
 class Reply(NamedTuple, Generic[Answer]):
     """The answer to one request: its value, or why it was refused."""
 
-    request_id: str
+    name: str
     answer: Answer
     error: status_pb2.Status | None
 
@@ -51,6 +51,9 @@ class Wire(Protocol[Request, Answer]):
 
     frame_items: int
     """How many requests a frame may carry."""
+
+    def name(self, request: Request) -> str:
+        """What a request and its reply have in common, and no other request."""
 
     def open(self, metadata: Any) -> Any:
         """Begin a stream."""
@@ -98,6 +101,7 @@ class Pipeline(Generic[Request, Answer]):
         self._posted = 0
         self._error: TradewindError | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._call: Any = None
 
     def start(self) -> None:
         """Connect and go on until `close`."""
@@ -117,12 +121,17 @@ class Pipeline(Generic[Request, Answer]):
         """Why the pipeline ended, or None while it goes on."""
         return self._error
 
+    def leave(self) -> None:
+        """Give this connection up and begin another one."""
+        if self._call is not None:
+            self._call.cancel()
+
     def poke(self) -> None:
         """Say that the wire has something to say."""
         self._wake.set()
 
     async def post(self, request: Request) -> asyncio.Future[Answer]:
-        """Send a request that has a field `request_id`, and give the future of its answer; waits while the window is full.
+        """Send a request and give the future of its answer; waits while the window is full.
 
         The future raises TradewindError: Refused, DeadlineExceeded, or why the stream ended for good. Raises InvalidArgument at once for
         a request that breaks a field rule.
@@ -132,8 +141,8 @@ class Pipeline(Generic[Request, Answer]):
         if self._error is not None:
             self._room.release()
             raise self._error
-        request_id: str = request.request_id  # type: ignore[attr-defined]
-        known = self._pending.get(request_id)
+        name = self._wire.name(request)
+        known = self._pending.get(name)
         if known is not None:
             # The same intent twice at once has one answer.
             self._room.release()
@@ -141,7 +150,7 @@ class Pipeline(Generic[Request, Answer]):
         loop = asyncio.get_running_loop()
         entry = _Entry(self._posted, request, loop.create_future(), loop.time() + self._timeout)
         self._posted += 1
-        self._pending[request_id] = entry
+        self._pending[name] = entry
         heapq.heappush(self._outbox, entry)
         self._wake.set()
         return entry.answer
@@ -164,6 +173,12 @@ class Pipeline(Generic[Request, Answer]):
         while True:
             try:
                 wait = await self._connect(patience)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling() or self._call is None:
+                    raise
+                # Only the call was cancelled, by `leave`.
+                wait = self._wait_or_fail(patience, Unavailable("the server fell silent"))
             except grpc.aio.AioRpcError as error:
                 wait = self._wait_or_fail(patience, from_rpc(error))
             except TradewindError as error:
@@ -194,6 +209,7 @@ class Pipeline(Generic[Request, Answer]):
         metadata = await self._connection.metadata()
         patience.begun()
         async with cancelled_at_end(self._wire.open(metadata)) as call:
+            self._call = call
             self._outbox = list(self._pending.values())
             heapq.heapify(self._outbox)
             self._wire.connected()
@@ -242,7 +258,7 @@ class Pipeline(Generic[Request, Answer]):
         return requests
 
     def _take(self, reply: Reply[Answer]) -> None:
-        entry = self._pending.get(reply.request_id)
+        entry = self._pending.get(reply.name)
         if entry is None:
             return  # given up before, or answered twice after a reconnect
         if reply.error is None:
@@ -261,7 +277,7 @@ class Pipeline(Generic[Request, Answer]):
     def _settle(
         self, entry: _Entry[Request, Answer], *, answer: Answer | None = None, error: TradewindError | None = None
     ) -> None:
-        del self._pending[entry.request.request_id]  # type: ignore[attr-defined]
+        del self._pending[self._wire.name(entry.request)]
         self._room.release()
         if entry.answer.done():
             return  # whoever asked has gone

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tradewind.sdk._chat_messages import content_of
@@ -18,6 +19,10 @@ from tradewind.sdk._request_ids import new_request_id
 from tradewind.sdk._resume import Place
 
 _CONTROLS = 256
+_SILENT_FOR = 3.5
+
+_Request = chat_service_pb2.SendMessageRequest | chat_service_pb2.Operation
+_Answer = chat_service_pb2.SendResult | chat_service_pb2.OperationResult
 
 
 @dataclass(slots=True)
@@ -42,11 +47,14 @@ class Session:
 
     frame_items = 256
 
-    def __init__(self, connection: Connection, *, window: int, buffer: int, timeout: float) -> None:
+    def __init__(self, connection: Connection, *, window: int, buffer: int, timeout: float, heartbeat: int) -> None:
         self._stub = chat_service_pb2_grpc.ChatServiceStub(connection.channel)
-        self._pipeline: Pipeline[chat_service_pb2.SendMessageRequest, chat_service_pb2.SendResult] = Pipeline(
-            connection, self, window, timeout
-        )
+        self._pipeline: Pipeline[_Request, _Answer] = Pipeline(connection, self, window, timeout)
+        self._operations = itertools.count(1)
+        self._beats: asyncio.Task[None] | None = None
+        self._flow: chat_service_pb2.Flow | None = None
+        self._heartbeat = heartbeat
+        self._heard = 0.0
         self._buffer = buffer
         self._events: deque[tuple[str, chat_pb2.ConversationEvent] | SubscriptionEnded] = deque()
         self._arrived = asyncio.Event()
@@ -59,6 +67,7 @@ class Session:
     async def __aenter__(self) -> Self:
         """Connect."""
         self._pipeline.start()
+        self._beats = asyncio.create_task(self._beat())
         return self
 
     async def __aexit__(
@@ -69,6 +78,8 @@ class Session:
             if error is None:
                 await self._pipeline.flush()
         finally:
+            if self._beats is not None:
+                self._beats.cancel()
             await self._pipeline.close()
 
     async def send(
@@ -113,7 +124,54 @@ class Session:
         Posts to one conversation keep their order as long as none of them fails for now. Raises InvalidArgument, or why the session ended;
         the future raises TradewindError.
         """
-        return await self._pipeline.post(request)
+        return cast("asyncio.Future[chat_service_pb2.SendResult]", await self._pipeline.post(request))
+
+    async def edit(
+        self, conversation_id: str, version: int, content: chat_pb2.MessageContent, *, request_id: str | None = None
+    ) -> int:
+        """Say something else in place of what one said; gives the event's version. Raises TradewindError."""
+        request = chat_service_pb2.EditMessageRequest(
+            request_id=request_id or new_request_id(),
+            conversation_id=conversation_id,
+            message_version=version,
+            content=content,
+        )
+        return (await self.operate(chat_service_pb2.Operation(edit=request))).version
+
+    async def delete(
+        self, conversation_id: str, version: int, *, for_me: bool = False, request_id: str | None = None
+    ) -> None:
+        """Delete a message, for all or for oneself alone. Raises TradewindError."""
+        request = chat_service_pb2.DeleteMessageRequest(
+            request_id=request_id or new_request_id(),
+            conversation_id=conversation_id,
+            message_version=version,
+            for_me=for_me,
+        )
+        await self.operate(chat_service_pb2.Operation(delete=request))
+
+    async def react(
+        self, conversation_id: str, version: int, emoji: str, *, remove: bool = False, request_id: str | None = None
+    ) -> None:
+        """Give a message an emoji, or take it back. Raises TradewindError."""
+        operation, name = chat_service_pb2.Operation(), "remove_reaction" if remove else "add_reaction"
+        request = getattr(operation, name)
+        request.request_id = request_id or new_request_id()
+        request.conversation_id, request.message_version, request.emoji = conversation_id, version, emoji
+        await self.operate(operation)
+
+    async def mark(self, conversation_id: str, *, read: int = 0, delivered: int = 0) -> chat_service_pb2.Unread:
+        """Say how far one has read, and one's devices were given everything; gives what is unread. Raises TradewindError."""
+        request = chat_service_pb2.MarkMessagesRequest(
+            conversation_id=conversation_id, read_version=read, delivered_version=delivered
+        )
+        return (await self.operate(chat_service_pb2.Operation(mark=request))).unread
+
+    async def operate(self, operation: chat_service_pb2.Operation) -> chat_service_pb2.OperationResult:
+        """Do something to messages and wait for its answer; the operation is named here. Raises TradewindError."""
+        operation.operation_id = next(self._operations)
+        answer = await (await self._pipeline.post(operation))
+        return cast(chat_service_pb2.OperationResult, answer)
 
     async def flush(self) -> None:
         """Wait until all that was posted is answered or given up."""
@@ -157,12 +215,20 @@ class Session:
 
     # --- what the pipeline asks (see Wire) ---
 
+    def name(self, request: _Request) -> str:
+        """Name a request by its id."""
+        if isinstance(request, chat_service_pb2.Operation):
+            return str(request.operation_id)
+        return request.request_id
+
     def open(self, metadata: Any) -> Any:
         """Begin a stream."""
         return self._stub.Converse(metadata=metadata)
 
     def connected(self) -> None:
-        """Say every subscription again, from where it is."""
+        """Say every subscription again, from where it is, and how often to speak."""
+        self._flow = chat_service_pb2.Flow(heartbeat_seconds=self._heartbeat)
+        self._heard = asyncio.get_running_loop().time()
         self._heard_here.clear()
         self._wishes = {}
         for conversation_id, subscription in self._subscriptions.items():
@@ -171,12 +237,20 @@ class Session:
                 self._wishes[conversation_id] = True
 
     def has_more(self) -> bool:
-        """Whether subscriptions wait to be said."""
-        return bool(self._wishes)
+        """Whether subscriptions wait to be said, or it is time to say that one is there."""
+        return bool(self._wishes) or self._flow is not None
 
-    def frame(self, requests: list[chat_service_pb2.SendMessageRequest]) -> chat_service_pb2.ConverseRequest:
-        """Put sends and wishes into a frame."""
-        frame = chat_service_pb2.ConverseRequest(sends=requests)
+    def frame(self, requests: list[_Request]) -> chat_service_pb2.ConverseRequest:
+        """Put requests and wishes into a frame."""
+        frame = chat_service_pb2.ConverseRequest()
+        for request in requests:
+            if isinstance(request, chat_service_pb2.Operation):
+                frame.operations.append(request)
+            else:
+                frame.sends.append(request)
+        if self._flow is not None:
+            frame.flow.CopyFrom(self._flow)
+            self._flow = None
         for conversation_id in list(self._wishes)[:_CONTROLS]:
             if self._wishes.pop(conversation_id):
                 place = self._subscriptions[conversation_id].place
@@ -186,13 +260,19 @@ class Session:
                 frame.unsubscribe.add(conversation_id=conversation_id)
         return frame
 
-    def read(self, message: chat_service_pb2.ConverseResponse) -> tuple[list[Reply[chat_service_pb2.SendResult]], int]:
+    def read(self, message: chat_service_pb2.ConverseResponse) -> tuple[list[Reply[_Answer]], int]:
         """Take a frame. Raises VersionGap."""
+        self._heard = asyncio.get_running_loop().time()
         for delivery in message.deliveries:
             self._deliver(delivery)
         for ended in message.ended:
             self._end(ended.conversation_id, from_status(ended.error))
-        replies = [Reply(r.request_id, r, r.error if r.HasField("error") else None) for r in message.results]
+        replies: list[Reply[_Answer]] = [
+            Reply(r.request_id, r, r.error if r.HasField("error") else None) for r in message.results
+        ]
+        replies += [
+            Reply(str(r.operation_id), r, r.error if r.HasField("error") else None) for r in message.operation_results
+        ]
         away = max(1, message.going_away.reconnect_after_ms) if message.HasField("going_away") else 0
         return replies, away
 
@@ -201,6 +281,15 @@ class Session:
         self._arrived.set()
 
     # --- inside ---
+
+    async def _beat(self) -> None:
+        """Say from time to time that one is there, and leave a stream whose server says nothing any more."""
+        while True:
+            await asyncio.sleep(self._heartbeat)
+            if self._heard and asyncio.get_running_loop().time() - self._heard > _SILENT_FOR * self._heartbeat:
+                self._pipeline.leave()
+            self._flow = self._flow or chat_service_pb2.Flow()
+            self._pipeline.poke()
 
     def _wish(self, conversation_id: str, hear: bool) -> None:
         self._wishes[conversation_id] = hear
