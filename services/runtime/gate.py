@@ -11,11 +11,14 @@ from typing import Any
 
 from services.runtime import call as calls
 from services.runtime import trace
+from services.runtime.admission import Admission
 from services.runtime.call import ANONYMOUS, EXEMPT, Call, Caller
 from services.runtime.config import RuntimeSettings
 from services.runtime.errors import Refused
-from services.runtime.limits import RateLimiter
+from services.runtime.limits import CallerLimits, RateLimiter
+from services.runtime.room import Room
 from services.runtime.policy import PUBLIC, authorise
+from services.runtime.refusals import Refusals
 from services.runtime.spans import NO_SPAN
 from services.runtime.telemetry import Telemetry
 from services.runtime.tokens import Authenticator
@@ -29,12 +32,20 @@ class Gate:
         self.draining = asyncio.Event()
         self.refusing = False
         self.telemetry = telemetry
+        self.admission: Admission | None = None
         self._authenticator = authenticator
-        self._limiter = RateLimiter(settings.rate_limit, settings.rate_burst, settings.rate_callers)
+        self._refusals = Refusals(telemetry.meter)
+        self.limits = CallerLimits(
+            RateLimiter(settings.rate_limit, settings.rate_burst, settings.rate_callers, name="caller"),
+            RateLimiter(settings.tenant_rate_limit, settings.tenant_rate_burst, settings.rate_callers, name="tenant"),
+            self._refusals.count,
+        )
         self._deadline_default = settings.deadline_default
         self._deadline_max = settings.deadline_max
-        self._room = {True: settings.max_streams, False: settings.max_unary_calls}
-        self._inside = {True: 0, False: 0}
+        self._room = {
+            True: Room(settings.max_streams, settings.tenant_share),
+            False: Room(settings.max_unary_calls, settings.tenant_share),
+        }
         self._public_room = settings.max_public_streams
         self._public_streams = 0
         self._caller_room = settings.max_caller_streams
@@ -60,7 +71,7 @@ class Gate:
                 raise Refused("DRAINING", "the server is draining; connect again")
             caller = self._authenticator.authenticate(authorization)
             if EXEMPT not in caller.roles:
-                wait = self._limiter.take((caller.tenant, caller.subject))
+                wait = self.limits.take((caller.tenant, caller.subject))
                 if wait:
                     raise Refused("RATE_LIMITED", "the caller sends faster than its limit", retry_after=wait)
             authorise(roles, caller.roles)
@@ -73,7 +84,7 @@ class Gate:
                 span.set("rpc.method", name)
                 span.set("tradewind.tenant", caller.tenant)
                 traceparent = span.traceparent
-        call = Call(caller, method, self.draining, deadline, ours, span, self._limiter, self._loop)
+        call = Call(caller, method, self.draining, deadline, ours, span, self.limits, self._loop)
         # Each call runs in a task of its own, so there is nothing to set back.
         calls.current.set(call)
         if traceparent is not None:
@@ -95,7 +106,7 @@ class Gate:
 
     def inside(self) -> Iterable[int]:
         """Give how many streams and how many unary calls are inside, without those that need no token."""
-        return tuple(self._inside.values())
+        return tuple(room.inside for room in self._room.values())
 
     def _take_public(self, streams: bool) -> None:
         """Take the place of a call without a token. Raises Refused (OVERLOADED).
@@ -108,18 +119,22 @@ class Gate:
 
     def _take_place(self, streams: bool, caller: Caller) -> None:
         """Take a place in the server and, for a stream, one of the caller's own. Raises Refused (OVERLOADED)."""
-        if self._inside[streams] >= self._room[streams]:
-            raise Refused("OVERLOADED", "the server holds as much work as it allows itself")
-        if streams and EXEMPT not in caller.roles:
+        room = self._room[streams]
+        limited = EXEMPT not in caller.roles
+        if not room.has_place(caller.tenant, limited):
+            self._refusals.count("room")
+            raise Refused("OVERLOADED", "the server holds as much work as it allows itself, or the tenant")
+        if streams and limited:
             key = (caller.tenant, caller.subject)
             held = self._caller_streams.get(key, 0)
             if held >= self._caller_room:
+                self._refusals.count("caller_streams")
                 raise Refused("OVERLOADED", "the caller holds as many streams as it may")
             self._caller_streams[key] = held + 1
-        self._inside[streams] += 1
+        room.enter(caller.tenant)
 
     def _give_place_back(self, streams: bool, caller: Caller) -> None:
-        self._inside[streams] -= 1
+        self._room[streams].leave(caller.tenant)
         if streams and EXEMPT not in caller.roles:
             key = (caller.tenant, caller.subject)
             left = self._caller_streams[key] - 1

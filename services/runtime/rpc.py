@@ -16,7 +16,8 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from services.runtime.call import Call
+from services.runtime.admission import Cut
+from services.runtime.call import ANONYMOUS, Call
 from services.runtime.errors import Refused, code_of, reason_of, status_of, trailers_of
 from services.runtime.expiry import Expiry
 from services.runtime.gate import Gate
@@ -74,6 +75,7 @@ class Rpc:
             call = self._gate.enter(self._method, self._roles, False, context)
             request = self.parse(data)
             timer = call.expire_with(asyncio.current_task())
+            await self._admitted(call)
             return _encode(await self._handler(request, call))
         except asyncio.CancelledError:
             code = "CANCELLED"
@@ -117,13 +119,21 @@ class Rpc:
         started = perf_counter()
         call: Call | None = None
         expiry: Expiry | None = None
+        cut = Cut(asyncio.current_task())
+        forget: Callable[[], None] | None = None
         code, failure = "OK", None
         try:
             call = self._gate.enter(self._method, self._roles, True, context)
             expiry = Expiry(call.caller.until, asyncio.current_task())
+            await self._admitted(call)
+            if self._gate.admission is not None and call.caller is not ANONYMOUS:
+                forget = self._gate.admission.hold(call, cut)
             return await serve(call)
         except asyncio.CancelledError:
             code = "CANCELLED"
+            if cut.refusal is not None:
+                code, failure = code_of(status_of(cut.refusal)).name, reason_of(cut.refusal)
+                await _end(context, cut.refusal)
             if expiry is not None and expiry.passed:
                 code = failure = "UNAUTHENTICATED"
                 await _end(context, Refused("UNAUTHENTICATED", "the bearer token expired while the stream was open"))
@@ -136,9 +146,20 @@ class Rpc:
         finally:
             if expiry is not None:
                 expiry.stop()
+            if forget is not None:
+                forget()
             if call is not None:
                 self._gate.leave(call, True, code, failure)
             self._telemetry.observe(self._method, code, perf_counter() - started)
+
+    async def _admitted(self, call: Call) -> None:
+        """Ask the service's own rule, where it has one; nearly always answered without waiting."""
+        admission = self._gate.admission
+        if admission is None or call.caller is ANONYMOUS:
+            return
+        first = admission.check(call)
+        if first is not None:
+            await first
 
 
 class Requests:
@@ -175,7 +196,7 @@ async def _pump(frames: AsyncIterator[Message | bytes], context: Any) -> None:
             await close()
 
 
-async def _end(context: Any, refused: Refused) -> None:
+async def _end(context: Any, refused: Exception) -> None:
     """Answer a call whose handler was cancelled by us, and not by its client."""
     task = asyncio.current_task()
     if task is not None:

@@ -12,8 +12,10 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 
 from services.runtime import health, policy
+from services.runtime.admission import Admission
 from services.runtime.config import RuntimeSettings, Unstartable
 from services.runtime.gate import Gate
+from services.runtime.limits import RateLimiter
 from services.runtime.logs import describe
 from services.runtime.policy import Policy
 from services.runtime.rpc import Rpc
@@ -52,6 +54,15 @@ class Server:
     def draining(self) -> asyncio.Event:
         """Set when the server drains; every Call shares it."""
         return self._gate.draining
+
+    @property
+    def limiters(self) -> tuple[RateLimiter, ...]:
+        """The rates of callers and tenants, to be shared with other processes."""
+        return (self._gate.limits.caller, self._gate.limits.tenant)
+
+    def admit_by(self, admission: Admission) -> None:
+        """Turn away by a rule of the service's own, beside tokens and roles; public methods are not asked for."""
+        self._gate.admission = admission
 
     def add(self, service: ServiceDescriptor, handler: object) -> None:
         """Serve a service. Raises PolicyGap for an rpc without roles in the table, AttributeError for one without a handler."""
