@@ -34,6 +34,7 @@ from services.runtime.config import Seconds
 from services.runtime.cql_config import CqlConfig
 from services.runtime.policy import Policy
 from services.runtime.server import Server
+from services.runtime.sharing import Sharing
 from services.runtime.telemetry import Telemetry
 from services.runtime.tokens import Authenticator
 
@@ -78,6 +79,7 @@ class Host(Generic[SettingsT]):
     archive: Archive
     ledger: Ledger
     server: Server
+    sharing: Sharing
 
 
 @asynccontextmanager
@@ -113,11 +115,14 @@ async def host(
         ledger = await _open_ledger(client, archive, telemetry, log, kinds)
         server = Server(settings, telemetry, authenticator, {**ADMIN_POLICY, **policy})
         server.add(admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"], AdminService(ledger))
+        sharing = Sharing(client, name, server.limiters)
+        await sharing.start()
         ending = asyncio.create_task(_end_with(ledger, server), name="life-over")
         try:
-            yield Host(name, settings, telemetry, client, archive, ledger, server)
+            yield Host(name, settings, telemetry, client, archive, ledger, server, sharing)
         finally:
             ending.cancel()
+            await sharing.close()
             await ledger.close()
         if ledger.over.is_set():
             raise SystemExit(START_AGAIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, FilePath
 
 from services.host import ServiceSettings
 from services.runtime.config import Seconds
@@ -25,5 +25,16 @@ class ChatSettings(ServiceSettings):
     """When the server drains, a stream waits so long for the answers to its sends before it ends."""
     reconnect_spread: Seconds = 3.0
     """Clients of a draining server are told to come back after a random time up to this."""
+    user_message_rate: Seconds = 100.0
+    """Messages, edits and reactions a second of one user; 0: no limit."""
+    user_message_burst: float = Field(500.0, ge=1)
+    """So many at once after a pause."""
+    conversation_message_rate: Seconds = 1000.0
+    """The same of all users together in one conversation; 0: no limit."""
+    conversation_message_burst: float = Field(2000.0, ge=1)
+    """So many at once after a pause."""
+    person_key_file: FilePath | None = None
+    """Keys of 32 bytes as hexadecimal text, one a line: the first wraps the keys of persons that are made, all open them. What people say
+    is sealed with their keys, and erased with them. Absent: contents are not sealed, and nobody can be erased. The same for all processes."""
     order_events: bool = True
     """Open the conversations of orders: consume Order's log. Off where no Order service is deployed."""

@@ -14,7 +14,7 @@ from services.runtime.validation import validate
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from services.runtime.limits import RateLimiter
+    from services.runtime.limits import Limiter
     from services.runtime.spans import Span
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
@@ -54,7 +54,7 @@ class Call:
         deadline: float | None,
         ours: bool,
         span: Span,
-        limiter: RateLimiter,
+        limiter: Limiter,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         """Describe a call; ``deadline`` in the loop's time, None for a stream without one; ``ours`` when grpc does not enforce it."""

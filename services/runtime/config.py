@@ -97,6 +97,13 @@ class RuntimeSettings(BaseSettings):
     """So many at once after a pause."""
     rate_callers: int = Field(default=100_000, ge=1)
     """Callers whose rate is remembered."""
+    tenant_rate_limit: Seconds = 5000.0
+    """Calls and stream frames' messages a second of all callers of one tenant; 0: no limit."""
+    tenant_rate_burst: float = Field(default=10_000.0, ge=1)
+    """So many at once after a pause."""
+    tenant_share: float = Field(default=0.75, gt=0, le=1)
+    """Part of the server's room for calls, and for streams, that one tenant may hold; where several hold that much together, each gets
+    an equal part of the room."""
     drain_delay: Seconds = 0.0
     """After a signal, serve on for so long while load balancers notice."""
     drain_grace: Seconds = 10.0

@@ -64,6 +64,13 @@ class Stack:
             "TRADEWIND_TRACE_DIR": str(self.folder / "traces"),
             "TRADEWIND_RATE_LIMIT": "1000000",
             "TRADEWIND_RATE_BURST": "1000000",
+            "TRADEWIND_TENANT_RATE_LIMIT": "1000000",
+            "TRADEWIND_TENANT_RATE_BURST": "1000000",
+            "TRADEWIND_TENANT_SHARE": "1",
+            "TRADEWIND_USER_MESSAGE_RATE": "1000000",
+            "TRADEWIND_USER_MESSAGE_BURST": "1000000",
+            "TRADEWIND_CONVERSATION_MESSAGE_RATE": "1000000",
+            "TRADEWIND_CONVERSATION_MESSAGE_BURST": "1000000",
             "TRADEWIND_LOG_LEVEL": "warning",
         }
         with (self.folder / f"{name}.log").open("ab") as log:

@@ -240,6 +240,7 @@ class BigStage:
         paths = [str(ROOT / "tests" / "drills" / "inside"), str(ROOT), str(ROOT / "clients" / "python")]
         shared = {
             "PYTHONPATH": os.pathsep.join(paths), "DRILL_FOLDER": str(self.folder), "TRADEWIND_RATE_LIMIT": "0",
+            "TRADEWIND_TENANT_RATE_LIMIT": "0", "TRADEWIND_USER_MESSAGE_RATE": "0", "TRADEWIND_CONVERSATION_MESSAGE_RATE": "0",
             "TRADEWIND_TRACE_RATIO": "0", "TRADEWIND_LOG_LEVEL": "warning",
         }  # fmt: skip
         mail = {

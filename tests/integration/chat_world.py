@@ -7,7 +7,7 @@ import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS
 from services.chat.policy import POLICY
+from services.chat.privacy.upkeep import private
 from services.chat.service import ChatService
+from services.chat.whispers import Whispers
 from services.ledger.ledger import Ledger
 from services.ledger.log import LogSettings
 from services.ledger.sqlite import SqliteArchive
@@ -209,18 +211,37 @@ class ChatWorld:
             await channel.close()
 
 
+def key_file(folder: Path) -> Path:
+    """Make the deployment's key in a folder, where it is not there yet."""
+    file = folder / "persons.key"
+    if not file.exists():
+        file.write_text(secrets.token_hex(32))
+    return file
+
+
 @asynccontextmanager
 async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterator[ChatWorld]:
     """Run Chat on a nats-server and a folder; started again on both it goes on where it was."""
-    chosen = {"rate_limit": 0, "drain_grace": 5.0, "reflection": False, **options}
+    chosen = {
+        "rate_limit": 0,
+        "tenant_rate_limit": 0,
+        "user_message_rate": 0,
+        "conversation_message_rate": 0,
+        "drain_grace": 5.0,
+        "reflection": False,
+        "person_key_file": key_file(folder),
+        **options,
+    }
     settings = ChatSettings(listen="127.0.0.1:0", nats_urls=(SecretStr(nats_url),), **chosen)
     telemetry = Telemetry.start("chat", settings)
     signer = Signer(Ed25519PrivateKey.generate())
     client = await nats.connect(settings, "chat-test")
     archive = SqliteArchive.open(folder / "chat.db")
     ledger = await Ledger.open(client, archive, telemetry, LogSettings("chat", partitions=2), KINDS)
+    parts, whispers = AsyncExitStack(), Whispers(client)
+    contents = await parts.enter_async_context(private(ledger, settings.person_key_file, whispers))
     server = Server(settings, telemetry, Authenticator([signer.public_key]), POLICY)
-    server.add(pb.DESCRIPTOR.services_by_name["ChatService"], ChatService(ledger, settings))
+    server.add(pb.DESCRIPTOR.services_by_name["ChatService"], ChatService(ledger, settings, contents))
     await server.start()
     world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
     try:
@@ -228,6 +249,7 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
     finally:
         await server.drain()
         await world.close()
+        await parts.aclose()
         await ledger.close()
         await archive.close()
         await client.close()

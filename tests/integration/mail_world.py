@@ -129,6 +129,7 @@ def settings_for(nats_url: str, folder: Path, sink: Sink | None, **options: Any)
         "listen": "127.0.0.1:0",
         "nats_urls": (nats_url,),
         "rate_limit": 0,
+        "tenant_rate_limit": 0,
         "drain_grace": 5.0,
         "reflection": False,
         "log_level": "warning",

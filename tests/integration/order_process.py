@@ -27,6 +27,7 @@ class ServiceProcess:
             "service_key_file": str(folder / "key.pem"),
             "store_file": str(folder / f"{module}.db"),
             "rate_limit": "0",
+            "tenant_rate_limit": "0",
             **settings,
         }
         self._process: asyncio.subprocess.Process | None = None

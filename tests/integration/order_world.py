@@ -182,7 +182,12 @@ class GatewayWorld:
 async def gateway_world(folder: Path, port: int = 0) -> AsyncIterator[GatewayWorld]:
     """Run the simulator in this process; started again on the same folder it knows what it knew."""
     settings = PaymentsSettings(
-        listen=f"127.0.0.1:{port}", rate_limit=0, reflection=False, drain_grace=0.2, **keys_in(folder)
+        listen=f"127.0.0.1:{port}",
+        rate_limit=0,
+        tenant_rate_limit=0,
+        reflection=False,
+        drain_grace=0.2,
+        **keys_in(folder),
     )
     telemetry = Telemetry.start("payments", settings)
     server = Server(settings, telemetry, Authenticator.from_settings(settings), payments_policy.POLICY)
@@ -230,6 +235,7 @@ def order_settings(nats_url: str, folder: Path, gateway: str, **options: Any) ->
         payment_gateway=gateway,
         log_partitions=2,
         rate_limit=0,
+        tenant_rate_limit=0,
         drain_grace=5.0,
         reflection=False,
         **keys_in(folder),

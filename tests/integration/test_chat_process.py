@@ -35,6 +35,9 @@ class ChatProcess:
             "TRADEWIND_AUTH_PUBLIC_KEY_FILES": str(folder / "key.pub.pem"),
             "TRADEWIND_STORE_FILE": str(folder / "chat.db"),
             "TRADEWIND_RATE_LIMIT": "0",
+            "TRADEWIND_TENANT_RATE_LIMIT": "0",
+            "TRADEWIND_USER_MESSAGE_RATE": "0",
+            "TRADEWIND_CONVERSATION_MESSAGE_RATE": "0",
             "TRADEWIND_ORDER_EVENTS": "false",
             "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "clients" / "python"))),
         }

@@ -1,0 +1,61 @@
+"""How fast people may say things: each user, and each conversation, whoever speaks there.
+
+This comes on top of what the runtime allows a caller and a tenant for calls of any kind. What is refused here is refused with
+RATE_LIMITED and the time after which to try again; a stream is slowed instead. Services are slowed by back pressure alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.chat.config import ChatSettings
+from services.runtime.call import EXEMPT, Caller
+from services.runtime.errors import Refused
+from services.runtime.limits import RateLimiter
+
+
+class Pace:
+    """Allows messages, edits and reactions; the limits are shared with other processes by ``limiters``."""
+
+    def __init__(self, settings: ChatSettings) -> None:
+        """Allow what the settings say."""
+        most = settings.rate_callers
+        self._users = RateLimiter(settings.user_message_rate, settings.user_message_burst, most, name="user_messages")
+        self._conversations = RateLimiter(
+            settings.conversation_message_rate, settings.conversation_message_burst, most, name="conversation_messages"
+        )
+
+    @property
+    def limiters(self) -> tuple[RateLimiter, ...]:
+        """Give what is to be shared."""
+        return (self._users, self._conversations)
+
+    def admit(self, caller: Caller, conversation_id: str) -> None:
+        """Let one message through. Raises Refused (RATE_LIMITED)."""
+        wait = self.wait(caller, {conversation_id: 1})
+        if wait:
+            raise Refused(
+                "RATE_LIMITED", "more is said, by the caller or in the conversation, than its limit", retry_after=wait
+            )
+
+    def wait(self, caller: Caller, counts: Mapping[str, int]) -> float:
+        """Let so many messages through in each conversation and give 0.0, or none at all and give the seconds to wait."""
+        if EXEMPT in caller.roles:
+            return 0.0
+        tenant = caller.tenant
+        user = (tenant, caller.subject)
+        count = sum(counts.values())
+        wait = self._users.take(user, count)
+        if wait:
+            return wait
+        taken: list[tuple[tuple[str, str], int]] = []
+        for conversation_id, said in counts.items():
+            key = (tenant, conversation_id)
+            wait = self._conversations.take(key, said)
+            if wait:
+                for charged in taken:
+                    self._conversations.give_back(*charged)
+                self._users.give_back(user, count)
+                return wait
+            taken.append((key, said))
+        return 0.0
