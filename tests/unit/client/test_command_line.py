@@ -112,14 +112,15 @@ def test_messages_are_said_in_the_contract_s_names() -> None:
     event.message.text = "grüße"
     event.message.reply_to.append(3)
     event.message.attributes["a"] = "b"
-    assert plain(event) == {
+    said = plain(event)
+    assert said.pop("message").items() >= {"text": "grüße", "reply_to": [3], "attributes": {"a": "b"}}.items()
+    assert said == {
         "version": 7,
         "event_time": "2024-05-01T10:00:00.500000Z",
         "actor_id": "ann",
         "acting_service": "",
         "message_count": 0,
         "thread_reply_count": 0,
-        "message": {"text": "grüße", "reply_to": [3], "attributes": {"a": "b"}, "thread_root": 0, "parts": []},
     }
     assert plain(chat_pb2.Member(role=chat_pb2.MEMBER_ROLE_OWNER))["role"] == "MEMBER_ROLE_OWNER"
 
