@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.chat import domain, marks, projections, wire
+from services.chat import domain, expiry, marks, projections, wire
 from services.chat.commands import KIND
 from services.chat.domain import place
 from services.ledger.decider import Kind
@@ -19,6 +19,7 @@ CONVERSATION: Final[Kind[domain.Conversation, domain.Command, domain.Event]] = K
     decode=wire.decode,
     state_type=domain.Conversation,
     rows=projections.rows,
+    timers=expiry.timers,
 )
 
 PLACE: Final[Kind[place.Place, place.PlaceCommand, place.PlaceChange]] = Kind(

@@ -44,7 +44,9 @@ class Lookups:
     async def target(self, conversation: AggregateId, version: int) -> domain.Target | None:
         """Give what never changes about the message that a command is about."""
         found = await self.said(conversation, version)
-        return domain.Target(version, found.sender, found.thread_root) if found is not None else None
+        if found is None:
+            return None
+        return domain.Target(version, found.sender, found.thread_root, found.expires_us)
 
     async def unknown(self, conversation: AggregateId, versions: Iterable[int]) -> int:
         """Give the first of these versions that is no message; 0 where all are."""

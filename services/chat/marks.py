@@ -33,14 +33,19 @@ DELETED: Final = "deleted_messages"
 """Messages of people that were deleted for all, by version, with who had said them."""
 MENTIONS: Final = "mentions"
 """Messages that mention a user, or all, by version, with who said them."""
+EXPIRING: Final = "expiring_messages"
+"""Messages that do not last, by when they end (µs since the Unix epoch) and version, with the thread they are in and who said them."""
+INVITATIONS: Final = "invitations"
+"""Whose invitation it is, by the digest of what opens it; spread over 256 partitions of a tenant."""
 HIDDEN: Final = "hidden_messages"
 """Messages that a user deleted for itself, by version, with who had said them."""
 
 SLICED: Final = {
     MARKS: 14, EDITS: 14, REACTIONS: 14, OWN_REACTIONS: 12, THREADS: 28, DELETED: 12, MENTIONS: 12, HIDDEN: 12,
+    EXPIRING: 7,
 }  # fmt: skip
 """By how many characters of a key a store may cut a conversation's rows: 65,536 versions a slice (of a thread its own), 256 where a row
-may hold a whole message or a message many rows."""
+may hold a whole message or a message many rows. What expires is cut by time, into slices of 19 hours."""
 
 _PAGE: Final = 500
 _HIGHEST: Final = "\U0010ffff"
@@ -81,6 +86,11 @@ def rows(aggregate: AggregateId, events: Sequence[tuple[int, domain.Event]]) -> 
                 yield _thread(aggregate, event.thread_root, event.thread_replies)
         elif isinstance(event, domain.ReactionAdded | domain.ReactionRemoved):
             yield from _reacted(aggregate, event)
+        elif isinstance(event, domain.MessagesExpired):
+            for gone in event.messages_gone:
+                yield from _expired(aggregate, version, gone)
+        elif isinstance(event, domain.InvitationCreated):
+            yield invitation_row(aggregate, event.digest)
 
 
 def _said(aggregate: AggregateId, version: int, event: domain.MessageSent, about: domain.About) -> Iterator[Row]:
@@ -89,10 +99,31 @@ def _said(aggregate: AggregateId, version: int, event: domain.MessageSent, about
         yield Row(MARKS, partition(aggregate), key(about.thread_root) + "u", key(version).encode())
         yield Row(THREADS, partition(aggregate), key(about.thread_root, version), b"")
     sender = event.actor.encode()
+    if about.expires_us:
+        value = f"{about.thread_root}/{event.actor}".encode()
+        yield Row(EXPIRING, partition(aggregate), key(about.expires_us, version), value)
     for user_id in about.mentions:
         yield Row(MENTIONS, partition(aggregate, "u", user_id), key(version), sender)
     if about.to_all:
         yield Row(MENTIONS, partition(aggregate, "a"), key(version), sender)
+
+
+def _expired(aggregate: AggregateId, version: int, gone: domain.Expired) -> Iterator[Row]:
+    """A message whose time was over is marked as a deleted one, by nobody, at its time."""
+    where = partition(aggregate)
+    deleted = domain.MessageDeleted(
+        gone.expires_us, "", "", gone.version, gone.sender, gone.thread_root, gone.thread_replies
+    )
+    yield Row(MARKS, where, key(gone.version) + "x", wire.encode(deleted, version))
+    yield Row(DELETED, where, key(gone.version), gone.sender.encode())
+    yield Row(EXPIRING, where, key(gone.expires_us, gone.version), None)
+    if gone.thread_root:
+        yield _thread(aggregate, gone.thread_root, gone.thread_replies)
+
+
+def invitation_row(aggregate: AggregateId, digest: str) -> Row:
+    """Give the row that says whose invitation it is."""
+    return Row(INVITATIONS, f"{aggregate.tenant}/{digest[:2]}", digest, aggregate.id.encode())
 
 
 def _reacted(aggregate: AggregateId, event: domain.ReactionAdded | domain.ReactionRemoved) -> Iterator[Row]:

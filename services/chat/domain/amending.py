@@ -20,7 +20,7 @@ def edit(state: Conversation, command: EditMessage) -> Sequence[Event]:
     """Say something else."""
     permission = Permission.EDIT_OWN
     profile = require(state, command.actor, permission, oversees=command.oversees)
-    target = there(state, command.target, command.known)
+    target = there(state, command.target, command.known, command.at_us)
     if not target.sender:
         raise no_such_message(target.version)
     if target.sender != command.actor:
@@ -46,7 +46,7 @@ def delete(state: Conversation, command: DeleteMessage) -> Sequence[Event]:
         require(state, command.actor, Permission.READ, oversees=command.oversees)
         raise no_such_message(0)
     require(state, command.actor, permission, oversees=command.oversees)
-    if fact(state.recent, deleted(target.version), command.known):
+    if over(target, command.at_us) or fact(state.recent, deleted(target.version), command.known):
         return ()
     left = 0
     if target.thread_root:
@@ -57,7 +57,7 @@ def delete(state: Conversation, command: DeleteMessage) -> Sequence[Event]:
 def pin(state: Conversation, command: PinMessage) -> Sequence[Event]:
     """Pin a message; one that is pinned stays so."""
     profile = require(state, command.actor, Permission.PIN, oversees=command.oversees)
-    target = there(state, command.target, command.known)
+    target = there(state, command.target, command.known, command.at_us)
     if target.version in profile.pins:
         return ()
     if len(profile.pins) >= MAX_PINS:
@@ -80,13 +80,18 @@ def no_such_message(version: int) -> Refused:
     )
 
 
-def there(state: Conversation, target: Target | None, known: Known) -> Target:
-    """Give the message that is meant. Raises Refused (NO_SUCH_MESSAGE) where there is none, or it was deleted."""
+def there(state: Conversation, target: Target | None, known: Known, at_us: int) -> Target:
+    """Give the message that is meant. Raises Refused (NO_SUCH_MESSAGE) where there is none, it was deleted, or its time is over."""
     if target is None:
         raise no_such_message(0)
-    if fact(state.recent, deleted(target.version), known):
+    if over(target, at_us) or fact(state.recent, deleted(target.version), known):
         raise no_such_message(target.version)
     return target
+
+
+def over(target: Target, at_us: int) -> bool:
+    """Tell whether a message's time is over, though it may not have been told yet."""
+    return target.expires_us != 0 and at_us >= target.expires_us
 
 
 def _who(command: Asked) -> tuple[int, str, str]:

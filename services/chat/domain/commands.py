@@ -31,6 +31,7 @@ class CreateConversation(Asked):
     open: bool = False
     slow_mode_s: int = 0
     meets_existing: bool = False
+    message_ttl_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class ChangeConversation(Asked):
     remove_attributes: tuple[str, ...] = ()
     open: bool | None = None
     slow_mode_s: int | None = None
+    message_ttl_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What never changes about a message that a command is about; ``sender`` is empty for a system message."""
+    """What never changes about a message that a command is about; ``sender`` is empty for a system message, ``expires_us`` 0 where
+    it lasts.
+    """
 
     version: int
     sender: str
     thread_root: int = 0
+    expires_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,54 @@ class React(Asked):
     known: Known = Known()
 
 
+@dataclass(frozen=True, slots=True)
+class CreateInvitation(Asked):
+    """Let whoever holds a token come in, of which ``digest`` is kept; ``until_us`` 0: for ever, ``max_uses`` 0: any number."""
+
+    invitation_id: str
+    digest: str
+    role: Role
+    until_us: int = 0
+    max_uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeInvitation(Asked):
+    """Take an invitation back."""
+
+    invitation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinByInvitation(Asked):
+    """Come in by an invitation. ``reads``: the actor was looked up to be a reader of the channel."""
+
+    digest: str
+    reads: bool = False
+
+
+class Due(NamedTuple):
+    """A message that was looked up to have ended by now."""
+
+    version: int
+    sender: str
+    thread_root: int
+    expires_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireMessages:
+    """Let messages be no more whose time is over. ``due``: those that were looked up at a version; ``rest_us``: when the first of all
+    others ends, 0 where there was none.
+    """
+
+    at_us: int
+    due: tuple[Due, ...]
+    rest_us: int
+    looked_at_version: int
+    known: Known = Known()
+
+
 class Said(NamedTuple):
     """What of a message that is to be sent matters beside its content. ``root``: whose thread it is for, None where there is none such."""
 
@@ -170,6 +223,7 @@ class Said(NamedTuple):
     mentions: tuple[str, ...] = ()
     to_all: bool = False
     known: Known = Known()
+    expire_after_us: int = 0
 
 
 class SendMessage(NamedTuple):
@@ -215,6 +269,10 @@ Command = (
     | PinMessage
     | UnpinMessage
     | React
+    | CreateInvitation
+    | RevokeInvitation
+    | JoinByInvitation
+    | ExpireMessages
     | SendMessage
     | PostSystemMessage
 )

@@ -16,6 +16,9 @@ from services.chat.domain.events import (
     ConversationChanged,
     ConversationCreated,
     Event,
+    InvitationCreated,
+    InvitationRevoked,
+    InvitationUsed,
     Kind,
     MemberBanned,
     MemberMuted,
@@ -28,6 +31,7 @@ from services.chat.domain.events import (
     MessageEdited,
     MessagePinned,
     MessageSent,
+    MessagesExpired,
     MessageUnpinned,
     ReactionAdded,
     ReactionRemoved,
@@ -51,11 +55,33 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Invitation:
+    """An invitation. ``until_us`` 0: for ever, ``max_uses`` 0: any number."""
+
+    id: str
+    role: Role
+    creator: str
+    created_us: int
+    until_us: int
+    max_uses: int
+    uses: int = 0
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """When the first message ends, 0 where none does, and the last message that was said not to last."""
+
+    next_us: int
+    last_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What only rare events change; never mutated, so that states share it.
 
     ``bans`` and ``mutes``: user to the time (µs since the Unix epoch) until which it lasts, 0 for ever; what is over goes
-    with the next one.
+    with the next one. ``invitations``: by the digest of what opens them, oldest first.
     """
 
     kind: Kind
@@ -69,6 +95,8 @@ class Profile:
     bans: dict[str, int]
     mutes: dict[str, int]
     pins: tuple[int, ...]
+    message_ttl_s: int
+    invitations: dict[str, Invitation]
 
 
 @dataclass(slots=True)
@@ -86,6 +114,7 @@ class Conversation:
     senders: Senders
     profile: Profile | None
     recent: Recent
+    expiring: Expiring
 
 
 def initial() -> Conversation:
@@ -93,7 +122,7 @@ def initial() -> Conversation:
     return _NOTHING
 
 
-_NOTHING: Final = Conversation(0, 0, 0, NOBODY, None, NOTHING_RECENT)
+_NOTHING: Final = Conversation(0, 0, 0, NOBODY, None, NOTHING_RECENT, Expiring(0, 0))
 
 
 def is_member(state: Conversation, user_id: str) -> bool:
@@ -127,22 +156,45 @@ def evolve(state: Conversation, event: Event) -> Conversation:
     version = state.version + 1
     if type(event) is MessageSent:
         senders = spoken(state.senders, event.actor, version, event.at_us)
-        recent = state.recent if event.about is None else noted(state.recent, _threads(event.about), version)
-        return Conversation(version, event.at_us, state.messages + 1, senders, state.profile, recent)
+        recent, expiring = state.recent, state.expiring
+        if event.about is not None:
+            recent = noted(recent, _threads(event.about), version)
+            expiring = _sooner(expiring, event.about.expires_us, version)
+        return Conversation(version, event.at_us, state.messages + 1, senders, state.profile, recent, expiring)
     if type(event) is SystemMessagePosted:
-        return Conversation(version, event.at_us, state.messages, state.senders, state.profile, state.recent)
+        return Conversation(
+            version, event.at_us, state.messages, state.senders, state.profile, state.recent, state.expiring
+        )
     if isinstance(event, ConversationCreated):
         profile = _created(event, version, state.messages)
-        return Conversation(version, event.at_us, state.messages, state.senders, profile, state.recent)
+        return Conversation(version, event.at_us, state.messages, state.senders, profile, state.recent, state.expiring)
     if state.profile is None:
         raise ValueError("a conversation begins with its creation")
-    senders, recent = state.senders, state.recent
+    senders, recent, expiring = state.senders, state.recent, state.expiring
     if isinstance(event, MembersRemoved):
         senders = forgotten(senders, event.user_ids)
+    elif isinstance(event, MessagesExpired):
+        recent = noted(recent, _expired(event), version)
+        expiring = Expiring(event.next_us, expiring.last_version)
     elif isinstance(event, MessageEdited | MessageDeleted | ReactionAdded | ReactionRemoved):
         recent = noted(recent, _amended(event), version)
     profile = _changed(state.profile, event, version, state.messages)
-    return Conversation(version, event.at_us, state.messages, senders, profile, recent)
+    return Conversation(version, event.at_us, state.messages, senders, profile, recent, expiring)
+
+
+def _sooner(expiring: Expiring, expires_us: int, version: int) -> Expiring:
+    if not expires_us:
+        return expiring
+    return Expiring(min(expiring.next_us or expires_us, expires_us), version)
+
+
+def _expired(event: MessagesExpired) -> dict[str, int]:
+    facts = {}
+    for gone in event.messages_gone:
+        facts[deleted(gone.version)] = 1
+        if gone.thread_root:
+            facts[replies(gone.thread_root)] = gone.thread_replies
+    return facts
 
 
 def _threads(about: About) -> dict[str, int]:
@@ -177,6 +229,8 @@ def _created(event: ConversationCreated, version: int, messages: int) -> Profile
         {},
         {},
         (),
+        event.message_ttl_s,
+        {},
     )
 
 
@@ -184,8 +238,10 @@ def _changed(profile: Profile, event: Event, version: int, messages: int) -> Pro
     match event:
         case ReactionAdded() | ReactionRemoved():
             return profile
-        case MessageEdited() | MessageDeleted() | MessagePinned() | MessageUnpinned():
+        case MessageEdited() | MessageDeleted() | MessagePinned() | MessageUnpinned() | MessagesExpired():
             return _pinned(profile, event)
+        case InvitationCreated() | InvitationRevoked() | InvitationUsed():
+            return replace(profile, invitations=_invited(profile.invitations, event))
         case ConversationChanged():
             return _renamed(profile, event)
         case MembersAdded():
@@ -207,9 +263,16 @@ def _changed(profile: Profile, event: Event, version: int, messages: int) -> Pro
     raise TypeError(f"no event of a conversation: {type(event).__name__}")
 
 
-def _pinned(profile: Profile, event: MessageEdited | MessageDeleted | MessagePinned | MessageUnpinned) -> Profile:
+def _pinned(
+    profile: Profile, event: MessageEdited | MessageDeleted | MessagePinned | MessageUnpinned | MessagesExpired
+) -> Profile:
     if isinstance(event, MessagePinned):
         return replace(profile, pins=(*profile.pins, event.version))
+    if isinstance(event, MessagesExpired):
+        gone = {message.version for message in event.messages_gone}
+        if gone.isdisjoint(profile.pins):
+            return profile
+        return replace(profile, pins=tuple(pin for pin in profile.pins if pin not in gone))
     if isinstance(event, MessageEdited) or event.version not in profile.pins:
         return profile
     return replace(profile, pins=tuple(pin for pin in profile.pins if pin != event.version))
@@ -224,7 +287,43 @@ def _renamed(profile: Profile, event: ConversationChanged) -> Profile:
         attributes={**kept, **event.attributes},
         open=profile.open if event.open is None else event.open,
         slow_mode_s=profile.slow_mode_s if event.slow_mode_s is None else event.slow_mode_s,
+        message_ttl_s=profile.message_ttl_s if event.message_ttl_s is None else event.message_ttl_s,
     )
+
+
+MAX_INVITATIONS: Final = 100
+"""Invitations that are kept, those that are over included."""
+
+
+def ended(invitation: Invitation, at_us: int) -> str:
+    """Give why an invitation cannot be used: the reason of the refusal, empty where it can."""
+    if invitation.revoked:
+        return "INVITATION_REVOKED"
+    if invitation.until_us and at_us >= invitation.until_us:
+        return "INVITATION_EXPIRED"
+    if invitation.max_uses and invitation.uses >= invitation.max_uses:
+        return "INVITATION_USED_UP"
+    return ""
+
+
+def _invited(
+    invitations: Mapping[str, Invitation], event: InvitationCreated | InvitationRevoked | InvitationUsed
+) -> dict[str, Invitation]:
+    after = dict(invitations)
+    if isinstance(event, InvitationCreated):
+        if len(after) >= MAX_INVITATIONS:  # the oldest that is over makes room
+            over = next((digest for digest, each in after.items() if ended(each, event.at_us)), None)
+            if over is not None:
+                del after[over]
+        after[event.digest] = Invitation(
+            event.invitation_id, event.role, event.actor, event.at_us, event.until_us, event.max_uses
+        )
+        return after
+    for digest, each in invitations.items():
+        if each.id == event.invitation_id:
+            is_used = isinstance(event, InvitationUsed)
+            after[digest] = replace(each, uses=event.uses) if is_used else replace(each, revoked=True)  # type: ignore[union-attr]
+    return after
 
 
 def _joined(

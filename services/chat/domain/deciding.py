@@ -6,21 +6,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from services.chat.domain import amending, membership, messages, moderation, reacting, settings
+from services.chat.domain import (
+    amending,
+    expiring,
+    inviting,
+    membership,
+    messages,
+    moderation,
+    reacting,
+    settings,
+)
 from services.chat.domain.commands import (
     AddMembers,
     Ban,
     ChangeConversation,
     Command,
     CreateConversation,
+    CreateInvitation,
     DeleteMessage,
     EditMessage,
+    ExpireMessages,
     Join,
+    JoinByInvitation,
     Mute,
     PinMessage,
     PostSystemMessage,
     React,
     RemoveMembers,
+    RevokeInvitation,
     SendMessage,
     SetRole,
     Unban,
@@ -46,6 +59,10 @@ _DECIDES: Final[Mapping[type, Callable[[Conversation, Any], Sequence[Event]]]] =
     PinMessage: amending.pin,
     UnpinMessage: amending.unpin,
     React: reacting.react,
+    CreateInvitation: inviting.create,
+    RevokeInvitation: inviting.revoke,
+    JoinByInvitation: inviting.join,
+    ExpireMessages: expiring.expire,
     PostSystemMessage: messages.tell,
 }
 

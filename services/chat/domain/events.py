@@ -47,6 +47,7 @@ class ConversationCreated(Happened):
     picture: str = ""
     open: bool = False
     slow_mode_s: int = 0
+    message_ttl_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class ConversationChanged(Happened):
     removed_attributes: tuple[str, ...] = ()
     open: bool | None = None
     slow_mode_s: int | None = None
+    message_ttl_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +168,58 @@ class ReactionRemoved(Happened):
     emojis: int
 
 
+@dataclass(frozen=True, slots=True)
+class InvitationCreated(Happened):
+    """There is an invitation; ``until_us`` 0: for ever, ``max_uses`` 0: any number."""
+
+    invitation_id: str
+    digest: str
+    role: Role
+    until_us: int
+    max_uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationRevoked(Happened):
+    """An invitation was taken back."""
+
+    invitation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationUsed(Happened):
+    """The actor comes in by an invitation; it is its use number ``uses``."""
+
+    invitation_id: str
+    uses: int
+
+
+class Expired(NamedTuple):
+    """A message whose time was over. ``thread_replies``: how many messages its thread has left."""
+
+    version: int
+    sender: str
+    thread_root: int
+    thread_replies: int
+    expires_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesExpired(Happened):
+    """Messages are no more, for everybody; ``next_us``: when to look for more, 0 where none waits."""
+
+    messages_gone: tuple[Expired, ...]
+    next_us: int
+
+
 class About(NamedTuple):
-    """What of a message matters beside its content: the thread it is in and how many it is there, and whom it mentions."""
+    """What of a message matters beside its content: the thread it is in and how many it is there, whom it mentions, and when it ends."""
 
     thread_root: int = 0
     thread_replies: int = 0
     mentions: tuple[str, ...] = ()
     to_all: bool = False
+    expires_us: int = 0
 
 
 class MessageSent(NamedTuple):
@@ -214,6 +261,10 @@ Event = (
     | MessageUnpinned
     | ReactionAdded
     | ReactionRemoved
+    | InvitationCreated
+    | InvitationRevoked
+    | InvitationUsed
+    | MessagesExpired
     | MessageSent
     | SystemMessagePosted
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.chat.domain.commands import AddMembers, CreateConversation, Join, RemoveMembers, SetRole
+from services.chat.domain.commands import AddMembers, Asked, CreateConversation, Join, RemoveMembers, SetRole
 from services.chat.domain.conversation import MAX_MEMBERS, Conversation, Profile
 from services.chat.domain.events import (
     ConversationCreated,
@@ -47,6 +47,7 @@ def create(state: Conversation, command: CreateConversation) -> Sequence[Event]:
             command.picture,
             command.open,
             command.slow_mode_s,
+            command.message_ttl_s,
         ),
     )
 
@@ -57,7 +58,7 @@ def add(state: Conversation, command: AddMembers) -> Sequence[Event]:
     new = tuple(user_id for user_id in dict.fromkeys(command.user_ids) if user_id not in profile.members)
     for user_id in new:
         not_banned(profile, user_id, command.at_us)
-    return _let_in(profile, command, new)
+    return let_in(profile, command, new)
 
 
 def join(state: Conversation, command: Join) -> Sequence[Event]:
@@ -70,15 +71,16 @@ def join(state: Conversation, command: Join) -> Sequence[Event]:
     if not profile.open or profile.kind is not Kind.GROUP:
         raise not_found()
     not_banned(profile, command.actor, command.at_us)
-    return _let_in(profile, command, (command.actor,))
+    return let_in(profile, command, (command.actor,))
 
 
-def _let_in(profile: Profile, command: AddMembers | Join, new: tuple[str, ...]) -> Sequence[Event]:
+def let_in(profile: Profile, command: Asked, new: tuple[str, ...], role: Role = Role.MEMBER) -> Sequence[Event]:
+    """Let users in who are not in it. Raises Refused (MEMBERS_LIMIT)."""
     if not new:
         return ()
     if len(profile.members) + len(new) > MAX_MEMBERS:
         raise _too_many(len(profile.members) + len(new))
-    members = tuple((user_id, Role.MEMBER) for user_id in new)
+    members = tuple((user_id, role) for user_id in new)
     return (MembersAdded(command.at_us, command.actor, command.acting_service, members),)
 
 

@@ -30,6 +30,9 @@ def send(state: Conversation, command: SendMessage) -> Sequence[Event]:
     if command.unknown_reply:
         raise no_such_message(command.unknown_reply)
     about = None if command.said is None else _about(state, profile, member.role, command.said)
+    lasts_us = (command.said.expire_after_us if command.said is not None else 0) or profile.message_ttl_s * 1_000_000
+    if lasts_us:
+        about = (about or About())._replace(expires_us=command.at_us + lasts_us)
     if profile.slow_mode_s:
         _not_too_soon(state, profile, command.actor, command.at_us)
     number = state.messages + 1

@@ -25,6 +25,7 @@ class Permission(StrEnum):
     LEAVE = "leave"
     SKIP_SLOW_MODE = "skip_slow_mode"
     ADD_MEMBERS = "add_members"
+    INVITE = "invite"
     REMOVE_MEMBERS = "remove_members"
     BAN_MEMBERS = "ban_members"
     MUTE_MEMBERS = "mute_members"
@@ -42,6 +43,7 @@ _MODERATOR: Final = _MEMBER | {
     _P.PIN,
     _P.SKIP_SLOW_MODE,
     _P.ADD_MEMBERS,
+    _P.INVITE,
     _P.REMOVE_MEMBERS,
     _P.BAN_MEMBERS,
     _P.MUTE_MEMBERS,
@@ -69,6 +71,7 @@ OVERSEER: Final = frozenset(
         _P.DELETE_ANY,
         _P.PIN,
         _P.ADD_MEMBERS,
+        _P.INVITE,
         _P.REMOVE_MEMBERS,
         _P.BAN_MEMBERS,
         _P.MUTE_MEMBERS,

@@ -20,7 +20,7 @@ def react(state: Conversation, command: React) -> Sequence[Event]:
     """Give an emoji or take it back; what is so already is no change."""
     if not _reads(state, command):
         require(state, command.actor, Permission.REACT, oversees=command.oversees)
-    target = there(state, command.target, command.known)
+    target = there(state, command.target, command.known, command.at_us)
     version, emoji = target.version, command.emoji
     has = fact(state.recent, gives(version, emoji, command.actor), command.known)
     if bool(has) != command.remove:

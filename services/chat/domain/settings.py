@@ -24,6 +24,7 @@ def change(state: Conversation, command: ChangeConversation) -> Sequence[Event]:
         tuple(key for key in command.remove_attributes if key in profile.attributes and key not in command.attributes),
         None if command.open == profile.open else command.open,
         None if command.slow_mode_s == profile.slow_mode_s else command.slow_mode_s,
+        None if command.message_ttl_s == profile.message_ttl_s else command.message_ttl_s,
     )
     after = (profile.attributes.keys() - set(event.removed_attributes)) | event.attributes.keys()
     if len(after) > MAX_ATTRIBUTES:
@@ -34,7 +35,7 @@ def change(state: Conversation, command: ChangeConversation) -> Sequence[Event]:
 
 def _allowed(state: Conversation, command: ChangeConversation) -> Profile:
     wanted = []
-    if command.open is not None or command.slow_mode_s is not None:
+    if (command.open, command.slow_mode_s, command.message_ttl_s) != (None, None, None):
         wanted.append(Permission.CHANGE_SETTINGS)
     called = (command.title, command.picture) != (None, None) or command.attributes or command.remove_attributes
     if called or not wanted:

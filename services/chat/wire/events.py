@@ -8,6 +8,7 @@ from typing import Any, Final
 from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain
+from services.chat.wire import timed
 from services.chat.wire.numbers import microseconds, timestamp, until
 from services.chat.wire.said import content_bytes, decode_said, encode_said
 
@@ -63,6 +64,7 @@ def _created(event: domain.ConversationCreated, message: _Message) -> None:
     begun.picture = event.picture
     begun.open = event.open
     begun.slow_mode_seconds = event.slow_mode_s
+    begun.message_ttl_seconds = event.message_ttl_s
 
 
 def _changed(event: domain.ConversationChanged, message: _Message) -> None:
@@ -76,6 +78,8 @@ def _changed(event: domain.ConversationChanged, message: _Message) -> None:
         changed.open = event.open
     if event.slow_mode_s is not None:
         changed.slow_mode_seconds = event.slow_mode_s
+    if event.message_ttl_s is not None:
+        changed.message_ttl_seconds = event.message_ttl_s
     changed.attributes.update(event.attributes)
     changed.removed_attributes.extend(event.removed_attributes)
 
@@ -144,6 +148,7 @@ def _reaction(it: chat_pb2.ReactionAdded | chat_pb2.ReactionRemoved) -> tuple[An
 
 
 _ENCODES: Final[Mapping[type, Callable[[Any, _Message], None]]] = {
+    **timed.ENCODES,
     domain.ConversationCreated: _created,
     domain.ConversationChanged: _changed,
     domain.MembersAdded: _added,
@@ -190,7 +195,8 @@ def _pairs(members: Iterable[chat_pb2.Member]) -> tuple[tuple[str, domain.Role],
 def _begun(it: chat_pb2.ConversationCreated) -> tuple[Any, ...]:
     attributes = dict(it.attributes)
     kind = _KINDS_BACK[it.kind]
-    return kind, it.title, _pairs(it.members), attributes, it.picture, it.open, it.slow_mode_seconds
+    settings = (it.open, it.slow_mode_seconds, it.message_ttl_seconds)
+    return kind, it.title, _pairs(it.members), attributes, it.picture, *settings
 
 
 def _news(it: chat_pb2.ConversationChanged) -> tuple[Any, ...]:
@@ -201,6 +207,7 @@ def _news(it: chat_pb2.ConversationChanged) -> tuple[Any, ...]:
         tuple(it.removed_attributes),
         it.open if it.HasField("open") else None,
         it.slow_mode_seconds if it.HasField("slow_mode_seconds") else None,
+        it.message_ttl_seconds if it.HasField("message_ttl_seconds") else None,
     )
 
 
@@ -224,4 +231,5 @@ _DECODES: Final[Mapping[str, tuple[Callable[..., domain.Event], Callable[[Any], 
     "unpinned": (domain.MessageUnpinned, lambda it: (it.message_version,)),
     "reaction_added": (domain.ReactionAdded, _reaction),
     "reaction_removed": (domain.ReactionRemoved, _reaction),
+    **timed.DECODES,
 }

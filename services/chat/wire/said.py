@@ -21,6 +21,7 @@ _ACTOR: Final = 3
 _ACTING_SERVICE: Final = 4
 _MESSAGE_COUNT: Final = b"\x28"
 _THREAD_REPLY_COUNT: Final = b"\x30"
+_EXPIRE_TIME: Final = 7
 _MESSAGE: Final = b"\x6a"
 
 
@@ -34,6 +35,7 @@ def encode_said(event: domain.MessageSent, version: int) -> bytes:
             _head(at_us, actor, acting_service),
             _MESSAGE_COUNT + varint(messages) if messages else b"",
             b"" if about is None or not about.thread_replies else _THREAD_REPLY_COUNT + varint(about.thread_replies),
+            b"" if about is None or not about.expires_us else field(_EXPIRE_TIME, timestamp_bytes(about.expires_us)),
             _MESSAGE,
             varint(len(content)),
             content,
@@ -57,8 +59,9 @@ def decode_said(message: chat_pb2.ConversationEvent) -> domain.MessageSent:
     """Read a message's event."""
     said, at_us = message.message, microseconds(message.event_time)
     about = None
-    if said.thread_root or said.HasField("mentions"):
-        about = domain.About(said.thread_root, message.thread_reply_count, *mentioned(said))
+    if said.thread_root or said.HasField("mentions") or message.HasField("expire_time"):
+        ends_us = microseconds(message.expire_time)
+        about = domain.About(said.thread_root, message.thread_reply_count, *mentioned(said), ends_us)
     return domain.MessageSent(
         at_us, message.actor_id, message.acting_service, content_bytes(said), message.message_count, about
     )
@@ -81,12 +84,15 @@ def edits_of(payload: bytes) -> int:
 
 
 class Said(NamedTuple):
-    """What never changes about a message: ``sender`` is empty for a system message; ``content`` is what it said at first."""
+    """What never changes about a message: ``sender`` is empty for a system message; ``content`` is what it said at first;
+    ``expires_us`` is when it ends, 0 where it lasts.
+    """
 
     sender: str
     at_us: int
     thread_root: int
     content: chat_pb2.MessageContent
+    expires_us: int = 0
 
 
 def said(payload: bytes) -> Said | None:
@@ -96,4 +102,5 @@ def said(payload: bytes) -> Said | None:
     if which not in ("message", "system_message"):
         return None
     content = event.message
-    return Said(event.actor_id, microseconds(event.event_time), content.thread_root, content)
+    ends_us = microseconds(event.expire_time)
+    return Said(event.actor_id, microseconds(event.event_time), content.thread_root, content, ends_us)

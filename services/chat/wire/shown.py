@@ -31,6 +31,7 @@ def conversation(conversation_id: str, state: domain.Conversation, at_us: int) -
         open=profile.open,
         slow_mode_seconds=profile.slow_mode_s,
         pinned_versions=profile.pins,
+        message_ttl_seconds=profile.message_ttl_s,
     )
 
 
@@ -55,6 +56,8 @@ def message(payload: bytes) -> chat_pb2.Message | None:
     shown = chat_pb2.Message(version=event.version, sender_id=event.actor_id, send_time=event.event_time)
     if which == "message":
         shown.content.CopyFrom(event.message)
+        if event.HasField("expire_time"):
+            shown.expire_time.CopyFrom(event.expire_time)
         return shown
     if which != "system_message":
         return None

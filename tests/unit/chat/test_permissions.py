@@ -27,6 +27,7 @@ EXPECTED = {
     "leave": ("owner admin moderator member reader", False),
     "skip_slow_mode": ("owner admin moderator", False),
     "add_members": ("owner admin moderator", False),
+    "invite": ("owner admin moderator", False),
     "remove_members": ("owner admin moderator", False),
     "ban_members": ("owner admin moderator", False),
     "mute_members": ("owner admin moderator", False),
@@ -56,6 +57,10 @@ def commands(actor: str, oversees: bool) -> dict[str, list[domain.Command]]:
         ],
         "leave": [domain.RemoveMembers(AT, actor, (actor,), oversees=oversees)],
         "add_members": [domain.AddMembers(AT, actor, ("new",), oversees=oversees)],
+        "invite": [
+            domain.CreateInvitation(AT, actor, "new", "00", Role.MEMBER, oversees=oversees),
+            domain.RevokeInvitation(AT, actor, "standing", oversees=oversees),
+        ],
         "remove_members": [domain.RemoveMembers(AT, actor, (low,), oversees=oversees)],
         "ban_members": [
             domain.Ban(AT, actor, low, oversees=oversees),
@@ -75,6 +80,7 @@ def commands(actor: str, oversees: bool) -> dict[str, list[domain.Command]]:
         "change_settings": [
             domain.ChangeConversation(AT, actor, open=True, oversees=oversees),
             domain.ChangeConversation(AT, actor, slow_mode_s=5, oversees=oversees),
+            domain.ChangeConversation(AT, actor, message_ttl_s=5, oversees=oversees),
         ],
     }
 
@@ -90,6 +96,7 @@ def state_of(kind: Kind) -> domain.Conversation:
     if kind is not Kind.DIRECT:
         state = domain.evolve(state, domain.MemberBanned(AT, "owner", "", "banned", 0))
         state = domain.evolve(state, domain.MemberMuted(AT, "owner", "", "muted", 0))
+        state = domain.evolve(state, domain.InvitationCreated(AT, "owner", "", "standing", "ff", Role.MEMBER, 0, 0))
     return state
 
 
