@@ -28,6 +28,7 @@ from services.chat.domain.commands import (
     Unban,
     Unmute,
     UnpinMessage,
+    Withheld,
 )
 from services.chat.domain.conversation import (
     MAX_ATTRIBUTES,
@@ -156,6 +157,7 @@ __all__ = [
     "Unban",
     "Unmute",
     "UnpinMessage",
+    "Withheld",
     "banned",
     "decide",
     "deleted",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from services.chat.domain.events import Kind, Role
+from services.chat.domain.refusals import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,11 @@ class EditMessage(Asked):
 
 @dataclass(frozen=True, slots=True)
 class DeleteMessage(Asked):
-    """Take a message back, or away."""
+    """Take a message back, or away. ``moderates``: those who moderate the tenant do, who need no permission in the conversation."""
 
     target: Target | None
     known: Known = Known()
+    moderates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,19 @@ class SendMessage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """What was refused before it came here: it is refused, unless it was done before under the same request id."""
+
+    command: SendMessage | EditMessage
+    refusal: Refused
+
+    @property
+    def at_us(self) -> int:
+        """When it was asked for."""
+        return self.command.at_us
+
+
+@dataclass(frozen=True, slots=True)
 class PostSystemMessage:
     """A service's word; no member says it."""
 
@@ -275,4 +290,5 @@ Command = (
     | ExpireMessages
     | SendMessage
     | PostSystemMessage
+    | Withheld
 )

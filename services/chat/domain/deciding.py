@@ -39,6 +39,7 @@ from services.chat.domain.commands import (
     Unban,
     Unmute,
     UnpinMessage,
+    Withheld,
 )
 from services.chat.domain.conversation import Conversation
 from services.chat.domain.events import Event
@@ -71,6 +72,9 @@ def decide(state: Conversation, command: Command) -> Sequence[Event]:
     """Give the events that a command leads to. Raises Refused."""
     if type(command) is SendMessage:  # by far the most frequent
         return messages.send(state, command)
+    if type(command) is Withheld:
+        decide(state, command.command)  # who may not say it at all is told that
+        raise command.refusal
     decides = _DECIDES.get(type(command))
     if decides is None:
         raise TypeError(f"no command of a conversation: {type(command).__name__}")
