@@ -81,14 +81,19 @@ class Tail:
         """
         await self._archive.put_position(self._role, self._source, self.partition, Position(self._epoch, upto))
 
-    async def pages(self) -> AsyncGenerator[Page, None]:
+    async def pages(self, after: int | None = None) -> AsyncGenerator[Page, None]:
         """Hands over everything after the kept place, for ever. Outages are waited out.
+
+        Args:
+            after: the place, of a reader that keeps it by itself.
 
         Raises:
             StoreUnavailable, LogUnavailable: at the beginning only.
         """
-        kept = await self._archive.position(self._role, self._source, self.partition)
-        self._after = kept.seq if kept is not None else 0
+        if after is None:
+            kept = await self._archive.position(self._role, self._source, self.partition)
+            after = kept.seq if kept is not None else 0
+        self._after = after
         async for page in self._from_store():
             yield page
         wait = 0.05
