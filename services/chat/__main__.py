@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 from tradewind.chat.v1 import chat_service_pb2
 
 from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS, SLICED
 from services.chat.policy import POLICY
+from services.chat.privacy.upkeep import private
 from services.chat.service import ChatService
+from services.chat.whispers import Whispers
 from services.chat.worker import OrderWorker
 from services.host import host
 from services.runtime.config import load
@@ -16,10 +20,13 @@ from services.runtime.run import run
 
 async def main(settings: ChatSettings) -> None:
     """Serve until told to end, then drain."""
-    async with host("chat", settings, KINDS, POLICY, sliced=SLICED) as here:
+    async with host("chat", settings, KINDS, POLICY, sliced=SLICED) as here, AsyncExitStack() as parts:
+        whispers = Whispers(here.nats)
+        contents = await parts.enter_async_context(private(here.ledger, settings.person_key_file, whispers))
         if settings.order_events:
             OrderWorker(here.ledger, here.telemetry).start()
-        here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], ChatService(here.ledger, settings))
+        chat = ChatService(here.ledger, settings, contents)
+        here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
         await here.server.run_until_signal()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
@@ -22,6 +22,8 @@ KIND: Final = "conversation"
 _TEXT: Final = b"\x0a"  # tag of MessageContent.text
 _PLAIN_BYTES: Final = 16_384  # what MessageContent.text may hold
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z").match
+Seal = Callable[[AggregateId, str, bytes], bytes | None]
+"""Seals what a user says in a conversation; None where it would have to wait."""
 MAX_CONTENT_BYTES: Final = 40 * 1024
 """A message within the contract's rules is smaller; more is only what this release does not know."""
 MAX_IDS_BYTES: Final = 512 * 1024
@@ -190,6 +192,8 @@ def checked(said: chat_pb2.MessageContent) -> bytes:
         raise domain.Refused("INVALID_FIELD", f"a message is at most {MAX_CONTENT_BYTES} bytes", field="content")
     if said.HasField("forwarded"):
         raise domain.Refused("INVALID_FIELD", "only ForwardMessage says where it is from", field="content.forwarded")
+    if said.sealed or said.erased:
+        raise domain.Refused("INVALID_FIELD", "only the server seals and erases", field="content.sealed")
     return content
 
 
@@ -209,11 +213,17 @@ def edited(request: pb.EditMessageRequest, said: chat_pb2.MessageContent) -> byt
 
 
 def plain_send(
-    request: pb.SendMessageRequest, aggregate: AggregateId, actor: Actor, at_us: int, traceparent: str | None
+    request: pb.SendMessageRequest,
+    aggregate: AggregateId,
+    actor: Actor,
+    at_us: int,
+    traceparent: str | None,
+    seal: Seal,
 ) -> tuple[AggregateId, domain.SendMessage, Request] | None:
     """Turn the plainest request into its command at the least cost: the caller's own words and nothing else, in a known conversation.
 
-    Of such a request the few field rules that apply are checked right here. None: it is not plain, and may be invalid.
+    Of such a request the few field rules that apply are checked right here. None: it is not plain, and may be invalid, or ``seal`` cannot
+    seal it without waiting.
     """
     request_id = request.request_id
     if request.sender_id or _UUID(request_id) is None:
@@ -225,9 +235,12 @@ def plain_send(
     if begins + size != len(content):
         return None  # there is more than a text
     user_id = actor.user_id
+    sealed = seal(aggregate, user_id, content)
+    if sealed is None:
+        return None
     return (
         aggregate,
-        domain.SendMessage(at_us, user_id, content, 0, actor.oversees, actor.acting_service),
+        domain.SendMessage(at_us, user_id, sealed, 0, actor.oversees, actor.acting_service),
         Request(request_id, fingerprint(content, user_id), traceparent),
     )
 

@@ -35,6 +35,6 @@ class ChatSettings(ServiceSettings):
     """So many at once after a pause."""
     person_key_file: FilePath | None = None
     """Keys of 32 bytes as hexadecimal text, one a line: the first wraps the keys of persons that are made, all open them. What people say
-    is sealed with their keys, and erased with them. Absent: contents are not sealed, and nobody can be erased. The same for all processes."""
+    is sealed with their keys, and erased with them. Absent: contents are not sealed, and nobody is erased. The same for all processes."""
     order_events: bool = True
     """Open the conversations of orders: consume Order's log. Off where no Order service is deployed."""

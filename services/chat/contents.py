@@ -1,14 +1,75 @@
-"""What people say, made readable: the one way from an event's stored bytes to its words."""
+"""What people say, sealed on its way in and made readable on its way out: the one way from an event's stored bytes to its words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final
 
+import structlog
 from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_service_pb2 as pb
+
+from services.chat import frames
+from services.chat.privacy import sealing
+from services.chat.privacy.keys import Person, PersonKeys
+from services.ledger.errors import StoreUnavailable
+from services.ledger.ids import AggregateId
+from services.ledger.ring import NotYet
+
+_TRIES: Final = 8
+_log = structlog.get_logger(__name__)
 
 
 class Contents:
-    """Reads events of conversations."""
+    """Seals and opens what is said.
+
+    Args:
+        keys: of persons; without them nothing is sealed, and what was sealed cannot be read.
+    """
+
+    def __init__(self, keys: PersonKeys | None = None) -> None:
+        """Seal with ``keys``."""
+        self._keys = keys
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    async def sealed(self, conversation: AggregateId, person: str, content: bytes) -> bytes:
+        """Seal what a person is about to say in a conversation. Raises StoreUnavailable.
+
+        ``content``: MessageContent's bytes. What comes back is one too, and all of it that the log may hold.
+        """
+        if self._keys is None:
+            return content
+        key = await self._keys.needed((conversation.tenant, person))
+        return _sealed(conversation, person, key, content)
+
+    def sealed_text(self, conversation: AggregateId, person: str, content: bytes) -> bytes | None:
+        """Seal a content that is a text alone, without waiting; None where the person's key is not in memory."""
+        if self._keys is None:
+            return content
+        key = self._keys.current((conversation.tenant, person))
+        return sealing.seal(conversation, person, key, content) if key is not None else None
+
+    async def again(self, conversation: AggregateId, content: chat_pb2.MessageContent, sealed: bytes) -> bytes | None:
+        """Seal words that are forwarded, for their new place; None where they were erased meanwhile. Raises StoreUnavailable.
+
+        ``content``: readable; ``sealed``: as it was where it was said. The key stays the one of who said it, so the words go with it.
+        """
+        plain = content.SerializeToString(deterministic=True)
+        if self._keys is None:
+            return plain
+        person, name = (conversation.tenant, content.forwarded.sender_id), sealing.name_of(sealed)
+        if name is None:  # it was said before anything was sealed
+            key: sealing.Key | None = await self._keys.needed(person)
+        else:
+            key = self._keys.key(person, name.key_id)
+            if key is None:
+                await self._keys.read([(person, name.key_id)])
+                key = self._keys.key(person, name.key_id)
+        return None if key is None else _sealed(conversation, person[1], key, plain, sealing.FIRST_SENDERS)
+
+    # --- out --------------------------------------------------------------------------------------
 
     async def events(self, tenant: str, payloads: Sequence[bytes]) -> list[chat_pb2.ConversationEvent]:
         """Read events of a tenant's conversations, in the order given, with what was said in them.
@@ -16,4 +77,88 @@ class Contents:
         Raises:
             StoreUnavailable: what it takes to read them cannot be had now.
         """
-        return [chat_pb2.ConversationEvent.FromString(payload) for payload in payloads]
+        events = [chat_pb2.ConversationEvent.FromString(payload) for payload in payloads]
+        await self._open([pair for event in events for pair in _said(event)], tenant, None)
+        return events
+
+    async def open(self, conversation: AggregateId, said: Iterable[tuple[chat_pb2.MessageContent, str]]) -> None:
+        """Make contents of a conversation readable where they are, each given with who sent it. Raises StoreUnavailable."""
+        await self._open(said, conversation.tenant, conversation)
+
+    def run(self, conversation: AggregateId, events: bytes) -> bytes:
+        """Make a run of events (field 2, repeated) readable for all watchers of a conversation. Raises NotYet, StoreUnavailable."""
+        if _MAYBE_SEALED not in events:
+            return events
+        response = pb.WatchResponse.FromString(events)
+        said = [pair for event in response.events for pair in _said(event) if pair[0].sealed]
+        if not said:
+            return events
+        missing = self._open_now(said, conversation.tenant, conversation)
+        if missing:
+            raise NotYet(partial(self._fetch, missing))
+        return response.SerializeToString()
+
+    def delivery(self, conversation: AggregateId, events: bytes) -> bytes:
+        """Make a run of events readable, as a delivery of Converse. Raises NotYet, StoreUnavailable."""
+        return frames.delivery(conversation.id, self.run(conversation, events))
+
+    async def _open(
+        self, said: Iterable[tuple[chat_pb2.MessageContent, str]], tenant: str, conversation: AggregateId | None
+    ) -> None:
+        waiting = list(said)
+        for _ in range(_TRIES):
+            missing = self._open_now(waiting, tenant, conversation)
+            if not missing:
+                return
+            await self._fetch(missing)
+        raise StoreUnavailable("the keys of persons change too fast to be read")
+
+    def _open_now(
+        self, said: Iterable[tuple[chat_pb2.MessageContent, str]], tenant: str, conversation: AggregateId | None
+    ) -> set[tuple[Person, bytes]]:
+        """Open what can be opened; gives the keys that the store must be asked for."""
+        keys, missing = self._keys, set()
+        for content, sender in said:
+            sealed = content.sealed
+            if not sealed:
+                continue
+            if keys is None:
+                raise StoreUnavailable("contents are sealed, and this deployment was not told with what")
+            name = sealing.name_of(sealed)
+            whose = sender if name is None or name.whose == sealing.SENDERS else content.forwarded.sender_id
+            key = keys.key((tenant, whose), name.key_id) if name is not None else None
+            if key is None and name is not None and not keys.gone((tenant, whose), name.key_id):
+                missing.add(((tenant, whose), name.key_id))
+                continue
+            words = sealing.opened(sealed, tenant, whose, key.cipher, conversation) if key is not None else None
+            if words is None:
+                if key is not None or name is None:
+                    _log.error("seal_broken", tenant=tenant)
+                content.erased = True
+            content.ClearField("sealed")
+            content.MergeFromString(words or b"")
+        return missing
+
+    async def _fetch(self, missing: Iterable[tuple[Person, bytes]]) -> None:
+        assert self._keys is not None
+        await self._keys.read(missing)
+
+
+_MAYBE_SEALED: Final = bytes((chat_pb2.MessageContent.SEALED_FIELD_NUMBER << 3 | 2,))
+"""The tag of a sealed content: a run without this byte holds none."""
+
+
+def _sealed(
+    conversation: AggregateId, person: str, key: sealing.Key, plain: bytes, whose: int = sealing.SENDERS
+) -> bytes:
+    private, structure = sealing.split(chat_pb2.MessageContent.FromString(plain))
+    return structure + sealing.seal(conversation, person, key, private, whose)
+
+
+def _said(event: chat_pb2.ConversationEvent) -> Iterator[tuple[chat_pb2.MessageContent, str]]:
+    """Give the content of an event, and who sent it."""
+    which = event.WhichOneof("event")
+    if which == "message":
+        yield event.message, event.actor_id
+    elif which == "edited":
+        yield event.edited.content, event.actor_id

@@ -54,7 +54,7 @@ class Converse:
         self._call = call
         self._settings = settings
         self._actor = actor_of(call.caller)
-        self._watcher = ledger.watcher(frames.wrap)
+        self._watcher = ledger.watcher(messaging.contents.delivery)
         self._flag = self._watcher.flag
         self._subscriptions: dict[AggregateId, Subscription] = {}
         self._aggregates: dict[str, AggregateId] = {}
@@ -131,11 +131,12 @@ class Converse:
         traceparent = self._traceparent(len(request.sends))
         if request.sends and len(request.ListFields()) == 1 and len(request.sends) <= _MOST_ITEMS:
             prepared: list[_Prepared] = []
+            seal = self._messaging.contents.sealed_text
             for said in request.sends:
                 aggregate = self._aggregates.get(said.conversation_id)
                 if aggregate is None:
                     break
-                plain = commands.plain_send(said, aggregate, self._actor, at_us, traceparent)
+                plain = commands.plain_send(said, aggregate, self._actor, at_us, traceparent, seal)
                 if plain is None:
                     break
                 prepared.append(plain)

@@ -10,6 +10,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, marks, projections, wire
 from services.chat.access import Actor, actor_of, may_read, readable
+from services.chat.contents import Contents
 from services.chat.domain import place
 from services.chat.lookups import Lookups
 from services.ledger.decider import Receipt, Request
@@ -21,9 +22,10 @@ from services.runtime.call import Call
 class Messaging:
     """Sends, and what is done to messages afterwards."""
 
-    def __init__(self, ledger: Ledger, lookups: Lookups) -> None:
-        """Say things in the conversations that ``ledger`` holds."""
+    def __init__(self, ledger: Ledger, lookups: Lookups, contents: Contents | None = None) -> None:
+        """Say things in the conversations that ``ledger`` holds; ``contents`` seals them."""
         self._ledger = ledger
+        self.contents = contents or Contents()
         self._lookups = lookups
 
     async def prepare(
@@ -36,7 +38,8 @@ class Messaging:
             known = await self._lookups.known(aggregate, content.thread_root)
         unknown = await self._lookups.unknown(aggregate, content.reply_to)
         said = await self._said(content, aggregate, known)
-        return commands.send(request, actor, at_us, traceparent, unknown, said)
+        command, named = commands.send(request, actor, at_us, traceparent, unknown, said)
+        return await self._sealed(aggregate, command), named
 
     async def send(self, request: pb.SendMessageRequest, call: Call) -> tuple[int, int]:
         """Say something; gives its version and when it was taken."""
@@ -47,9 +50,13 @@ class Messaging:
         async def work(known: domain.Known) -> Receipt:
             said = await self._said(request.content, aggregate, known)
             command, named = commands.send(request, actor, now, call.traceparent, unknown, said)
+            command = await self._sealed(aggregate, command)
             return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
 
         return _sent(await self._lookups.informed(aggregate, (request.content.thread_root,), work), now)
+
+    async def _sealed(self, aggregate: AggregateId, command: domain.SendMessage) -> domain.SendMessage:
+        return command._replace(content=await self.contents.sealed(aggregate, command.actor, command.content))
 
     async def _said(
         self, content: chat_pb2.MessageContent, aggregate: AggregateId, known: domain.Known
@@ -66,6 +73,7 @@ class Messaging:
         found = await self._lookups.said(aggregate, request.message_version)
         target = await self._lookups.target(aggregate, request.message_version)
         content = commands.edited(request, found.content if found is not None else chat_pb2.MessageContent())
+        content = await self.contents.sealed(aggregate, actor.user_id, content)
 
         def make(known: domain.Known) -> domain.Command:
             return domain.EditMessage(now, actor.user_id, target, content, known, **commands.how(actor))
@@ -131,17 +139,21 @@ class Messaging:
             raise domain.no_such_message(request.message_version)
         content = chat_pb2.MessageContent()
         content.CopyFrom(wire.wording(mark.edited).content if mark.edited else found.content)
+        sealed = content.sealed
+        await self.contents.open(source, [(content, found.sender)])
         for name in ("reply_to", "thread_root", "mentions"):
             content.ClearField(name)
-        if not content.HasField("forwarded"):
+        if mark.edited or not content.HasField("forwarded"):
+            # Who edits what it forwarded says something of its own.
             content.forwarded.conversation_id = request.from_conversation_id
             content.forwarded.message_version = request.message_version
             content.forwarded.sender_id = found.sender
             content.forwarded.send_time.CopyFrom(wire.timestamp(found.at_us))
-        command = domain.SendMessage(
-            now, actor.user_id, wire.content_bytes(content), 0, actor.oversees, actor.acting_service
-        )
         aggregate = commands.aggregate_of(actor, request.conversation_id)
+        again = None if content.erased else await self.contents.again(aggregate, content, sealed)
+        if again is None:
+            raise domain.no_such_message(request.message_version)
+        command = domain.SendMessage(now, actor.user_id, again, 0, actor.oversees, actor.acting_service)
         # Named after the request: what it forwards may be edited before it is repeated.
         named = commands.named(request, actor, call.traceparent)
         return _sent(await self._ledger.execute(aggregate, command, named, timeout=call.remaining()), now)
@@ -160,6 +172,7 @@ class Messaging:
         where = marks.partition(aggregate)
         async for row in marks.between(self._ledger, marks.EDITS, where, version, version):
             response.wordings.append(wire.wording(row.value or b""))
+        await self.contents.open(aggregate, [(each.content, found.sender) for each in response.wordings])
         return response
 
     async def _change(

@@ -11,6 +11,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, marks, pages, wire
 from services.chat.access import Actor, readable
+from services.chat.contents import Contents
 from services.chat.listings import DEFAULT_PAGE, PAGE_BYTES
 from services.ledger.decider import Recorded
 from services.ledger.ids import AggregateId
@@ -20,7 +21,9 @@ _HISTORY_READS: Final = 8
 _AT_ONCE: Final = 8
 
 
-async def messages(ledger: Ledger, request: pb.ListMessagesRequest, actor: Actor) -> pb.ListMessagesResponse:
+async def messages(
+    ledger: Ledger, contents: Contents, request: pb.ListMessagesRequest, actor: Actor
+) -> pb.ListMessagesResponse:
     """Page through a conversation's messages. Raises domain.Refused (NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD)."""
     aggregate = commands.aggregate_of(actor, request.conversation_id)
     state = await readable(ledger, actor, aggregate, commands.now_us())
@@ -50,7 +53,7 @@ async def messages(ledger: Ledger, request: pb.ListMessagesRequest, actor: Actor
         events = await reader.thread(request.thread_root, wanted)
     else:
         events = await reader.read(wanted)
-    response = pb.ListMessagesResponse(messages=await shown(ledger, aggregate, actor.user_id, state, events))
+    response = pb.ListMessagesResponse(messages=await shown(ledger, contents, aggregate, actor.user_id, state, events))
     if not reader.at_end:
         response.next_page_token = pages.make(str(reader.place), *listing)
     return response
@@ -70,7 +73,12 @@ async def _first_since(ledger: Ledger, aggregate: AggregateId, newest: int, at_u
 
 
 async def shown(
-    ledger: Ledger, aggregate: AggregateId, user_id: str, state: domain.Conversation, events: Sequence[Recorded]
+    ledger: Ledger,
+    contents: Contents,
+    aggregate: AggregateId,
+    user_id: str,
+    state: domain.Conversation,
+    events: Sequence[Recorded],
 ) -> list[chat_pb2.Message]:
     """Show messages as they are now, without those that the user deleted for itself."""
     found = [message for event in events if (message := wire.message(event.payload)) is not None]
@@ -90,7 +98,9 @@ async def shown(
         message.pinned = message.version in pins
         for reaction in message.reactions:
             reaction.mine = (message.version, reaction.emoji) in own
-    return [message for message in found if message.version not in hidden]
+    found = [message for message in found if message.version not in hidden]
+    await contents.open(aggregate, [(message.content, message.sender_id) for message in found])
+    return found
 
 
 def _sparse(versions: Sequence[int]) -> bool:

@@ -10,6 +10,7 @@ from services.chat import commands, domain, listings, reading, receipts, wire
 from services.chat.access import Actor, actor_of, knowable
 from services.chat.changes import Changes
 from services.chat.config import ChatSettings
+from services.chat.contents import Contents
 from services.chat.converse import Converse
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
@@ -22,11 +23,12 @@ from services.runtime.call import Call, unvalidated
 class ChatService:
     """Handlers of ``tradewind.chat.v1.ChatService``; their contract is in ``chat_service.proto``."""
 
-    def __init__(self, ledger: Ledger, settings: ChatSettings) -> None:
-        """Serve the conversations that ``ledger`` holds."""
+    def __init__(self, ledger: Ledger, settings: ChatSettings, contents: Contents | None = None) -> None:
+        """Serve the conversations that ``ledger`` holds; ``contents`` seals and opens what is said in them."""
         self._ledger = ledger
+        self._contents = contents or Contents()
         self._settings = settings
-        self._messaging = Messaging(ledger, Lookups(ledger))
+        self._messaging = Messaging(ledger, Lookups(ledger), self._contents)
         self._changes = Changes(ledger)
         self._performer = Performer(ledger, self._messaging, self._changes)
 
@@ -151,7 +153,7 @@ class ChatService:
 
     async def ListMessages(self, request: pb.ListMessagesRequest, call: Call) -> pb.ListMessagesResponse:
         """Page through a conversation's messages."""
-        return await reading.messages(self._ledger, request, actor_of(call.caller))
+        return await reading.messages(self._ledger, self._contents, request, actor_of(call.caller))
 
     # --- receipts ---------------------------------------------------------------------------------
 
@@ -175,7 +177,7 @@ class ChatService:
 
     def Watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse | bytes]:
         """Stream a conversation's events."""
-        return watch(self._ledger, request, call, self._settings)
+        return watch(self._ledger, self._contents, request, call, self._settings)
 
     @unvalidated
     def Converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Watch: one conversation's events over a server stream. What the log holds goes out as it is; nothing is encoded here."""
+"""Watch: one conversation's events over a server stream. What the log holds is opened once for all who watch, and goes out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain
 from services.chat.access import actor_of
 from services.chat.config import ChatSettings
+from services.chat.contents import Contents
 from services.chat.subscriptions import allowed, arrived_in_order
 from services.ledger.cursor import Watcher
 from services.ledger.ledger import Ledger
@@ -19,12 +20,12 @@ from services.runtime.call import Call
 
 
 async def watch(
-    ledger: Ledger, request: pb.WatchRequest, call: Call, settings: ChatSettings
+    ledger: Ledger, contents: Contents, request: pb.WatchRequest, call: Call, settings: ChatSettings
 ) -> AsyncIterator[pb.WatchResponse | bytes]:
     """Stream a conversation's events after a version. Raises domain.Refused (NOT_FOUND; NOT_A_MEMBER once removed)."""
     actor = actor_of(call.caller)
     aggregate = commands.aggregate_of(actor, request.conversation_id)
-    watcher = ledger.watcher()
+    watcher = ledger.watcher(contents.run)
     async with told_of_drain(call, watcher):
         place = await allowed(ledger, aggregate, actor, request.after_version)
         await watcher.add(aggregate, request.after_version)

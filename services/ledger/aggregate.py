@@ -16,7 +16,7 @@ from services.ledger.draft import Draft, Pending, Refresh
 from services.ledger.engine import Engine
 from services.ledger.entries import find, parse
 from services.ledger.errors import Contention, FenceLost, LedgerError, LogLost, LogUnavailable, Overloaded
-from services.ledger.ids import AggregateId
+from services.ledger.ids import AggregateId, keyed
 from services.ledger.loading import Loader
 from services.ledger.replay import Standing
 from services.ledger.requests import Answered, RequestMemory
@@ -74,6 +74,8 @@ class Aggregate:
         if len(self._queue) >= self._engine.limits.queue:
             raise Overloaded("too many commands wait on this aggregate", kind=self.id.kind)
         pending = Pending(command, request, until, self._engine.clock.wall_us())
+        if self._engine.digest_key:
+            pending.fingerprint = keyed(pending.fingerprint, self._engine.digest_key)
         self._enqueue(pending)
         return pending.future
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from services.ledger import entries
 from services.ledger.aggregate import Aggregate
 from services.ledger.archive import Archive
+from services.ledger.errors import StoreUnavailable
 from services.ledger.ids import AggregateId
-from services.ledger.ring import Wrap, field
+from services.ledger.ring import NotYet, Wrap, field
 
 _PAGE_ENTRIES = 128
 _PAGE_BYTES = 256 << 10
+_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +49,28 @@ class Cursor:
         watcher.flag.set()
 
     async def take(self, archive: Archive, wrap: Wrap | None) -> Frame | None:
-        """The next run of events; None where the cursor is at the end."""
-        aggregate = self.aggregate
-        if self.next > aggregate.version:
-            return None
-        first, ring = self.next, aggregate.ring
-        if ring is not None and first >= ring.first:
-            last, data = ring.run(first, aggregate.id, wrap)
-        else:
-            last, data = await self._page(archive)
-            if last < first:
+        """The next run of events; None where the cursor is at the end. Raises StoreUnavailable."""
+        page: tuple[int, bytes] | None = None
+        for _ in range(_TRIES):
+            aggregate = self.aggregate
+            if self.next > aggregate.version:
                 return None
-            data = wrap(aggregate.id, data) if wrap else data
-        self.next = last + 1
-        return Frame(aggregate.id, first, last, data)
+            first, ring = self.next, aggregate.ring
+            try:
+                if page is None and ring is not None and first >= ring.first:
+                    last, data = ring.run(first, aggregate.id, wrap)
+                else:
+                    page = page or await self._page(archive)
+                    last, data = page
+                    if last < first:
+                        return None
+                    data = wrap(aggregate.id, data) if wrap else data
+            except NotYet as lacking:
+                await lacking.ready()
+                continue
+            self.next = last + 1
+            return Frame(aggregate.id, first, last, data)
+        raise StoreUnavailable("what it takes to show the events keeps changing")
 
     async def _page(self, archive: Archive) -> tuple[int, bytes]:
         wanted, until = self.next, self.aggregate.version
@@ -83,7 +93,7 @@ class Watcher:
         resident: this process's aggregate of an id; it stays in memory while it is watched.
         archive: for those behind the ring.
         wrap: makes a run of events into what the stream sends; called once per run and shared by all watchers that use the
-            same function object.
+            same function object. It may raise `ring.NotYet`.
         frame_bytes: size at which `ready` gives what it has.
 
     Attributes:

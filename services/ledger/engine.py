@@ -125,6 +125,8 @@ class Engine:
         handover: how processes that write one aggregate come to their turns.
         pause: named points between the steps of a write, awaited where a test set one; None in production.
         identity: the store's, as this process found it; None: whichever.
+        digest_key: where it is given, what is kept of a request's content is a digest that nobody can make without it. The same in
+            all processes of a service, for ever: a request that is repeated over a change of it is taken for another.
         sure_at: monotonic time before this life of the log, and this store, were last seen to be the registered ones.
     """
 
@@ -142,6 +144,7 @@ class Engine:
     aside: set[asyncio.Task[None]] = field(default_factory=set)
     shelf: Shelf = field(default_factory=Shelf)
     identity: str | None = None
+    digest_key: bytes = b""
     sure_at: float = -math.inf
     _confirming: asyncio.Task[None] | None = None
     _next: asyncio.Task[None] | None = None

@@ -73,6 +73,11 @@ def fingerprint(*parts: bytes | str | int) -> bytes:
     return digest.digest()
 
 
+def keyed(fingerprint: bytes, key: bytes) -> bytes:
+    """A fingerprint that nobody can make, and so hold a guessed content to it, without the key (at most 64 bytes)."""
+    return hashlib.blake2b(fingerprint, digest_size=16, key=key).digest()
+
+
 def request_bytes(request_id: str) -> bytes:
     """The 16 bytes of a UUID written with or without hyphens.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.ledger.ids import AggregateId
 from services.ledger.varint import varint
@@ -19,6 +19,14 @@ _MOST_SHELF_BYTES = 256 << 20
 _RUN_EVENTS = 1024
 _RUN_BYTES = 256 << 10
 _MOST_RUNS = 64
+
+
+class NotYet(Exception):
+    """Raised by a wrap that lacks something: who called it awaits `ready()`, and calls it again."""
+
+    def __init__(self, ready: Callable[[], Awaitable[None]]) -> None:
+        super().__init__("a wrap lacks something")
+        self.ready = ready
 
 
 def field(payload: bytes) -> bytes:
@@ -60,7 +68,7 @@ class Ring:
     def run(self, version: int, aggregate: AggregateId, wrap: Wrap | None) -> tuple[int, bytes]:
         """All events from `version` on that fit one frame: the last one's version and their joined bytes.
 
-        Built once per place and wrapping, and shared by everybody who asks for the same.
+        Built once per place and wrapping, and shared by everybody who asks for the same. Raises what `wrap` raises.
         """
         known = self._runs.get((version, wrap))
         if known is not None:
@@ -76,6 +84,10 @@ class Ring:
         if len(self._runs) < _MOST_RUNS:
             self._runs[(version, wrap)] = found
         return found
+
+    def forget_runs(self) -> None:
+        """Lets go of what was wrapped; the next who asks has it wrapped anew."""
+        self._runs.clear()
 
     def _trim(self) -> None:
         drop = max(1, len(self._chunks) // 2)
@@ -103,6 +115,11 @@ class Shelf:
             oldest, size = self._sizes.popitem(last=False)
             oldest.clear()
             self._bytes -= size
+
+    def forget_runs(self) -> None:
+        """Lets go of what was wrapped, in all rings: for wraps that would now say something else."""
+        for ring in self._sizes:
+            ring.forget_runs()
 
     def drop(self, ring: Ring | None) -> None:
         """Forgets a ring that nobody reads any more."""

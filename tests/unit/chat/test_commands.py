@@ -10,10 +10,12 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain
 from services.chat.access import Actor
+from services.chat.contents import Contents
 from services.runtime.validation import validate
 
 ADA = Actor("acme", "ada", "", False, False)
 WHERE = commands.aggregate_of(ADA, "c-1")
+unsealed = Contents().sealed_text
 
 request_ids = st.one_of(
     st.just("0193a0de-0000-7000-8000-00000000000A"),
@@ -44,7 +46,7 @@ sends = st.builds(
 
 @given(sends)
 def test_what_is_plain_is_valid_and_leads_to_the_same_command(said: pb.SendMessageRequest) -> None:
-    plain = commands.plain_send(said, WHERE, ADA, 5, None)
+    plain = commands.plain_send(said, WHERE, ADA, 5, None, unsealed)
     if plain is not None:
         validate(said)
         assert plain == (WHERE, *commands.send(said, ADA, 5, None))
@@ -53,7 +55,8 @@ def test_what_is_plain_is_valid_and_leads_to_the_same_command(said: pb.SendMessa
 def test_an_ordinary_message_is_plain() -> None:
     said = pb.SendMessageRequest(request_id="0193a0de-0000-7000-8000-00000000000a", conversation_id="c-1")
     said.content.text = "hello"
-    assert commands.plain_send(said, WHERE, ADA, 5, None) is not None
+    assert commands.plain_send(said, WHERE, ADA, 5, None, unsealed) is not None
+    assert commands.plain_send(said, WHERE, ADA, 5, None, lambda *_: None) is None
 
 
 def test_a_message_needs_a_text_or_attributes() -> None:

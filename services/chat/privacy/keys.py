@@ -1,0 +1,162 @@
+"""Keys of persons: made when first needed, kept wrapped in the store, held in memory for half a minute, destroyed with the person's words.
+
+A person may have several at a time, each with an id of its own, so nobody must agree with anybody: a process that finds none makes one, and
+it is in the store before anything is sealed with it. What opens is looked up by id; an id that the store has no key for was destroyed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from services.chat.privacy.master import Master
+from services.chat.privacy.sealing import KEY_ID_BYTES, Key
+from services.ledger.archive import Row
+from services.ledger.errors import StoreUnavailable
+from services.ledger.ledger import Ledger
+
+TABLE: Final = "person_keys"
+"""Keys by tenant and person, and by their id: when made (µs since the Unix epoch, 8 bytes), and the key, wrapped."""
+HELD_S: Final = 30.0
+"""A key is held in memory for so long before the store is asked again whether it still is."""
+MOST_HELD: Final = 20_000
+_MOST_KEYS: Final = 1000
+_AT_ONCE: Final = 16
+_SEQ: Final = 1  # below any entry's, so that the event which destroys a key always wins
+_KEY_BYTES: Final = 32
+
+Person = tuple[str, str]
+"""Tenant and user id."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A person's keys as the store had them, and ids that it had no key for."""
+
+    keys: dict[bytes, Key]
+    read_at: float
+    gone: set[bytes] = field(default_factory=set)
+
+
+def partition(tenant: str, user_id: str) -> str:
+    """Name a person's keys in the store."""
+    return f"{tenant}/{user_id}"
+
+
+def destroyed(tenant: str, user_id: str, key_ids: Iterable[str]) -> list[Row]:
+    """Give the rows that destroy keys."""
+    return [Row(TABLE, partition(tenant, user_id), key_id, None) for key_id in key_ids]
+
+
+class PersonKeys:
+    """The keys that this process uses."""
+
+    def __init__(self, ledger: Ledger, master: Master) -> None:
+        """Keep keys in the store of ``ledger``, wrapped by ``master``."""
+        self._ledger = ledger
+        self._master = master
+        self._held: OrderedDict[Person, _Held] = OrderedDict()
+        self._forgotten = 0
+
+    def current(self, person: Person) -> Key | None:
+        """Give a key to seal with, where one is in memory."""
+        held = self._fresh(person)
+        return next(iter(held.keys.values()), None) if held is not None else None
+
+    async def needed(self, person: Person) -> Key:
+        """Give a key to seal with, made where the person has none. Raises StoreUnavailable."""
+        key = self.current(person)
+        if key is None:
+            held = await self._read(person)
+            key = next(iter(held.keys.values()), None) or await self._make(person)
+        return key
+
+    def key(self, person: Person, key_id: bytes) -> Key | None:
+        """Give a key by its id; None where it was destroyed (``gone``), or is not in memory (``read``)."""
+        held = self._fresh(person)
+        return held.keys.get(key_id) if held is not None else None
+
+    def gone(self, person: Person, key_id: bytes) -> bool:
+        """Tell whether the store was asked for a key and has none: it was destroyed."""
+        held = self._fresh(person)
+        return held is not None and key_id in held.gone
+
+    async def read(self, wanted: Iterable[tuple[Person, bytes]]) -> None:
+        """Ask the store for keys that are wanted. Raises StoreUnavailable."""
+        by_person: dict[Person, set[bytes]] = {}
+        for person, key_id in wanted:
+            by_person.setdefault(person, set()).add(key_id)
+        waiting = iter(by_person.items())
+        while some := list(islice(waiting, _AT_ONCE)):
+            await asyncio.gather(*(self._read(person, key_ids) for person, key_ids in some))
+
+    async def listed(self, person: Person) -> Sequence[tuple[str, int]]:
+        """Give the ids of all of a person's keys, and when each was made (µs since the Unix epoch). Raises StoreUnavailable."""
+        rows = await self._ledger.rows(TABLE, partition(*person), limit=_MOST_KEYS)
+        return [(row.key, int.from_bytes((row.value or b"")[:8], "big")) for row in rows]
+
+    def forget(self, person: Person) -> None:
+        """Hold a person's keys no more, nor what is being read of them now."""
+        self._held.pop(person, None)
+        self._forgotten += 1
+
+    def prune(self) -> None:
+        """Hold no key longer than it may be used without a look at the store."""
+        oldest = time.monotonic() - HELD_S
+        for person in [person for person, held in self._held.items() if held.read_at < oldest]:
+            del self._held[person]
+
+    def _fresh(self, person: Person) -> _Held | None:
+        held = self._held.get(person)
+        if held is None or time.monotonic() - held.read_at > HELD_S:
+            return None
+        return held
+
+    async def _read(self, person: Person, wanted: Iterable[bytes] = ()) -> _Held:
+        forgotten, read_at = self._forgotten, time.monotonic()
+        rows = await self._ledger.rows(TABLE, partition(*person), limit=_MOST_KEYS)
+        keys = {key.id: key for key in (self._unwrapped(person, row) for row in rows)}
+        held = _Held(keys, read_at, set(wanted) - keys.keys())
+        self._hold(person, held, forgotten)
+        return held
+
+    def _unwrapped(self, person: Person, row: Row) -> Key:
+        key_id = bytes.fromhex(row.key)
+        raw = self._master.unwrap((row.value or b"")[8:], bound=_bound(person, key_id))
+        if raw is None:
+            raise StoreUnavailable("a person's key was wrapped with a key that this deployment does not have")
+        return Key(key_id, AESGCM(raw))
+
+    async def _make(self, person: Person) -> Key:
+        forgotten, read_at = self._forgotten, time.monotonic()
+        key_id, raw = os.urandom(KEY_ID_BYTES), secrets.token_bytes(_KEY_BYTES)
+        made = (time.time_ns() // 1000).to_bytes(8, "big")
+        value = made + self._master.wrap(raw, bound=_bound(person, key_id))
+        await self._ledger.put_rows([Row(TABLE, partition(*person), key_id.hex(), value, _SEQ)])
+        key = Key(key_id, AESGCM(raw))
+        self._hold(person, _Held({key_id: key}, read_at), forgotten)
+        return key
+
+    def _hold(self, person: Person, held: _Held, forgotten: int) -> None:
+        if self._forgotten != forgotten:
+            return  # somebody was erased meanwhile, perhaps this one: what was read may be of before
+        before = self._held.pop(person, None)
+        if before is not None:
+            held.gone |= before.gone  # what was destroyed never comes back
+        self._held[person] = held
+        if len(self._held) > MOST_HELD:
+            self._held.popitem(last=False)
+
+
+def _bound(person: Person, key_id: bytes) -> bytes:
+    tenant, user_id = (part.encode() for part in person)
+    return b"".join((len(tenant).to_bytes(4, "big"), tenant, len(user_id).to_bytes(4, "big"), user_id, key_id))

@@ -1,0 +1,101 @@
+"""What was said, sealed: how a content's bytes become what log and store hold, and come back.
+
+Of a content the structure stays readable: what it answers, its thread, whom it mentions, where it was forwarded from, when it goes.
+All else, also what later releases add, is encrypted as one with AES-256-GCM (NIST SP 800-38D) under a key of the person whose words they
+are. What is sealed is, one after the other: whose key (1 byte), key id (8), digest of the conversation (8), nonce (12), ciphertext with
+its tag (16).
+The associated data are tenant, person and all that stands before the nonce, so nothing of one person, tenant or conversation passes for
+another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from tradewind.chat.v1 import chat_pb2
+
+from services.ledger.ids import AggregateId
+from services.ledger.varint import field
+
+SENDERS, FIRST_SENDERS = 1, 2
+"""Whose key: of who sent it, or of who said it first where it was forwarded."""
+KEY_ID_BYTES: Final = 8
+_NONCE_BYTES: Final = 12
+_HEAD_BYTES: Final = 1 + KEY_ID_BYTES + 8
+_LEAST_BYTES: Final = _HEAD_BYTES + _NONCE_BYTES + 16
+_SEALED: Final = chat_pb2.MessageContent.SEALED_FIELD_NUMBER
+STRUCTURE: Final = frozenset({2, 4, 5, 7, 8, 9})
+"""Fields of MessageContent that stay readable: what it answers, thread, mentions, forwarded from, when it goes."""
+
+
+class Key(NamedTuple):
+    """One of a person's keys."""
+
+    id: bytes
+    cipher: AESGCM
+
+
+class Name(NamedTuple):
+    """Whose key opens a sealed content, and which."""
+
+    whose: int
+    key_id: bytes
+
+
+def seal(conversation: AggregateId, person: str, key: Key, content: bytes, whose: int = SENDERS) -> bytes:
+    """Seal a content's bytes with a person's key; gives those of a content that says the same to who holds the key."""
+    head = _head(conversation, whose, key.id)
+    nonce = os.urandom(_NONCE_BYTES)
+    sealed = head + nonce + key.cipher.encrypt(nonce, content, _bound(conversation.tenant, person, head))
+    return field(_SEALED, sealed)
+
+
+def split(content: chat_pb2.MessageContent) -> tuple[bytes, bytes]:
+    """Give what of a content is to be sealed, and its structure, both as bytes."""
+    structure, private = chat_pb2.MessageContent(), chat_pb2.MessageContent()
+    structure.CopyFrom(content)
+    private.CopyFrom(content)
+    for found, _ in content.ListFields():
+        (private if found.number in STRUCTURE else structure).ClearField(found.name)  # type: ignore[arg-type]
+    structure.DiscardUnknownFields()  # what a later release's client says is said too
+    return private.SerializeToString(deterministic=True), structure.SerializeToString(deterministic=True)
+
+
+def name_of(sealed: bytes) -> Name | None:
+    """Tell which key opens it; None where nothing can."""
+    if len(sealed) < _LEAST_BYTES or sealed[0] not in (SENDERS, FIRST_SENDERS):
+        return None
+    return Name(sealed[0], sealed[1 : 1 + KEY_ID_BYTES])
+
+
+def opened(sealed: bytes, tenant: str, person: str, cipher: AESGCM, conversation: AggregateId | None) -> bytes | None:
+    """Open it; None where it was not sealed so. ``conversation`` None: it may be of any."""
+    head = sealed[:_HEAD_BYTES]
+    if conversation is not None and head[1 + KEY_ID_BYTES :] != _digest(conversation):
+        return None
+    nonce = sealed[_HEAD_BYTES : _HEAD_BYTES + _NONCE_BYTES]
+    try:
+        return cipher.decrypt(nonce, sealed[_HEAD_BYTES + _NONCE_BYTES :], _bound(tenant, person, head))
+    except InvalidTag:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _head(conversation: AggregateId, whose: int, key_id: bytes) -> bytes:
+    return bytes((whose,)) + key_id + _digest(conversation)
+
+
+@lru_cache(maxsize=4096)
+def _digest(conversation: AggregateId) -> bytes:
+    return hashlib.blake2b(conversation.id.encode(), digest_size=8).digest()
+
+
+@lru_cache(maxsize=4096)
+def _bound(tenant: str, person: str, head: bytes) -> bytes:
+    named = [part.encode() for part in (tenant, person)]
+    return head + b"".join(len(part).to_bytes(4, "big") + part for part in named)

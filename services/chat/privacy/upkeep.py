@@ -1,0 +1,67 @@
+"""Contents with their keys, as a process holds them: who was erased is heard of, and nothing is held longer than it may be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from services.chat.contents import Contents
+from services.chat.privacy.keys import HELD_S, PersonKeys
+from services.chat.privacy.master import Master
+from services.chat.whispers import Whispers
+from services.ledger.ending import end
+from services.ledger.ledger import Ledger
+
+TOPIC: Final = "person-erased"
+EVERYONE: Final = " "
+"""In a tenant's place: what is whispered so concerns all tenants. No tenant is called so."""
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def private(ledger: Ledger, key_file: Path | None, whispers: Whispers) -> AsyncIterator[Contents]:
+    """Give what seals and opens contents in this process; without a key file nothing is sealed, and the log says so.
+
+    What is held in memory of a person who was erased goes as soon as this process hears of it, and within a minute where it does not: a key
+    is held for half a minute, and so are frames that are ready to be sent.
+
+    Raises:
+        Unstartable: the key file is not what it must be.
+    """
+    if key_file is None:
+        _log.warning("contents_are_not_sealed", reason="person_key_file is not set")
+        yield Contents()
+        return
+    master = await asyncio.to_thread(Master.from_file, key_file)
+    ledger.engine.digest_key = master.digest_key
+    keys = PersonKeys(ledger, master)
+
+    def heard(data: bytes) -> None:
+        tenant, _, user_id = data.decode().partition("/")
+        keys.forget((tenant, user_id))
+        ledger.engine.shelf.forget_runs()
+
+    listener = await whispers.listen(EVERYONE, TOPIC, heard)
+    pruning = asyncio.create_task(_prune(ledger, keys), name="prune-keys")
+    try:
+        yield Contents(keys)
+    finally:
+        await end([pruning])
+        await whispers.leave(listener)
+
+
+async def tell(whispers: Whispers, tenant: str, user_id: str) -> None:
+    """Tell all processes that a person was erased."""
+    await whispers.say(EVERYONE, TOPIC, f"{tenant}/{user_id}".encode())
+
+
+async def _prune(ledger: Ledger, keys: PersonKeys) -> None:
+    while True:
+        await asyncio.sleep(HELD_S)
+        keys.prune()
+        ledger.engine.shelf.forget_runs()

@@ -1,0 +1,115 @@
+"""What is sealed comes back to who holds the key, whole, and to nobody else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+from tradewind.chat.v1 import chat_pb2
+
+from services.chat.privacy import sealing
+from services.chat.privacy.master import Master
+from services.ledger.ids import AggregateId
+from services.runtime.config import Unstartable
+
+WHERE = AggregateId("acme", "conversation", "c-1")
+KEY = sealing.Key(b"12345678", AESGCM(bytes(32)))
+words = st.text(min_size=1, max_size=40).map(lambda text: f"secret {text}")
+contents = st.builds(
+    chat_pb2.MessageContent,
+    text=words,
+    reply_to=st.lists(st.integers(1, 9), max_size=3),
+    attributes=st.dictionaries(words, words, max_size=2),
+    thread_root=st.integers(0, 9),
+    mentions=st.one_of(st.none(), st.builds(chat_pb2.Mentions, user_ids=st.lists(st.just("bob"), max_size=1))),
+    parts=st.lists(st.builds(lambda text: chat_pb2.Part(card=chat_pb2.Card(title=text)), words), max_size=2),
+    forwarded=st.one_of(st.none(), st.just(chat_pb2.ForwardedFrom(sender_id="cy", message_version=3))),
+)
+
+
+def name_of(sealed: bytes) -> tuple[bytes, sealing.Name]:
+    """The sealed field, and what it says of its key."""
+    found = chat_pb2.MessageContent.FromString(sealed).sealed
+    name = sealing.name_of(found)
+    assert name is not None
+    return found, name
+
+
+@given(contents)
+def test_what_is_sealed_and_the_structure_beside_it_are_all_that_was_said(content: chat_pb2.MessageContent) -> None:
+    private, structure = sealing.split(content)
+    assert b"secret" not in structure
+    kept = chat_pb2.MessageContent.FromString(structure)
+    assert (kept.reply_to, kept.thread_root) == (content.reply_to, content.thread_root)
+    assert (kept.mentions, kept.forwarded) == (content.mentions, content.forwarded)
+    sealed = structure + sealing.seal(WHERE, "ann", KEY, private)
+    assert b"secret" not in sealed
+    stored = chat_pb2.MessageContent.FromString(sealed)
+    found, name = name_of(sealed)
+    assert name == (sealing.SENDERS, KEY.id)
+    stored.ClearField("sealed")
+    stored.MergeFromString(sealing.opened(found, "acme", "ann", KEY.cipher, WHERE) or b"")
+    assert stored == content
+
+
+def test_what_a_later_release_says_is_sealed_too() -> None:
+    unknown = b"\xfa\x7f\x06secret"  # field 2047
+    private, structure = sealing.split(chat_pb2.MessageContent.FromString(b"\x0a\x02hi" + unknown))
+    assert b"secret" in private
+    assert structure == b""
+
+
+@pytest.mark.parametrize(
+    ("tenant", "person", "where"),
+    [
+        ("other", "ann", WHERE),
+        ("acme", "bob", WHERE),
+        ("acme", "ann", AggregateId("acme", "conversation", "c-2")),
+    ],
+)
+def test_it_opens_nowhere_else(tenant: str, person: str, where: AggregateId) -> None:
+    found, _ = name_of(sealing.seal(WHERE, "ann", KEY, b"words"))
+    assert sealing.opened(found, "acme", "ann", KEY.cipher, WHERE) == b"words"
+    assert sealing.opened(found, tenant, person, KEY.cipher, where) is None
+
+
+@given(st.integers(0, 200), st.integers(1, 255))
+def test_a_changed_byte_opens_nothing(at: int, by: int) -> None:
+    found, _ = name_of(sealing.seal(WHERE, "ann", KEY, b"words"))
+    changed = bytearray(found)
+    changed[at % len(found)] ^= by
+    assert sealing.opened(bytes(changed), "acme", "ann", KEY.cipher, WHERE) is None
+
+
+@given(st.binary(max_size=80))
+def test_whatever_stands_there_is_no_reason_to_fail(sealed: bytes) -> None:
+    name = sealing.name_of(sealed)
+    assert name is None or sealing.opened(sealed, "acme", "ann", KEY.cipher, WHERE) is None
+
+
+def test_the_same_words_are_never_the_same_bytes() -> None:
+    assert sealing.seal(WHERE, "ann", KEY, b"yes") != sealing.seal(WHERE, "ann", KEY, b"yes")
+
+
+def test_a_master_key_is_changed_by_putting_a_new_one_first(tmp_path: Path) -> None:
+    old, new, file = os.urandom(32), os.urandom(32), tmp_path / "keys"
+    file.write_text(old.hex() + "\n")
+    before = Master.from_file(file)
+    file.write_text(f"{new.hex()}\n{old.hex()}\n")
+    after = Master.from_file(file)
+    assert after.unwrap(before.wrap(b"key", bound=b"ann"), bound=b"ann") == b"key"
+    assert before.unwrap(after.wrap(b"key", bound=b"ann"), bound=b"ann") is None
+    assert after.unwrap(after.wrap(b"key", bound=b"ann"), bound=b"bob") is None
+    assert before.digest_key == after.digest_key  # a write repeated over the change is known again
+
+
+@pytest.mark.parametrize("text", ["", "zz", "00" * 31, f"{'00' * 32}\n{'00' * 16}"])
+def test_a_key_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "keys"
+    file.write_text(text)
+    with pytest.raises(Unstartable, match="32 bytes"):
+        Master.from_file(file)
