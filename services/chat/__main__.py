@@ -8,6 +8,7 @@ from tradewind.chat.v1 import chat_service_pb2
 
 from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS, SLICED
+from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
 from services.chat.privacy.upkeep import private
 from services.chat.service import ChatService
@@ -23,6 +24,7 @@ async def main(settings: ChatSettings) -> None:
     async with host("chat", settings, KINDS, POLICY, sliced=SLICED) as here, AsyncExitStack() as parts:
         whispers = Whispers(here.nats)
         contents = await parts.enter_async_context(private(here.ledger, settings.person_key_file, whispers))
+        await parts.enter_async_context(moderating(here.server, here.ledger, settings, whispers, contents))
         if settings.order_events:
             OrderWorker(here.ledger, here.telemetry).start()
         chat = ChatService(here.ledger, settings, contents)

@@ -8,6 +8,8 @@ from typing import Any, Final
 from services.chat import domain, expiry, marks, projections, wire
 from services.chat.commands import KIND
 from services.chat.domain import place
+from services.chat.moderation import kinds as moderation
+from services.chat.moderation.projections import SLICED as MODERATION_SLICED
 from services.ledger.decider import Kind
 
 CONVERSATION: Final[Kind[domain.Conversation, domain.Command, domain.Event]] = Kind(
@@ -33,8 +35,8 @@ PLACE: Final[Kind[place.Place, place.PlaceCommand, place.PlaceChange]] = Kind(
     rows=projections.place_rows,
 )
 
-KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE)
+KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, *moderation.KINDS)
 """All of them."""
 
-SLICED: Final[Mapping[str, int]] = {**projections.SLICED, **marks.SLICED}
+SLICED: Final[Mapping[str, int]] = {**MODERATION_SLICED, **projections.SLICED, **marks.SLICED}
 """The read models that a store may cut into slices, and by how many characters of a key; never changed for one that has rows."""

@@ -7,6 +7,7 @@ from typing import Final
 from services.runtime.policy import Policy
 
 _EVERYBODY: Final = frozenset({"customer", "shop", "courier", "service", "admin"})
+_REVIEWERS: Final = frozenset({"admin", "service"})
 
 POLICY: Final[Policy] = {
     "/tradewind.chat.v1.ChatService/CreateConversation": _EVERYBODY,
@@ -40,6 +41,13 @@ POLICY: Final[Policy] = {
     "/tradewind.chat.v1.ChatService/ListReceipts": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Watch": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Converse": _EVERYBODY,
+    "/tradewind.chat.v1.ModerationService/ReportMessage": _EVERYBODY,
+    "/tradewind.chat.v1.ModerationService/ListReports": _REVIEWERS,
+    "/tradewind.chat.v1.ModerationService/ResolveReport": _REVIEWERS,
+    "/tradewind.chat.v1.ModerationService/WatchReports": _REVIEWERS,
+    "/tradewind.chat.v1.ModerationService/BanUser": _REVIEWERS,
+    "/tradewind.chat.v1.ModerationService/UnbanUser": _REVIEWERS,
+    "/tradewind.chat.v1.ModerationService/ListBannedUsers": _REVIEWERS,
 }
 
 OVERSEERS: Final = frozenset({"admin", "service"})

@@ -1,4 +1,4 @@
-"""Who is turned away by a service's own rule, in one place for all its rpcs: looked at when a call is let in, and while a stream is open."""
+"""Who is turned away by a service's own rule: one place for all its rpcs, asked when a call comes in and while a stream is open."""
 
 from __future__ import annotations
 

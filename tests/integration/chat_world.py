@@ -21,6 +21,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS
+from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
 from services.chat.privacy.upkeep import private
 from services.chat.service import ChatService
@@ -83,6 +84,7 @@ class User:
 
     def __init__(self, channel: grpc.aio.Channel, token: str, user_id: str) -> None:
         self.id = user_id
+        self.channel = channel
         self.metadata = (("authorization", f"Bearer {token}"),)
         self._stub = chat_service_pb2_grpc.ChatServiceStub(channel)
 
@@ -241,6 +243,7 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
     parts, whispers = AsyncExitStack(), Whispers(client)
     contents = await parts.enter_async_context(private(ledger, settings.person_key_file, whispers))
     server = Server(settings, telemetry, Authenticator([signer.public_key]), POLICY)
+    await parts.enter_async_context(moderating(server, ledger, settings, whispers, contents))
     server.add(pb.DESCRIPTOR.services_by_name["ChatService"], ChatService(ledger, settings, contents))
     await server.start()
     world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)

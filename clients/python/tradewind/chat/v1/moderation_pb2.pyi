@@ -139,7 +139,7 @@ class ReportedMessage(_message.Message):
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
-        """When the first of these reports came."""
+        """When the first of all its reports came."""
 
     @_builtins.property
     def resolve_time(self) -> _timestamp_pb2.Timestamp:

@@ -96,7 +96,7 @@ class ModerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListReports(self, request, context):
-        """Lists reported messages: those that wait for review, oldest report first, or those that were dealt with, newest decision first. Roles `admin`, `service`.
+        """Lists reported messages: those that wait for review, oldest first report first, or those that were dealt with, newest first report first. Roles `admin`, `service`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

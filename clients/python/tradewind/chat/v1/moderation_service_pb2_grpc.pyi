@@ -45,7 +45,7 @@ class ModerationServiceStub:
     the system's and for a deleted one. NOT_FOUND.
     """
     ListReports: _grpc.UnaryUnaryMultiCallable[_moderation_service_pb2.ListReportsRequest, _moderation_service_pb2.ListReportsResponse]
-    """Lists reported messages: those that wait for review, oldest report first, or those that were dealt with, newest decision first. Roles `admin`, `service`."""
+    """Lists reported messages: those that wait for review, oldest first report first, or those that were dealt with, newest first report first. Roles `admin`, `service`."""
     ResolveReport: _grpc.UnaryUnaryMultiCallable[_moderation_service_pb2.ResolveReportRequest, _moderation_service_pb2.ResolveReportResponse]
     """Deals with a reported message, in one of three ways. Of two who do so at the same time one decides; the other is told FAILED_PRECONDITION with
     REPORT_RESOLVED, metadata `resolver_id` and `resolution`. What it leads to (the deletion, the ban) is done when this is answered, or soon after where
@@ -81,7 +81,7 @@ class ModerationServiceAsyncStub(ModerationServiceStub):
     the system's and for a deleted one. NOT_FOUND.
     """
     ListReports: _aio.UnaryUnaryMultiCallable[_moderation_service_pb2.ListReportsRequest, _moderation_service_pb2.ListReportsResponse]  # type: ignore[assignment]
-    """Lists reported messages: those that wait for review, oldest report first, or those that were dealt with, newest decision first. Roles `admin`, `service`."""
+    """Lists reported messages: those that wait for review, oldest first report first, or those that were dealt with, newest first report first. Roles `admin`, `service`."""
     ResolveReport: _aio.UnaryUnaryMultiCallable[_moderation_service_pb2.ResolveReportRequest, _moderation_service_pb2.ResolveReportResponse]  # type: ignore[assignment]
     """Deals with a reported message, in one of three ways. Of two who do so at the same time one decides; the other is told FAILED_PRECONDITION with
     REPORT_RESOLVED, metadata `resolver_id` and `resolution`. What it leads to (the deletion, the ban) is done when this is answered, or soon after where
@@ -126,7 +126,7 @@ class ModerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moderation_service_pb2.ListReportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_moderation_service_pb2.ListReportsResponse, _abc.Awaitable[_moderation_service_pb2.ListReportsResponse]]:
-        """Lists reported messages: those that wait for review, oldest report first, or those that were dealt with, newest decision first. Roles `admin`, `service`."""
+        """Lists reported messages: those that wait for review, oldest first report first, or those that were dealt with, newest first report first. Roles `admin`, `service`."""
 
     @_abc_1.abstractmethod
     def ResolveReport(

@@ -1,0 +1,99 @@
+"""A user's standing in a tenant: whether it may do anything there at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.chat.domain.refusals import Refused, kept_out
+
+
+@dataclass(frozen=True, slots=True)
+class BanUser:
+    """Keep a user from everything; ``until_us`` 0: for ever."""
+
+    at_us: int
+    actor: str
+    acting_service: str
+    user_id: str
+    until_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnbanUser:
+    """Let it do again what it may."""
+
+    at_us: int
+    actor: str
+    acting_service: str
+
+
+StandingCommand = BanUser | UnbanUser
+
+
+@dataclass(frozen=True, slots=True)
+class UserBanned:
+    """A user may do nothing from now on."""
+
+    at_us: int
+    actor: str
+    acting_service: str
+    until_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserUnbanned:
+    """A user may do again what it may."""
+
+    at_us: int
+    actor: str
+    acting_service: str
+
+
+StandingChange = UserBanned | UserUnbanned
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands: the last ban, unless it was taken back."""
+
+    ban: UserBanned | None = None
+
+
+_GOOD: Final = Standing()
+
+
+def initial() -> Standing:
+    """Give the standing of a user who was never banned."""
+    return _GOOD
+
+
+def decide(state: Standing, command: StandingCommand) -> Sequence[StandingChange]:
+    """Give the events that a command leads to; what is so already is no change. Raises Refused (FORBIDDEN)."""
+    who = (command.at_us, command.actor, command.acting_service)
+    if isinstance(command, UnbanUser):
+        return (UserUnbanned(*who),) if state.ban is not None else ()
+    if command.user_id == command.actor:
+        raise Refused("FORBIDDEN", "nobody bans itself", field="user_id")
+    ban = state.ban
+    if ban is not None and (ban.until_us, ban.reason) == (command.until_us, command.reason):
+        return ()
+    return (UserBanned(*who, command.until_us, command.reason),)
+
+
+def evolve(_state: Standing, event: StandingChange) -> Standing:
+    """Give the standing after an event."""
+    return Standing(event) if isinstance(event, UserBanned) else _GOOD
+
+
+def lasts(until_us: int, at_us: int) -> bool:
+    """Tell whether a ban lasts at a time."""
+    return until_us == 0 or until_us > at_us
+
+
+def user_banned(until_us: int) -> Refused:
+    """Refuse one who may do nothing."""
+    return kept_out("USER_BANNED", "the user may do nothing here", until_us)

@@ -1,0 +1,170 @@
+"""The review queue: reported messages in pages, and live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from typing import Final
+
+from tradewind.chat.v1 import moderation_pb2
+from tradewind.chat.v1 import moderation_service_pb2 as pb
+
+from services.chat import commands, domain, pages, reading
+from services.chat.access import Actor, actor_of
+from services.chat.config import ChatSettings
+from services.chat.contents import Contents
+from services.chat.listings import DEFAULT_PAGE, PAGE_BYTES
+from services.chat.moderation import projections, wire
+from services.chat.watch import going_away
+from services.chat.whispers import Whispers
+from services.ledger.ids import AggregateId, fingerprint
+from services.ledger.ledger import Ledger
+from services.runtime.call import Call
+
+TOPIC: Final = "reports"
+_LOOK_EVERY: Final = 20.0
+_MOST_CHANGED: Final = 1_000
+_PAGE: Final = 100
+
+
+async def listed(
+    ledger: Ledger, contents: Contents, request: pb.ListReportsRequest, actor: Actor
+) -> pb.ListReportsResponse:
+    """List reported messages, with the messages as they are now. Raises domain.Refused (INVALID_PAGE_TOKEN)."""
+    table = projections.RESOLVED if request.resolved else projections.OPEN
+    listing = (table, actor.tenant)
+    after = pages.read(request.page_token, *listing) if request.page_token else None
+    wanted = request.page_size or DEFAULT_PAGE
+    rows = await ledger.rows(table, actor.tenant, after=after, limit=wanted + 1, descending=request.resolved)
+    response, size = pb.ListReportsResponse(), 0
+    for row in rows[:wanted]:
+        shown = moderation_pb2.ReportedMessage.FromString(row.value or b"")
+        await _show_message(ledger, contents, actor, shown)
+        size += shown.ByteSize()
+        if response.reports and size > PAGE_BYTES:
+            break
+        response.reports.append(shown)
+    done = len(response.reports)
+    if done < len(rows):
+        response.next_page_token = pages.make(rows[done - 1].key, *listing)
+    return response
+
+
+async def _show_message(
+    ledger: Ledger, contents: Contents, actor: Actor, shown: moderation_pb2.ReportedMessage
+) -> None:
+    aggregate = commands.aggregate_of(actor, shown.conversation_id)
+    state: domain.Conversation = (await ledger.read(aggregate, fresh=False)).state
+    page = await ledger.history(aggregate, after=shown.message_version - 1, limit=1)
+    for message in await reading.shown(ledger, contents, aggregate, actor.user_id, state, page):
+        shown.message.CopyFrom(message)
+
+
+class Changes:
+    """What of a tenant's queue changed, for one stream; what does not fit any more asks for a look at all."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.flag = asyncio.Event()
+        self._names: dict[str, None] = {}
+        self._overflown = False
+
+    def hear(self, name: bytes) -> None:
+        """Note the reports of a message."""
+        if len(self._names) < _MOST_CHANGED:
+            self._names[name.decode(errors="replace")] = None
+        else:
+            self._overflown = True
+        self.flag.set()
+
+    def take(self) -> tuple[list[str], bool]:
+        """Give what changed, and whether there was more than that."""
+        names, overflown = list(self._names), self._overflown
+        self._names, self._overflown = {}, False
+        self.flag.clear()
+        return names, overflown
+
+
+async def watched(
+    ledger: Ledger, whispers: Whispers, call: Call, settings: ChatSettings
+) -> AsyncIterator[pb.WatchReportsResponse]:
+    """Stream the queue: all that waits, then what changes; all of it again from time to time, for a whisper may be lost."""
+    tenant = actor_of(call.caller).tenant
+    changes = Changes()
+    listener = await whispers.listen(tenant, TOPIC, changes.hear)
+    draining = asyncio.create_task(call.draining.wait())
+    draining.add_done_callback(lambda _: changes.flag.set())
+    sent: dict[str, bytes] = {}
+    try:
+        caught_up = False
+        names: list[str] = []
+        look_at_all = True
+        while not call.draining.is_set():
+            if look_at_all:
+                async for frame in _all(ledger, tenant, sent):
+                    yield frame
+                if not caught_up:
+                    caught_up = True
+                    yield pb.WatchReportsResponse(caught_up=True)
+            frame = pb.WatchReportsResponse(reports=[each async for each in _news(ledger, tenant, names, sent)])
+            if frame.reports:
+                yield frame
+            timed_out = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await changes.flag.wait()
+                    timed_out = False
+            names, overflown = changes.take()
+            look_at_all = timed_out or overflown
+        yield pb.WatchReportsResponse(going_away=going_away(settings))
+    finally:
+        draining.cancel()
+        await whispers.leave(listener)
+
+
+async def _all(ledger: Ledger, tenant: str, sent: dict[str, bytes]) -> AsyncIterator[pb.WatchReportsResponse]:
+    """Give what waits and was not sent as it stands; and what does not wait any more, as it was decided."""
+    after: str | None = None
+    waiting: set[str] = set()
+    while True:
+        rows = await ledger.rows(projections.OPEN, tenant, after=after, limit=_PAGE)
+        frame = pb.WatchReportsResponse()
+        for row in rows:
+            waiting.add(row.key[17:])
+            if _is_news(sent, row.key[17:], row.value or b""):
+                frame.reports.append(moderation_pb2.ReportedMessage.FromString(row.value or b""))
+        if frame.reports:
+            yield frame
+        if len(rows) < _PAGE:
+            break
+        after = rows[-1].key
+    gone = [name for name in sent if name not in waiting]
+    for start in range(0, len(gone), _PAGE):
+        frame = pb.WatchReportsResponse(
+            reports=[each async for each in _news(ledger, tenant, gone[start : start + _PAGE], sent)]
+        )
+        if frame.reports:
+            yield frame
+
+
+async def _news(
+    ledger: Ledger, tenant: str, names: Iterable[str], sent: dict[str, bytes]
+) -> AsyncIterator[moderation_pb2.ReportedMessage]:
+    for name in names:
+        state = (await ledger.read(AggregateId(tenant, projections.REPORT, name))).state
+        if not state.reporters:
+            continue
+        shown = wire.reported(name, state)
+        if _is_news(sent, name, shown.SerializeToString()):
+            yield shown
+        if state.resolved is not None:
+            sent.pop(name, None)
+
+
+def _is_news(sent: dict[str, bytes], name: str, shown: bytes) -> bool:
+    digest = fingerprint(shown)
+    if sent.get(name) == digest:
+        return False
+    sent[name] = digest
+    return True
