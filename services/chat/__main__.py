@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from tradewind.chat.v1 import chat_service_pb2
+from tradewind.chat.v1 import chat_service_pb2, search_service_pb2
 
 from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS, SLICED
 from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
 from services.chat.privacy.upkeep import private
+from services.chat.search.running import searching
 from services.chat.service import ChatService
 from services.chat.whispers import Whispers
 from services.chat.worker import OrderWorker
@@ -29,6 +30,12 @@ async def main(settings: ChatSettings) -> None:
             OrderWorker(here.ledger, here.telemetry).start()
         chat = ChatService(here.ledger, settings, contents)
         here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
+        if settings.search == "embedded":
+            folder = settings.search_folder or settings.store_file.parent / "search"
+            search = await parts.enter_async_context(
+                searching(here.ledger, contents, folder, settings.log_partitions)
+            )
+            here.server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
         await here.server.run_until_signal()
 
 

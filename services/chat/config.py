@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, FilePath
 
@@ -36,5 +37,9 @@ class ChatSettings(ServiceSettings):
     person_key_file: FilePath | None = None
     """Keys of 32 bytes as hexadecimal text, one a line: the first wraps the keys of persons that are made, all open them. What people say
     is sealed with their keys, and erased with them. Absent: contents are not sealed, and nobody is erased. The same for all processes."""
+    search: Literal["off", "embedded"] = "embedded"
+    """Where what was said is searched: nowhere, or in an index of this machine that its processes share."""
+    search_folder: Path | None = None
+    """Where that index is; absent: in the folder ``search`` beside the store's file."""
     order_events: bool = True
     """Open the conversations of orders: consume Order's log. Off where no Order service is deployed."""

@@ -41,6 +41,7 @@ POLICY: Final[Policy] = {
     "/tradewind.chat.v1.ChatService/ListReceipts": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Watch": _EVERYBODY,
     "/tradewind.chat.v1.ChatService/Converse": _EVERYBODY,
+    "/tradewind.chat.v1.SearchService/SearchMessages": _EVERYBODY,
     "/tradewind.chat.v1.ModerationService/ReportMessage": _EVERYBODY,
     "/tradewind.chat.v1.ModerationService/ListReports": _REVIEWERS,
     "/tradewind.chat.v1.ModerationService/ResolveReport": _REVIEWERS,

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tradewind.chat.v1 import chat_pb2
-from tradewind.cli import chat_members, chat_messages, chat_receipts
+from tradewind.cli import chat_members, chat_messages, chat_receipts, chat_search
 from tradewind.cli.chat_members import told_of_order
 from tradewind.cli.chat_messages import shown_message, told_of_message
 from tradewind.cli.output import Output, plain
@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Conversations.")
 app.add_typer(chat_members.app)
 app.add_typer(chat_messages.app)
 app.add_typer(chat_receipts.app)
+app.add_typer(chat_search.app)
 
 _Attributes = Annotated[
     list[str] | None, typer.Option("--attribute", metavar="KEY=VALUE", help="A free word; repeatable.")

@@ -12,13 +12,14 @@ from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tradewind.sdk._chat_members import Membership
 from tradewind.sdk._chat_messages import Amending, content_of
 from tradewind.sdk._chat_receipts import Receipts
+from tradewind.sdk._chat_search import Searching
 from tradewind.sdk._connection import Connection
 from tradewind.sdk._request_ids import new_request_id
 from tradewind.sdk._resume import Frame, Place, watching
 from tradewind.sdk._session import Session
 
 
-class Chat(Membership, Amending, Receipts):
+class Chat(Membership, Amending, Receipts, Searching):
     """Conversations. Every method raises TradewindError; `timeout` is in seconds and covers all tries of a call.
 
     Writes take a `request_id`; without one it is made here, once, and kept over retries. Who may want to repeat a write after a crash of

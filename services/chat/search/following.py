@@ -1,0 +1,114 @@
+"""Keeping an index true: Chat's own log is read in order, partition by partition, from the places that the index itself keeps.
+
+The index and its places change in one transaction, so a process that dies anywhere loses nothing and repeats nothing that shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+import structlog
+
+from services.chat.commands import KIND
+from services.chat.contents import Contents
+from services.chat.search.index import Change, Index, Position, Replaced
+from services.chat.search.telling import changes
+from services.ledger.decider import Delivered
+from services.ledger.errors import LedgerError
+from services.ledger.ledger import Ledger
+
+ROLE: Final = "search"
+_CHANGES_AT_ONCE: Final = 1000
+_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.5
+_LOOK: Final = 1.0
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+
+class SharedIndex(Index, Protocol):
+    """An index that several processes share, of which one follows the log."""
+
+    async def lead(self) -> bool:
+        """Tell whether this process is the one."""
+
+
+class Follower:
+    """Tells an index what happens, for as long as it runs.
+
+    Args:
+        partitions: of Chat's log.
+    """
+
+    def __init__(self, ledger: Ledger, contents: Contents, index: SharedIndex, partitions: int) -> None:
+        """Follow ``ledger``'s own log."""
+        self._ledger, self._contents, self._index = ledger, contents, index
+        self._partitions = partitions
+
+    async def run(self) -> None:
+        """Wait until it is this process's turn, then follow, until cancelled. Outages are waited out."""
+        while True:
+            try:
+                if await self._index.lead():
+                    await self._follow()
+            except* Replaced:
+                _log.info("index_replaced")
+            except* LedgerError as errors:
+                _log.warning("index_waits", errors=len(errors.exceptions))
+            await asyncio.sleep(_LOOK)
+
+    async def _follow(self) -> None:
+        source = self._ledger.engine.identity or ""
+        places = await _patiently(partial(self._index.begin, source, self._partitions))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look())
+            for partition, after in enumerate(places):
+                group.create_task(self._partition(partition, after), name=f"search-{partition}")
+
+    async def _look(self) -> None:
+        """Notice that another index took this one's place, also while nothing is said."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            await _patiently(partial(self._index.put, ()))
+
+    async def _partition(self, partition: int, after: int) -> None:
+        async with aclosing(self._ledger.tail(ROLE, partition).pages(after)) as pages:
+            async for page in pages:
+                begun = time.monotonic()
+                found = await _patiently(partial(self._told, page.entries))
+                position = Position(partition, page.upto) if page.upto else None
+                await self._put(found, position)
+                # Half of the time at most is spent on it, and what comes meanwhile shares a transaction.
+                await asyncio.sleep(min(_LONGEST_PAUSE, max(_PAUSE, time.monotonic() - begun)))
+
+    async def _told(self, entries: Sequence[Delivered]) -> list[Change]:
+        found: list[Change] = []
+        for entry in entries:
+            if entry.aggregate.kind == KIND:
+                tenant = entry.aggregate.tenant
+                events = await self._contents.events(tenant, [recorded.payload for recorded in entry.events])
+                found += changes(tenant, entry.aggregate.id, events)
+        return found
+
+    async def _put(self, found: Sequence[Change], position: Position | None) -> None:
+        for start in range(0, max(1, len(found)), _CHANGES_AT_ONCE):
+            some = found[start : start + _CHANGES_AT_ONCE]
+            is_last = start + _CHANGES_AT_ONCE >= len(found)
+            await _patiently(partial(self._index.put, some, position if is_last else None))
+
+
+async def _patiently(step: Callable[[], Awaitable[_T]]) -> _T:
+    """Wait out an outage of the store or of the index."""
+    wait = 0.05
+    while True:
+        try:
+            return await step()
+        except LedgerError as error:
+            _log.warning("index_waits", reason=error.reason)
+            await asyncio.sleep(wait)
+            wait = min(2.0, wait * 2)

@@ -1,0 +1,32 @@
+"""Search as a part of a process of Chat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from services.chat.contents import Contents
+from services.chat.search.embedded import EmbeddedIndex
+from services.chat.search.finding import Finder
+from services.chat.search.following import Follower
+from services.chat.search.service import SearchService
+from services.ledger.ending import end
+from services.ledger.ledger import Ledger
+
+
+@asynccontextmanager
+async def searching(ledger: Ledger, contents: Contents, folder: Path, partitions: int) -> AsyncIterator[SearchService]:
+    """Search in the embedded index in ``folder``, and keep it true where this process is the one that does.
+
+    Raises:
+        StoreUnavailable: the folder cannot be used.
+    """
+    index = await EmbeddedIndex.open(folder)
+    follower = asyncio.create_task(Follower(ledger, contents, index, partitions).run(), name="search")
+    try:
+        yield SearchService(Finder(ledger, contents, index))
+    finally:
+        await end([follower])
+        await index.close()
