@@ -42,14 +42,14 @@ class Contents:
         if self._keys is None:
             return content
         key = await self._keys.needed((conversation.tenant, person))
-        return _sealed(conversation, person, key, content)
+        return _sealed(conversation, key, content)
 
     def sealed_text(self, conversation: AggregateId, person: str, content: bytes) -> bytes | None:
         """Seal a content that is a text alone, without waiting; None where the person's key is not in memory."""
         if self._keys is None:
             return content
         key = self._keys.current((conversation.tenant, person))
-        return sealing.seal(conversation, person, key, content) if key is not None else None
+        return sealing.seal(conversation, key, content) if key is not None else None
 
     async def again(self, conversation: AggregateId, content: chat_pb2.MessageContent, sealed: bytes) -> bytes | None:
         """Seal words that are forwarded, for their new place; None where they were erased meanwhile. Raises StoreUnavailable.
@@ -67,7 +67,7 @@ class Contents:
             if key is None:
                 await self._keys.read([(person, name.key_id)])
                 key = self._keys.key(person, name.key_id)
-        return None if key is None else _sealed(conversation, person[1], key, plain, sealing.FIRST_SENDERS)
+        return None if key is None else _sealed(conversation, key, plain, sealing.FIRST_SENDERS)
 
     # --- out --------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ class Contents:
             StoreUnavailable: what it takes to read them cannot be had now.
         """
         events = [chat_pb2.ConversationEvent.FromString(payload) for payload in payloads]
-        await self._open([pair for event in events for pair in _said(event)], tenant, None)
+        await self._open(_said(events), tenant, None)
         return events
 
     async def open(self, conversation: AggregateId, said: Iterable[tuple[chat_pb2.MessageContent, str]]) -> None:
@@ -90,7 +90,7 @@ class Contents:
         if _MAYBE_SEALED not in events:
             return events
         response = pb.WatchResponse.FromString(events)
-        said = [pair for event in response.events for pair in _said(event) if pair[0].sealed]
+        said = list(_said(response.events))
         if not said:
             return events
         missing = self._open_now(said, conversation.tenant, conversation)
@@ -118,6 +118,7 @@ class Contents:
     ) -> set[tuple[Person, bytes]]:
         """Open what can be opened; gives the keys that the store must be asked for."""
         keys, missing = self._keys, set()
+        place = sealing.place_of(conversation) if conversation is not None else None
         for content, sender in said:
             sealed = content.sealed
             if not sealed:
@@ -125,18 +126,17 @@ class Contents:
             if keys is None:
                 raise StoreUnavailable("contents are sealed, and this deployment was not told with what")
             name = sealing.name_of(sealed)
-            whose = sender if name is None or name.whose == sealing.SENDERS else content.forwarded.sender_id
-            key = keys.key((tenant, whose), name.key_id) if name is not None else None
-            if key is None and name is not None and not keys.gone((tenant, whose), name.key_id):
-                missing.add(((tenant, whose), name.key_id))
-                continue
-            words = sealing.opened(sealed, tenant, whose, key.cipher, conversation) if key is not None else None
-            if words is None:
-                if key is not None or name is None:
-                    _log.error("seal_broken", tenant=tenant)
-                content.erased = True
-            content.ClearField("sealed")
-            content.MergeFromString(words or b"")
+            words = None
+            if name is not None:
+                whose, key_id = name
+                person = (tenant, sender if whose == sealing.SENDERS else content.forwarded.sender_id)
+                key = keys.key(person, key_id)
+                if key is not None:
+                    words = sealing.opened(sealed, key, place)
+                elif not keys.gone(person, key_id):
+                    missing.add((person, key_id))
+                    continue
+            _show(content, words, is_broken=name is None or key is not None, tenant=tenant)
         return missing
 
     async def _fetch(self, missing: Iterable[tuple[Person, bytes]]) -> None:
@@ -148,17 +148,31 @@ _MAYBE_SEALED: Final = bytes((chat_pb2.MessageContent.SEALED_FIELD_NUMBER << 3 |
 """The tag of a sealed content: a run without this byte holds none."""
 
 
-def _sealed(
-    conversation: AggregateId, person: str, key: sealing.Key, plain: bytes, whose: int = sealing.SENDERS
-) -> bytes:
+def _sealed(conversation: AggregateId, key: sealing.Key, plain: bytes, whose: int = sealing.SENDERS) -> bytes:
     private, structure = sealing.split(chat_pb2.MessageContent.FromString(plain))
-    return structure + sealing.seal(conversation, person, key, private, whose)
+    return structure + sealing.seal(conversation, key, private, whose)
 
 
-def _said(event: chat_pb2.ConversationEvent) -> Iterator[tuple[chat_pb2.MessageContent, str]]:
-    """Give the content of an event, and who sent it."""
-    which = event.WhichOneof("event")
-    if which == "message":
-        yield event.message, event.actor_id
-    elif which == "edited":
-        yield event.edited.content, event.actor_id
+def _show(content: chat_pb2.MessageContent, words: bytes | None, *, is_broken: bool, tenant: str) -> None:
+    """Put what was opened in the place of what was sealed; None: it was erased, or never sealed so, and the log says which."""
+    content.ClearField("sealed")
+    if words is not None:
+        content.MergeFromString(words)
+        return
+    content.erased = True
+    if is_broken:
+        _log.error("seal_broken", tenant=tenant)
+
+
+def _said(events: Iterable[chat_pb2.ConversationEvent]) -> Iterator[tuple[chat_pb2.MessageContent, str]]:
+    """Give the contents of events that are sealed, and who sent each."""
+    for event in events:
+        which = event.WhichOneof("event")
+        if which == "message":
+            content = event.message
+        elif which == "edited":
+            content = event.edited.content
+        else:
+            continue
+        if content.sealed:
+            yield content, event.actor_id

@@ -134,7 +134,7 @@ class PersonKeys:
         raw = self._master.unwrap((row.value or b"")[8:], bound=_bound(person, key_id))
         if raw is None:
             raise StoreUnavailable("a person's key was wrapped with a key that this deployment does not have")
-        return Key(key_id, AESGCM(raw))
+        return Key(*person, key_id, AESGCM(raw))
 
     async def _make(self, person: Person) -> Key:
         forgotten, read_at = self._forgotten, time.monotonic()
@@ -142,7 +142,7 @@ class PersonKeys:
         made = (time.time_ns() // 1000).to_bytes(8, "big")
         value = made + self._master.wrap(raw, bound=_bound(person, key_id))
         await self._ledger.put_rows([Row(TABLE, partition(*person), key_id.hex(), value, _SEQ)])
-        key = Key(key_id, AESGCM(raw))
+        key = Key(*person, key_id, AESGCM(raw))
         self._hold(person, _Held({key_id: key}, read_at), forgotten)
         return key
 

@@ -12,32 +12,40 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tradewind.chat.v1 import chat_pb2
 
+from services.ledger import varint
 from services.ledger.ids import AggregateId
-from services.ledger.varint import field
 
 SENDERS, FIRST_SENDERS = 1, 2
 """Whose key: of who sent it, or of who said it first where it was forwarded."""
 KEY_ID_BYTES: Final = 8
 _NONCE_BYTES: Final = 12
-_HEAD_BYTES: Final = 1 + KEY_ID_BYTES + 8
-_LEAST_BYTES: Final = _HEAD_BYTES + _NONCE_BYTES + 16
+_PLACE_BYTES: Final = 8
+_HEAD_BYTES: Final = 1 + KEY_ID_BYTES + _PLACE_BYTES
+_CIPHER_FROM: Final = _HEAD_BYTES + _NONCE_BYTES
+_LEAST_BYTES: Final = _CIPHER_FROM + 16
+_MOST_REMEMBERED: Final = 64
 _SEALED: Final = chat_pb2.MessageContent.SEALED_FIELD_NUMBER
 STRUCTURE: Final = frozenset({2, 4, 5, 7, 8, 9})
 """Fields of MessageContent that stay readable: what it answers, thread, mentions, forwarded from, when it goes."""
 
 
-class Key(NamedTuple):
-    """One of a person's keys."""
+@dataclass(eq=False, slots=True)
+class Key:
+    """One of a person's keys. ``heads``, ``bounds``: what its seals begin with by conversation, and what that binds; the last ones."""
 
+    tenant: str
+    person: str
     id: bytes
     cipher: AESGCM
+    heads: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    bounds: dict[bytes, bytes] = field(default_factory=dict)
 
 
 class Name(NamedTuple):
@@ -47,12 +55,13 @@ class Name(NamedTuple):
     key_id: bytes
 
 
-def seal(conversation: AggregateId, person: str, key: Key, content: bytes, whose: int = SENDERS) -> bytes:
+def seal(conversation: AggregateId, key: Key, content: bytes, whose: int = SENDERS) -> bytes:
     """Seal a content's bytes with a person's key; gives those of a content that says the same to who holds the key."""
-    head = _head(conversation, whose, key.id)
+    head = key.heads.get((conversation.id, whose)) or _head(key, conversation, whose)
     nonce = os.urandom(_NONCE_BYTES)
-    sealed = head + nonce + key.cipher.encrypt(nonce, content, _bound(conversation.tenant, person, head))
-    return field(_SEALED, sealed)
+    bound = key.bounds.get(head) or _bound(key, head)
+    sealed = head + nonce + key.cipher.encrypt(nonce, content, bound)
+    return varint.field(_SEALED, sealed)
 
 
 def split(content: chat_pb2.MessageContent) -> tuple[bytes, bytes]:
@@ -73,29 +82,33 @@ def name_of(sealed: bytes) -> Name | None:
     return Name(sealed[0], sealed[1 : 1 + KEY_ID_BYTES])
 
 
-def opened(sealed: bytes, tenant: str, person: str, cipher: AESGCM, conversation: AggregateId | None) -> bytes | None:
-    """Open it; None where it was not sealed so. ``conversation`` None: it may be of any."""
+def opened(sealed: bytes, key: Key, place: bytes | None) -> bytes | None:
+    """Open it; None where it was not sealed so. ``place``: of the conversation (``place_of``); None: it may be of any."""
     head = sealed[:_HEAD_BYTES]
-    if conversation is not None and head[1 + KEY_ID_BYTES :] != _digest(conversation):
+    if place is not None and head[1 + KEY_ID_BYTES :] != place:
         return None
-    nonce = sealed[_HEAD_BYTES : _HEAD_BYTES + _NONCE_BYTES]
+    bound = key.bounds.get(head) or _bound(key, head)
     try:
-        return cipher.decrypt(nonce, sealed[_HEAD_BYTES + _NONCE_BYTES :], _bound(tenant, person, head))
+        return key.cipher.decrypt(sealed[_HEAD_BYTES:_CIPHER_FROM], sealed[_CIPHER_FROM:], bound)
     except InvalidTag:
         return None
 
 
-@lru_cache(maxsize=4096)
-def _head(conversation: AggregateId, whose: int, key_id: bytes) -> bytes:
-    return bytes((whose,)) + key_id + _digest(conversation)
+def place_of(conversation: AggregateId) -> bytes:
+    """Give what stands for a conversation in what is sealed for it."""
+    return hashlib.blake2b(conversation.id.encode(), digest_size=_PLACE_BYTES).digest()
 
 
-@lru_cache(maxsize=4096)
-def _digest(conversation: AggregateId) -> bytes:
-    return hashlib.blake2b(conversation.id.encode(), digest_size=8).digest()
+def _head(key: Key, conversation: AggregateId, whose: int) -> bytes:
+    if len(key.heads) >= _MOST_REMEMBERED:
+        key.heads.clear()
+    head = key.heads[conversation.id, whose] = bytes((whose,)) + key.id + place_of(conversation)
+    return head
 
 
-@lru_cache(maxsize=4096)
-def _bound(tenant: str, person: str, head: bytes) -> bytes:
-    named = [part.encode() for part in (tenant, person)]
-    return head + b"".join(len(part).to_bytes(4, "big") + part for part in named)
+def _bound(key: Key, head: bytes) -> bytes:
+    named = [part.encode() for part in (key.tenant, key.person)]
+    if len(key.bounds) >= _MOST_REMEMBERED:
+        key.bounds.clear()
+    bound = key.bounds[head] = head + b"".join(len(part).to_bytes(4, "big") + part for part in named)
+    return bound

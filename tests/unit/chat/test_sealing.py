@@ -17,8 +17,9 @@ from services.ledger.ids import AggregateId
 from services.runtime.config import Unstartable
 
 WHERE = AggregateId("acme", "conversation", "c-1")
-KEY = sealing.Key(b"12345678", AESGCM(bytes(32)))
+KEY = sealing.Key("acme", "ann", b"12345678", AESGCM(bytes(32)))
 words = st.text(min_size=1, max_size=40).map(lambda text: f"secret {text}")
+PLACE = sealing.place_of(WHERE)
 contents = st.builds(
     chat_pb2.MessageContent,
     text=words,
@@ -46,13 +47,13 @@ def test_what_is_sealed_and_the_structure_beside_it_are_all_that_was_said(conten
     kept = chat_pb2.MessageContent.FromString(structure)
     assert (kept.reply_to, kept.thread_root) == (content.reply_to, content.thread_root)
     assert (kept.mentions, kept.forwarded) == (content.mentions, content.forwarded)
-    sealed = structure + sealing.seal(WHERE, "ann", KEY, private)
+    sealed = structure + sealing.seal(WHERE, KEY, private)
     assert b"secret" not in sealed
     stored = chat_pb2.MessageContent.FromString(sealed)
     found, name = name_of(sealed)
     assert name == (sealing.SENDERS, KEY.id)
     stored.ClearField("sealed")
-    stored.MergeFromString(sealing.opened(found, "acme", "ann", KEY.cipher, WHERE) or b"")
+    stored.MergeFromString(sealing.opened(found, KEY, PLACE) or b"")
     assert stored == content
 
 
@@ -72,27 +73,28 @@ def test_what_a_later_release_says_is_sealed_too() -> None:
     ],
 )
 def test_it_opens_nowhere_else(tenant: str, person: str, where: AggregateId) -> None:
-    found, _ = name_of(sealing.seal(WHERE, "ann", KEY, b"words"))
-    assert sealing.opened(found, "acme", "ann", KEY.cipher, WHERE) == b"words"
-    assert sealing.opened(found, tenant, person, KEY.cipher, where) is None
+    found, _ = name_of(sealing.seal(WHERE, KEY, b"words"))
+    assert sealing.opened(found, KEY, PLACE) == b"words"
+    key = sealing.Key(tenant, person, KEY.id, KEY.cipher)
+    assert sealing.opened(found, key, sealing.place_of(where)) is None
 
 
 @given(st.integers(0, 200), st.integers(1, 255))
 def test_a_changed_byte_opens_nothing(at: int, by: int) -> None:
-    found, _ = name_of(sealing.seal(WHERE, "ann", KEY, b"words"))
+    found, _ = name_of(sealing.seal(WHERE, KEY, b"words"))
     changed = bytearray(found)
     changed[at % len(found)] ^= by
-    assert sealing.opened(bytes(changed), "acme", "ann", KEY.cipher, WHERE) is None
+    assert sealing.opened(bytes(changed), KEY, PLACE) is None
 
 
 @given(st.binary(max_size=80))
 def test_whatever_stands_there_is_no_reason_to_fail(sealed: bytes) -> None:
     name = sealing.name_of(sealed)
-    assert name is None or sealing.opened(sealed, "acme", "ann", KEY.cipher, WHERE) is None
+    assert name is None or sealing.opened(sealed, KEY, PLACE) is None
 
 
 def test_the_same_words_are_never_the_same_bytes() -> None:
-    assert sealing.seal(WHERE, "ann", KEY, b"yes") != sealing.seal(WHERE, "ann", KEY, b"yes")
+    assert sealing.seal(WHERE, KEY, b"yes") != sealing.seal(WHERE, KEY, b"yes")
 
 
 def test_a_master_key_is_changed_by_putting_a_new_one_first(tmp_path: Path) -> None:
