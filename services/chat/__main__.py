@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from tradewind.chat.v1 import chat_service_pb2, search_service_pb2
+from tradewind.chat.v1 import chat_service_pb2, presence_service_pb2, search_service_pb2
 
 from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS, SLICED
 from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
+from services.chat.presence.service import PresenceService
 from services.chat.privacy.upkeep import private
 from services.chat.search.running import searching
 from services.chat.service import ChatService
@@ -30,6 +31,9 @@ async def main(settings: ChatSettings) -> None:
             OrderWorker(here.ledger, here.telemetry).start()
         chat = ChatService(here.ledger, settings, contents)
         here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
+        presence = PresenceService(here.ledger, here.nats, whispers, settings)
+        await parts.enter_async_context(presence)
+        here.server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
         if settings.search == "embedded":
             folder = settings.search_folder or settings.store_file.parent / "search"
             search = await parts.enter_async_context(

@@ -37,6 +37,12 @@ class ChatSettings(ServiceSettings):
     person_key_file: FilePath | None = None
     """Keys of 32 bytes as hexadecimal text, one a line: the first wraps the keys of persons that are made, all open them. What people say
     is sealed with their keys, and erased with them. Absent: contents are not sealed, and nobody is erased. The same for all processes."""
+    presence_beat: Seconds = Field(1.0, ge=0.05, le=10.0)
+    """Chat's processes tell each other so often that they live; one is missed after three and a half of it. The same for all processes."""
+    presence_people: int = Field(500_000, ge=1)
+    """Users that this process may hold who are online or away; each is held by two processes."""
+    presence_watched: int = Field(2_000_000, ge=1)
+    """Users whose presence all streams of this process together may watch, counted once for each stream."""
     search: Literal["off", "embedded"] = "embedded"
     """Where what was said is searched: nowhere, or in an index of this machine that its processes share."""
     search_folder: Path | None = None

@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.rpc import error_details_pb2, status_pb2
 from nats.aio.client import Client
 from pydantic import SecretStr
-from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc, search_service_pb2
+from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc, presence_service_pb2, search_service_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS
 from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
+from services.chat.presence.service import PresenceService
 from services.chat.privacy.upkeep import private
 from services.chat.search.running import searching
 from services.chat.service import ChatService
@@ -181,6 +182,8 @@ class Talk:
 class ChatWorld:
     """The service, and users of it."""
 
+    presence: PresenceService
+
     def __init__(
         self,
         server: Server,
@@ -247,11 +250,14 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
     server = Server(settings, telemetry, Authenticator([signer.public_key]), POLICY)
     await parts.enter_async_context(moderating(server, ledger, settings, whispers, contents))
     server.add(pb.DESCRIPTOR.services_by_name["ChatService"], ChatService(ledger, settings, contents))
+    presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
+    server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
     if settings.search == "embedded":
         search = await parts.enter_async_context(searching(ledger, contents, folder / "search", 2))
         server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
     await server.start()
     world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
+    world.presence = presence
     try:
         yield world
     finally:

@@ -1,0 +1,244 @@
+"""The slots that this process holds: it hears their devices' reports, lets leases end, answers who asks, and tells what changed.
+
+Each slot is held by two processes, which both hear every report. The first of them speaks; the second takes its place, with all it knows,
+when it is gone. A process that comes to hold a slot fetches it from who holds it, and is asked nothing before it has. One that was
+cut off from NATS, or stood still, does so anew, since it may have missed reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from services.chat.presence import words
+from services.chat.presence.peers import SILENT_BEATS, Peers
+from services.chat.presence.shelf import Shelf
+from services.chat.presence.slots import SLOTS, homes
+from services.chat.presence.words import Beat, Told
+from services.ledger.ending import end
+
+TICK: Final = 0.25
+"""Seconds between two looks at what changed."""
+_MOST_TOLD: Final = 1000
+_PAGE: Final = 1000
+_FETCHES: Final = 8
+_FETCH_SECONDS: Final = 2
+_KEPT_BEATS: Final = 3.0
+_log = structlog.get_logger(__name__)
+
+
+class Homes:
+    """This process's part of all presence there is.
+
+    Args:
+        client: the process's connection to NATS.
+        beat: seconds between two signs of life; a process is missed after three and a half.
+        most_people: users that this process may hold who are not offline.
+        heard: takes every process's sign of life.
+        changed: called when slots may have other homes than before.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        beat: float,
+        most_people: int,
+        heard: Callable[[Beat], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """Hold nothing yet."""
+        self.process = uuid.uuid4().hex
+        self._client = client
+        self._beat = beat
+        self._most_people = most_people
+        self._tell_changed = changed
+        self._peers = Peers(client, self.process, beat, self._numbers, heard, self._on_peers)
+        self._shelves: dict[int, Shelf] = {}
+        self._subscriptions: dict[int, list[Subscription]] = {}
+        self._leaving: dict[int, float] = {}
+        self._first: list[str] = [""] * SLOTS
+        self._moved = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Join the others. Raises nats.errors.Error."""
+        await self._client.subscribe(words.holdings_of(self.process), cb=self._on_fetch)
+        await self._peers.start()
+        self._tasks = [
+            asyncio.create_task(self._settle(), name="presence-settle"),
+            asyncio.create_task(self._tick(), name="presence-tick"),
+        ]
+
+    async def close(self) -> None:
+        """Leave; the others take over at once."""
+        await end(self._tasks)
+        await self._peers.close()
+
+    def first(self, slot: int) -> str:
+        """Name the process that speaks for a slot; empty where there is none now."""
+        return self._first[slot]
+
+    @property
+    def processes(self) -> frozenset[str]:
+        """The processes that hold presence now."""
+        return self._peers.ready
+
+    # --- who holds what ---------------------------------------------------------------------------
+
+    def _on_peers(self, gained: bool) -> None:
+        if gained:
+            # It may have held a slot of ours while neither knew of the other; putting together what both hold does no harm.
+            for shelf in self._shelves.values():
+                shelf.settled = False
+        self._first = [(homes(slot, self._peers.ready) or [""])[0] for slot in range(SLOTS)]
+        self._moved.set()
+        self._tell_changed()
+
+    def _numbers(self) -> dict[int, int]:
+        return {
+            slot: shelf.number
+            for slot, shelf in self._shelves.items()
+            if shelf.number and self._first[slot] == self.process
+        }
+
+    async def _settle(self) -> None:
+        """Hold what is this process's to hold, whenever that changes."""
+        self._moved.set()
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            if self.process not in self._peers.ready:
+                await self._peers.say(greets=True)
+                await asyncio.sleep(self._beat / 2)  # who is there has answered by then
+            mine = {slot for slot in range(SLOTS) if self.process in homes(slot, self._peers.ready | {self.process})}
+            try:
+                await self._take(mine)
+            except NatsError as error:
+                _log.info("presence_settle_again", error=type(error).__name__)
+                await asyncio.sleep(self._beat)
+                self._moved.set()
+                continue
+            if self.process not in self._peers.ready:
+                await self._peers.be_ready(True)
+
+    async def _take(self, mine: set[int]) -> None:
+        now = asyncio.get_running_loop().time()
+        for slot in self._shelves.keys() - mine:
+            self._leaving.setdefault(slot, now + _KEPT_BEATS * self._beat)
+        for slot in mine:
+            self._leaving.pop(slot, None)
+            if slot not in self._shelves:
+                self._shelves[slot] = Shelf()
+                self._subscriptions[slot] = [
+                    await self._client.subscribe(words.reports_of(slot), cb=partial(self._on_report, slot)),
+                    await self._client.subscribe(words.questions_of(slot), cb=partial(self._on_question, slot)),
+                ]
+        unsettled = [slot for slot in mine if not self._shelves[slot].settled]
+        if unsettled and self._peers.others:
+            await self._client.flush(_FETCH_SECONDS)  # reports come from here on: what is fetched after it lacks none
+        for start in range(0, len(unsettled), _FETCHES):
+            await asyncio.gather(*(self._fetch(slot) for slot in unsettled[start : start + _FETCHES]))
+
+    async def _fetch(self, slot: int) -> None:
+        """Fill a slot with what its homes of before hold; one that does not answer is passed over."""
+        shelf = self._shelves[slot]
+        for process in homes(slot, self._peers.others):
+            offset, asked = 0, True
+            while asked:
+                try:
+                    question = json.dumps([slot, offset]).encode()
+                    answer = await self._client.request(words.holdings_of(process), question, timeout=_FETCH_SECONDS)
+                except NatsError:
+                    break
+                people, offset = words.decode_people(answer.data, asyncio.get_running_loop().time())
+                shelf.fill(people)
+                asked = offset > 0
+        shelf.settle()
+
+    async def _on_fetch(self, message: Msg) -> None:
+        slot, offset = json.loads(message.data)
+        shelf = self._shelves.get(slot)
+        people = shelf.page(offset, _PAGE) if shelf is not None else {}
+        after = offset + _PAGE if len(people) == _PAGE else 0
+        await self._answer(message, words.encode_people(people, asyncio.get_running_loop().time(), after))
+
+    # --- what is held -----------------------------------------------------------------------------
+
+    async def _on_report(self, slot: int, message: Msg) -> None:
+        report = words.decode_report(message.data)
+        shelf = self._shelves.get(slot)
+        if shelf is None:
+            return  # it was given away just now
+        full = not shelf.holds(report.key) and sum(each.there for each in self._shelves.values()) >= self._most_people
+        if not full:
+            shelf.report(report, asyncio.get_running_loop().time(), time.time_ns() // 1000)
+        if self._first[slot] == self.process:
+            people = {} if full else {report.key: shelf.seen(report.key)}
+            await self._answer(message, words.encode_told(Told(self.process, shelf.number, people)))
+
+    async def _on_question(self, slot: int, message: Msg) -> None:
+        shelf = self._shelves.get(slot)
+        if shelf is None or self._first[slot] != self.process:
+            return
+        people = {key: shelf.seen(key) for key in words.decode_keys(message.data)}
+        await self._answer(message, words.encode_told(Told(self.process, shelf.number, people)))
+
+    async def _answer(self, message: Msg, data: bytes) -> None:
+        try:
+            await message.respond(data)
+        except NatsError as error:
+            _log.info("presence_answer_lost", error=type(error).__name__)
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        before, links = loop.time(), self._client.stats["reconnects"]
+        while True:
+            await asyncio.sleep(TICK)
+            now = loop.time()
+            if now - before > SILENT_BEATS * self._beat or self._client.stats["reconnects"] != links:
+                links = self._client.stats["reconnects"]
+                await self._begin_anew()
+            before = now
+            for slot, shelf in list(self._shelves.items()):
+                shelf.lapse(now)
+                if self._first[slot] == self.process and self._client.is_connected:
+                    await self._tell(slot, shelf, now)
+                else:
+                    shelf.hush()
+            for slot in [each for each, until in self._leaving.items() if until <= now]:
+                await self._drop(slot)
+
+    async def _tell(self, slot: int, shelf: Shelf, now: float) -> None:
+        while people := shelf.changes(now, _MOST_TOLD):
+            shelf.number += 1
+            told = Told(self.process, shelf.number, people)
+            try:
+                await self._client.publish(words.changes_of(slot), words.encode_told(told))
+            except NatsError as error:
+                # Who listens sees by the number that it missed something, and asks.
+                _log.info("presence_change_lost", error=type(error).__name__)
+
+    async def _begin_anew(self) -> None:
+        """Fetch everything again: reports may have been missed."""
+        for shelf in self._shelves.values():
+            shelf.settled = False
+        await self._peers.be_ready(False)
+        self._moved.set()
+
+    async def _drop(self, slot: int) -> None:
+        del self._leaving[slot]
+        self._shelves.pop(slot, None)
+        for subscription in self._subscriptions.pop(slot, ()):
+            if not self._client.is_closed:
+                await subscription.unsubscribe()

@@ -1,0 +1,331 @@
+"""What this process's callers ask and watch: one view of each slot that somebody watches, kept true by the slot's home.
+
+However many streams watch however many users, a process listens to at most one subject a slot, and has one question under way a slot.
+Changes come numbered; where a number is missing, where the home is another than before, or after NATS was away, the home is asked for
+everybody watched in the slot again. Streams are told which users changed and nothing else, so that one that does not read costs its set
+of users.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from services.chat.presence import words
+from services.chat.presence.domain import State
+from services.chat.presence.homes import Homes
+from services.chat.presence.slots import SLOTS, Key, slot_of
+from services.chat.presence.words import Beat, Report, Seen, Told
+from services.ledger.ending import end
+from services.runtime.errors import Refused
+
+ASK_SECONDS: Final = 1.0
+MOST_ASKED: Final = 1000
+"""Users in one question."""
+_TOGETHER: Final = 16
+_AGAIN: Final = 0.25
+_UNKNOWN: Final = Seen(State.UNKNOWN)
+_log = structlog.get_logger(__name__)
+
+
+class Listener(Protocol):
+    """Who watches users."""
+
+    def changed(self, key: Key) -> None:
+        """Take note that a user is otherwise than before, or is known for the first time. Must neither wait nor raise."""
+
+
+@dataclass(eq=False, slots=True)
+class _Watched:
+    """A user that somebody watches; ``number`` is the slot's at which it was so."""
+
+    seen: Seen | None = None
+    number: int = 0
+    listeners: set[Listener] = field(default_factory=set)
+
+
+@dataclass(eq=False, slots=True)
+class _View:
+    """A slot that somebody watches users of. ``unasked``: whom its home was not asked for yet; ``stale``: ask for all.
+
+    ``process`` and ``number``: whose last change was heard; ``behind``: the number that was heard of at the last beat.
+    """
+
+    slot: int
+    people: dict[Key, _Watched] = field(default_factory=dict)
+    unasked: set[Key] = field(default_factory=set)
+    stale: bool = True
+    process: str = ""
+    number: int = 0
+    behind: int = 0
+    failing_since: float | None = None
+    subscription: Subscription | None = None
+
+
+class Roster:
+    """Asks and watches.
+
+    Args:
+        client: the process's connection to NATS.
+        beat: seconds between two signs of life of a process.
+        most_people: users that this process may hold who are not offline.
+        most_watched: users that all its streams together may watch, counted once for each stream.
+    """
+
+    def __init__(self, client: Client, beat: float, most_people: int, most_watched: int) -> None:
+        """Watch nobody."""
+        self.questions = 0
+        """How many were asked so far."""
+        self._client = client
+        self._patience = 3 * beat
+        self._most_watched = most_watched
+        self._watching = 0
+        self._views: dict[int, _View] = {}
+        self._wanting: set[int] = set()
+        self._flag = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._homes = Homes(client, beat, most_people, self._on_beat, self._on_homes)
+
+    async def start(self) -> None:
+        """Join the other processes. Raises nats.errors.Error."""
+        await self._homes.start()
+        self._tasks = [
+            asyncio.create_task(self._learn(), name="presence-learn"),
+            asyncio.create_task(self._mind(), name="presence-mind"),
+        ]
+
+    async def close(self) -> None:
+        """Leave them."""
+        await end(self._tasks)
+        await self._homes.close()
+
+    @property
+    def processes(self) -> frozenset[str]:
+        """The processes that hold presence now."""
+        return self._homes.processes
+
+    # --- once -------------------------------------------------------------------------------------
+
+    async def report(self, report: Report, seconds: float) -> Seen:
+        """Report a device, and give its user's state after it. Raises Refused (DEPENDENCY_UNAVAILABLE, OVERLOADED)."""
+        subject = words.reports_of(slot_of(report.key))
+        told = await self._patiently(subject, words.encode_report(report), seconds)
+        if report.key not in told.people:
+            raise Refused("OVERLOADED", "as many users are there as the server may hold")
+        return told.people[report.key]
+
+    async def ask(self, keys: Sequence[Key], seconds: float) -> dict[Key, Seen]:
+        """Give the state of users as it is. Raises Refused (DEPENDENCY_UNAVAILABLE)."""
+        by_slot: dict[int, list[Key]] = {}
+        for key in keys:
+            by_slot.setdefault(slot_of(key), []).append(key)
+        room = asyncio.Semaphore(_TOGETHER)
+
+        async def one(slot: int, wanted: list[Key]) -> Told:
+            async with room:
+                self.questions += 1
+                return await self._patiently(words.questions_of(slot), words.encode_keys(wanted), seconds)
+
+        found: dict[Key, Seen] = {}
+        for told in await asyncio.gather(*(one(slot, wanted) for slot, wanted in by_slot.items())):
+            found.update(told.people)
+        return found
+
+    async def _patiently(self, subject: str, data: bytes, seconds: float) -> Told:
+        """Ask a slot's home; while it changes, for a few beats."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(seconds, self._patience + ASK_SECONDS)
+        while self._client.is_connected:
+            left = until - loop.time()
+            if left <= 0:
+                break
+            try:
+                answer = await self._client.request(subject, data, timeout=min(ASK_SECONDS, left))
+                return words.decode_told(answer.data)
+            except NatsError:
+                await asyncio.sleep(min(_AGAIN, max(0.0, until - loop.time())))
+        raise Refused("DEPENDENCY_UNAVAILABLE", "presence cannot be reached now")
+
+    # --- watched ----------------------------------------------------------------------------------
+
+    def add(self, listener: Listener, keys: Collection[Key]) -> None:
+        """Tell a listener of users from now on, at first of their state. Raises Refused (OVERLOADED)."""
+        if self._watching + len(keys) > self._most_watched:
+            raise Refused("OVERLOADED", "as many users are watched as the server may hold")
+        for key in keys:
+            slot = slot_of(key)
+            view = self._views.get(slot)
+            if view is None:
+                view = self._views[slot] = _View(slot)
+            watched = view.people.get(key)
+            if watched is None:
+                watched = view.people[key] = _Watched()
+                view.unasked.add(key)
+                self._want(view)
+            if listener not in watched.listeners:
+                self._watching += 1
+                watched.listeners.add(listener)
+                if watched.seen is not None:
+                    listener.changed(key)
+
+    def remove(self, listener: Listener, keys: Iterable[Key]) -> None:
+        """Tell a listener of users no more."""
+        for key in keys:
+            view = self._views.get(slot_of(key))
+            watched = view.people.get(key) if view is not None else None
+            if view is None or watched is None or listener not in watched.listeners:
+                continue
+            self._watching -= 1
+            watched.listeners.remove(listener)
+            if not watched.listeners:
+                del view.people[key]
+                view.unasked.discard(key)
+                if not view.people:
+                    self._want(view)  # which ends it, unless somebody watches there again by then
+
+    def seen(self, key: Key) -> Seen:
+        """Give the state of a user that is watched."""
+        view = self._views.get(slot_of(key))
+        watched = view.people.get(key) if view is not None else None
+        return watched.seen if watched is not None and watched.seen is not None else _UNKNOWN
+
+    # --- keeping it true --------------------------------------------------------------------------
+
+    def _want(self, view: _View) -> None:
+        self._wanting.add(view.slot)
+        self._flag.set()
+
+    def _doubt(self, view: _View) -> None:
+        view.stale = True
+        self._want(view)
+
+    def _on_beat(self, beat: Beat) -> None:
+        for slot, number in beat.numbers.items():
+            view = self._views.get(slot)
+            if view is None or view.process != beat.process:
+                continue
+            # What it has told by now may still be on its way; what it had told a beat ago is lost.
+            if view.behind > view.number:
+                self._doubt(view)
+            view.behind = number
+
+    def _on_homes(self) -> None:
+        for view in self._views.values():
+            if view.process and self._homes.first(view.slot) != view.process:
+                self._doubt(view)
+
+    async def _on_changes(self, view: _View, message: Msg) -> None:
+        told = words.decode_told(message.data)
+        if told.process != view.process:
+            if view.process:
+                self._doubt(view)
+            return
+        if told.number > view.number + 1:
+            self._doubt(view)
+        view.number = max(view.number, told.number)
+        self._take(view, told, later=True)
+
+    def _take(self, view: _View, told: Told, *, later: bool) -> None:
+        for key, seen in told.people.items():
+            watched = view.people.get(key)
+            if watched is None or (told.number <= watched.number if later else told.number < watched.number):
+                continue
+            watched.number = told.number
+            self._set(key, watched, seen)
+
+    @staticmethod
+    def _set(key: Key, watched: _Watched, seen: Seen) -> None:
+        if watched.seen != seen:
+            watched.seen = seen
+            for listener in watched.listeners:
+                listener.changed(key)
+
+    async def _learn(self) -> None:
+        """Ask for what is wanted, of a few slots at a time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._flag.wait()
+            self._flag.clear()
+            wanting = list(self._wanting)
+            self._wanting.clear()
+            for start in range(0, len(wanting), _TOGETHER):
+                views = [self._views[slot] for slot in wanting[start : start + _TOGETHER] if slot in self._views]
+                done = await asyncio.gather(*(self._learn_of(view) for view in views))
+                for view, is_known in zip(views, done, strict=True):
+                    if not is_known:
+                        loop.call_later(_AGAIN, self._want, view)
+
+    async def _learn_of(self, view: _View) -> bool:
+        """Ask a slot's home for whom is to be asked. Tells whether all of them are known then."""
+        if not view.people:
+            await self._close(view)
+            return True
+        keys = list(view.people if view.stale else view.unasked)
+        stale, view.stale = view.stale, False
+        view.unasked.clear()
+        try:
+            if view.subscription is None:
+                subject = words.changes_of(view.slot)
+                view.subscription = await self._client.subscribe(subject, cb=partial(self._on_changes, view))
+            for start in range(0, len(keys), MOST_ASKED):
+                await self._question(view, keys[start : start + MOST_ASKED], stale=stale and start == 0)
+        except NatsError:
+            view.stale = view.stale or stale
+            view.unasked.update(key for key in keys if key in view.people)
+            self._failed(view)
+            return False
+        view.failing_since = None
+        return not view.stale
+
+    async def _question(self, view: _View, keys: list[Key], *, stale: bool) -> None:
+        self.questions += 1
+        answer = await self._client.request(words.questions_of(view.slot), words.encode_keys(keys), timeout=ASK_SECONDS)
+        told = words.decode_told(answer.data)
+        if told.process != view.process:
+            for watched in view.people.values():
+                watched.number = 0
+            view.stale = not stale  # the others' states came from the home of before
+            view.process, view.number, view.behind = told.process, told.number, 0
+        elif stale:
+            view.number = max(view.number, told.number)
+        self._take(view, told, later=False)
+
+    def _failed(self, view: _View) -> None:
+        now = asyncio.get_running_loop().time()
+        if view.failing_since is None:
+            view.failing_since = now
+        if now - view.failing_since >= self._patience:
+            for key, watched in view.people.items():
+                self._set(key, watched, _UNKNOWN)
+
+    async def _close(self, view: _View) -> None:
+        subscription, view.subscription = view.subscription, None
+        if subscription is not None and not self._client.is_closed:
+            await subscription.unsubscribe()
+        if view.people:
+            self._doubt(view)
+        elif self._views.get(view.slot) is view:
+            del self._views[view.slot]
+
+    async def _mind(self) -> None:
+        """Doubt everything after NATS was away, and while it is."""
+        links = self._client.stats["reconnects"]
+        while True:
+            await asyncio.sleep(_AGAIN)
+            if self._client.is_connected and self._client.stats["reconnects"] == links:
+                continue
+            if self._client.is_connected:
+                links = self._client.stats["reconnects"]
+            for slot in range(SLOTS):
+                view = self._views.get(slot)
+                if view is not None:
+                    self._doubt(view)

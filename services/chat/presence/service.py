@@ -1,0 +1,73 @@
+"""The rpcs of presence and typing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+from nats.aio.client import Client
+from tradewind.chat.v1 import presence_service_pb2 as pb
+
+from services.chat.access import actor_of
+from services.chat.config import ChatSettings
+from services.chat.presence import shown, typists
+from services.chat.presence.domain import DEFAULT_LEASE, State
+from services.chat.presence.roster import Roster
+from services.chat.presence.typists import WatchingTyping
+from services.chat.presence.watching import WatchingPresence
+from services.chat.presence.words import Report
+from services.chat.whispers import Whispers
+from services.ledger.ledger import Ledger
+from services.runtime.call import Call
+
+
+class PresenceService:
+    """Handlers of ``tradewind.chat.v1.PresenceService``; their contract is in ``presence_service.proto``."""
+
+    def __init__(self, ledger: Ledger, client: Client, whispers: Whispers, settings: ChatSettings) -> None:
+        """Serve over the process's connection to NATS, once it was entered."""
+        self._ledger = ledger
+        self._client = client
+        self._whispers = whispers
+        self._settings = settings
+        self.roster = Roster(client, settings.presence_beat, settings.presence_people, settings.presence_watched)
+
+    async def __aenter__(self) -> Self:
+        """Join the other processes. Raises nats.errors.Error."""
+        await self.roster.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Leave them: they take over at once."""
+        await self.roster.close()
+
+    async def ReportPresence(self, request: pb.ReportPresenceRequest, call: Call) -> pb.ReportPresenceResponse:
+        """Take a device's report."""
+        actor = actor_of(call.caller)
+        key, state = (actor.tenant, actor.user_id), shown.state(request.state)
+        lease = 0 if state is State.OFFLINE else request.lease_seconds or DEFAULT_LEASE
+        seen = await self.roster.report(Report(key, request.device_id, state, float(lease)), call.remaining())
+        return pb.ReportPresenceResponse(presence=shown.presence(key, seen), lease_seconds=lease)
+
+    async def GetPresence(self, request: pb.GetPresenceRequest, call: Call) -> pb.GetPresenceResponse:
+        """Answer who is there."""
+        keys = [(call.caller.tenant, user_id) for user_id in request.user_ids]
+        found = await self.roster.ask(keys, call.remaining())
+        return pb.GetPresenceResponse(presences=[shown.presence(key, found[key]) for key in keys])
+
+    def WatchPresence(
+        self, requests: AsyncIterator[pb.WatchPresenceRequest], call: Call
+    ) -> AsyncIterator[pb.WatchPresenceResponse]:
+        """Stream who is there."""
+        return WatchingPresence(self.roster, call, self._settings).serve(requests)
+
+    async def SetTyping(self, request: pb.SetTypingRequest, call: Call) -> pb.SetTypingResponse:
+        """Say that the caller types."""
+        return await typists.say(self._ledger, self._whispers, self._client.is_connected, request, call)
+
+    def WatchTyping(self, request: pb.WatchTypingRequest, call: Call) -> AsyncIterator[pb.WatchTypingResponse]:
+        """Stream who types."""
+        return WatchingTyping(self._ledger, self._whispers, call, self._settings).serve(request)

@@ -1,0 +1,105 @@
+"""Typing over two Chat services on one NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_service_pb2 as chat
+from tradewind.chat.v1 import presence_service_pb2 as pb
+
+from services.chat.presence.typists import LASTS, MOST_MEMBERS
+from tests.integration.chat_world import reason_in, refused, request_id
+from tests.integration.presence_world import Person, services
+from tests.servers import NatsServer
+
+STARTED = 0.3
+"""A stream says nothing before somebody types; so long after it was asked for, it listens."""
+
+
+async def frame(call: Any, seconds: float = 10.0) -> pb.WatchTypingResponse:
+    async with asyncio.timeout(seconds):
+        found = await call.read()
+    assert isinstance(found, pb.WatchTypingResponse), "the stream ended"
+    return found
+
+
+def typing(found: pb.WatchTypingResponse) -> dict[str, list[str]]:
+    return {each.conversation_id: list(each.user_ids) for each in found.typing}
+
+
+async def heard(call: Any, typist: Person, conversation_id: str) -> None:
+    """Type until the stream says so: it may not have been listening at first."""
+    reading = asyncio.create_task(frame(call))
+    while not reading.done():
+        await typist.types(conversation_id)
+        await asyncio.wait([reading], timeout=STARTED)
+    assert typing(reading.result()) == {conversation_id: [typist.id]}
+
+
+async def test_typing_is_told_stopped_and_fades(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with services(own_nats_server.url, tmp_path) as (here, there):
+        ada, bob, cy = Person(here, "ada"), Person(there, "bob"), Person(there, "cy")
+        one, other = [(await ada.user.create_group("bob", "cy")).conversation_id for _ in range(2)]
+        watching = bob.watch_typing(one, other)
+        await heard(watching, ada, one)
+        await cy.types(one)
+        assert typing(await frame(watching)) == {one: ["ada", "cy"]}
+        await bob.types(one)  # who watches is not told of itself
+        await ada.types(one, stopped=True)
+        assert typing(await frame(watching)) == {one: ["cy"]}
+        began = asyncio.get_running_loop().time()
+        await ada.types(other)
+        assert typing(await frame(watching)) == {other: ["ada"]}
+        assert typing(await frame(watching)) == {one: []}
+        assert typing(await frame(watching)) == {other: []}
+        assert LASTS - 0.1 <= asyncio.get_running_loop().time() - began < LASTS + 5
+
+
+async def test_a_removed_member_hears_no_more(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with services(own_nats_server.url, tmp_path) as (here, there):
+        ada, bob = Person(here, "ada"), Person(there, "bob")
+        one, other = [(await ada.user.create_group("bob")).conversation_id for _ in range(2)]
+        watching = bob.watch_typing(one, other)
+        await heard(watching, ada, one)
+        gone = chat.RemoveMembersRequest(request_id=request_id(), conversation_id=one, user_ids=["bob"])
+        await ada.user.call("RemoveMembers", gone)
+        await ada.types(one, stopped=True)
+        told = await frame(watching)
+        assert not told.typing
+        assert [(each.conversation_id, reason_in(each.error)) for each in told.ended] == [(one, "NOT_A_MEMBER")]
+        assert await refused(bob.types(one)) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+        await ada.types(other)
+        assert typing(await frame(watching)) == {other: ["ada"]}
+        gone = chat.RemoveMembersRequest(request_id=request_id(), conversation_id=other, user_ids=["bob"])
+        await ada.user.call("RemoveMembers", gone)
+        await ada.types(other, stopped=True)
+        assert (await frame(watching)).ended
+        assert await watching.read() is grpc.aio.EOF
+
+
+async def test_only_who_may_post_types_and_only_who_may_read_watches(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with services(own_nats_server.url, tmp_path, 1) as (here,):
+        ada, bob = Person(here, "ada"), Person(here, "bob")
+        group = (await ada.user.create_group("bob")).conversation_id
+        stranger, elsewhere = Person(here, "eve"), Person(here, "ada", tenant="other")
+        for person in (stranger, elsewhere):
+            assert (await refused(person.types(group)))[1] == "NOT_FOUND"
+            assert (await refused(person.watch_typing(group).read()))[1] == "NOT_FOUND"
+        mute = chat.MuteMemberRequest(request_id=request_id(), conversation_id=group, user_id="bob")
+        await ada.user.call("MuteMember", mute)
+        assert await refused(bob.types(group)) == (grpc.StatusCode.PERMISSION_DENIED, "MUTED")
+        many = [f"user-{number}" for number in range(MOST_MEMBERS)]
+        large = (await ada.user.create_group(*many)).conversation_id
+        assert await refused(ada.types(large)) == (grpc.StatusCode.FAILED_PRECONDITION, "MEMBERS_LIMIT")
+        made = await ada.user.call(
+            "CreateConversation",
+            chat.CreateConversationRequest(request_id=request_id(), kind=chat_pb2.CONVERSATION_KIND_CHANNEL),
+        )
+        answer = await refused(ada.types(made.conversation.conversation_id))
+        assert answer == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_CONVERSATION_KIND")
