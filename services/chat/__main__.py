@@ -14,6 +14,7 @@ from services.chat.presence.service import PresenceService
 from services.chat.privacy.upkeep import private
 from services.chat.search.running import searching
 from services.chat.service import ChatService
+from services.chat.timed import timed
 from services.chat.whispers import Whispers
 from services.chat.worker import OrderWorker
 from services.host import host
@@ -30,6 +31,7 @@ async def main(settings: ChatSettings) -> None:
         if settings.order_events:
             OrderWorker(here.ledger, here.telemetry).start()
         chat = ChatService(here.ledger, settings, contents)
+        await parts.enter_async_context(timed(here.server, here.ledger, chat.messaging, here.telemetry))
         here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
         presence = PresenceService(here.ledger, here.nats, whispers, settings)
         await parts.enter_async_context(presence)

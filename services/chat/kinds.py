@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.chat import domain, expiry, marks, projections, wire
+from services.chat import domain, marks, projections, wire
 from services.chat.commands import KIND
 from services.chat.domain import place
+from services.chat.expiry.timers import timers
 from services.chat.moderation import kinds as moderation
 from services.chat.moderation.projections import SLICED as MODERATION_SLICED
+from services.chat.scheduling import domain as scheduling
+from services.chat.scheduling import wire as scheduling_wire
 from services.ledger.decider import Kind
 
 CONVERSATION: Final[Kind[domain.Conversation, domain.Command, domain.Event]] = Kind(
@@ -21,7 +24,7 @@ CONVERSATION: Final[Kind[domain.Conversation, domain.Command, domain.Event]] = K
     decode=wire.decode,
     state_type=domain.Conversation,
     rows=projections.rows,
-    timers=expiry.timers,
+    timers=timers,
 )
 
 PLACE: Final[Kind[place.Place, place.PlaceCommand, place.PlaceChange]] = Kind(
@@ -35,7 +38,18 @@ PLACE: Final[Kind[place.Place, place.PlaceCommand, place.PlaceChange]] = Kind(
     rows=projections.place_rows,
 )
 
-KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, *moderation.KINDS)
+SCHEDULE: Final[Kind[scheduling.Schedules, scheduling.ScheduleCommand, scheduling.ScheduleChange]] = Kind(
+    name="schedule",
+    initial=scheduling.initial,
+    decide=scheduling.decide,
+    evolve=scheduling.evolve,
+    encode=scheduling_wire.encode,
+    decode=scheduling_wire.decode,
+    state_type=scheduling.Schedules,
+    timers=scheduling.timers,
+)
+
+KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, *moderation.KINDS)
 """All of them."""
 
 SLICED: Final[Mapping[str, int]] = {**MODERATION_SLICED, **projections.SLICED, **marks.SLICED}

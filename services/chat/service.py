@@ -32,6 +32,11 @@ class ChatService:
         self._changes = Changes(ledger)
         self._performer = Performer(ledger, self._messaging, self._changes)
 
+    @property
+    def messaging(self) -> Messaging:
+        """What says things, for parts of Chat that do so by themselves."""
+        return self._messaging
+
     # --- conversations ----------------------------------------------------------------------------
 
     async def CreateConversation(

@@ -27,6 +27,7 @@ from services.chat.presence.service import PresenceService
 from services.chat.privacy.upkeep import private
 from services.chat.search.running import searching
 from services.chat.service import ChatService
+from services.chat.timed import timed
 from services.chat.whispers import Whispers
 from services.ledger.ledger import Ledger
 from services.ledger.log import LogSettings
@@ -249,7 +250,9 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
     contents = await parts.enter_async_context(private(ledger, settings.person_key_file, whispers))
     server = Server(settings, telemetry, Authenticator([signer.public_key]), POLICY)
     await parts.enter_async_context(moderating(server, ledger, settings, whispers, contents))
-    server.add(pb.DESCRIPTOR.services_by_name["ChatService"], ChatService(ledger, settings, contents))
+    chat = ChatService(ledger, settings, contents)
+    server.add(pb.DESCRIPTOR.services_by_name["ChatService"], chat)
+    await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry))
     presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
     server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
     if settings.search == "embedded":

@@ -1,5 +1,1 @@
-"""Messages that do not last: their timers, and who watches them."""
-
-from services.chat.expiry.timers import timers
-
-__all__ = ["timers"]
+"""Messages that do not last: when a conversation is to be woken for them, and what is done then."""

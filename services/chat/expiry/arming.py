@@ -1,0 +1,93 @@
+"""Sets a conversation's timer soon after a message was written that ends before all others.
+
+A process that dies between the two leaves a timer unset. So a process that starts looks once for all conversations that wait. Until then
+nobody sees what has ended all the same: only its telling is late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+
+from services.chat import domain
+from services.chat.commands import KIND
+from services.ledger.errors import LedgerError
+from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
+from services.ledger.timers import SLOTS, TABLE
+
+_MOST: Final = 100_000
+_PAGE: Final = 200
+_PAUSE: Final = 0.005
+_log = structlog.get_logger(__name__)
+
+
+class Arming:
+    """Conversations whose timers are to be set, each once, in the order of being heard of."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Set timers in ``ledger``."""
+        self._ledger = ledger
+        self._wanted: dict[AggregateId, None] = {}
+        self._flag = asyncio.Event()
+
+    def wrote(self, aggregate: AggregateId, events: Sequence[tuple[int, Any]]) -> None:
+        """Hear of an entry that this process wrote."""
+        if aggregate.kind != KIND:
+            return
+        for _, event in events:
+            if type(event) is domain.MessageSent and event.about is not None and event.about.expires_us:
+                self._want(aggregate)
+                return
+
+    def _want(self, aggregate: AggregateId) -> None:
+        # Over the limit it is left to the next message that ends, or to the next process that starts.
+        if len(self._wanted) < _MOST:
+            self._wanted[aggregate] = None
+            self._flag.set()
+
+    async def run(self) -> None:
+        """Set timers for ever."""
+        self._ledger.engine.hearers.on_written(self.wrote)
+        wait = 0.1
+        while True:
+            while self._wanted:
+                aggregate = next(iter(self._wanted))
+                del self._wanted[aggregate]
+                try:
+                    await self._ledger.arm(aggregate)
+                    wait = 0.1
+                except LedgerError as error:
+                    _log.warning("arming_waits", reason=error.reason)
+                    if error.retry_after is not None:
+                        self._want(aggregate)
+                    await asyncio.sleep(wait)
+                    wait = min(2.0, wait * 2)
+            self._flag.clear()
+            await self._flag.wait()
+
+    async def catch_up(self) -> None:
+        """Have the timers set of all conversations that wait, one after the other and in no haste."""
+        wait = 0.1
+        for slot in range(SLOTS):
+            after: str | None = None
+            while True:
+                try:
+                    page = await self._ledger.rows(TABLE, str(slot), after=after, limit=_PAGE)
+                    wait = 0.1
+                except LedgerError as error:
+                    _log.warning("arming_waits", reason=error.reason)
+                    await asyncio.sleep(wait)
+                    wait = min(2.0, wait * 2)
+                    continue
+                for row in page:
+                    aggregate = AggregateId.from_key(row.key)
+                    if aggregate.kind == KIND:
+                        self._want(aggregate)
+                if len(page) < _PAGE:
+                    break
+                after = page[-1].key
+            await asyncio.sleep(_PAUSE)

@@ -1,0 +1,41 @@
+"""What Chat does in time: invitations that end, messages that are sent later, messages that do not last. Served and woken here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tradewind.chat.v1 import invitation_service_pb2, schedule_service_pb2
+
+from services.chat.commands import KIND
+from services.chat.expiry.arming import Arming
+from services.chat.expiry.sweeping import Sweeping
+from services.chat.invitations.service import InvitationService
+from services.chat.lookups import Lookups
+from services.chat.messaging import Messaging
+from services.chat.scheduling import sending
+from services.chat.scheduling.service import ScheduleService
+from services.chat.timers import TimerWorker
+from services.ledger.ending import end
+from services.ledger.ledger import Ledger
+from services.runtime.server import Server
+from services.runtime.telemetry import Telemetry
+
+
+@asynccontextmanager
+async def timed(server: Server, ledger: Ledger, messaging: Messaging, telemetry: Telemetry) -> AsyncIterator[None]:
+    """Serve invitations and scheduled messages, and take due timers, until left."""
+    invitations = InvitationService(ledger)
+    server.add(invitation_service_pb2.DESCRIPTOR.services_by_name["InvitationService"], invitations)
+    carrier = sending.Sending(ledger, messaging, telemetry)
+    schedules = ScheduleService(ledger, messaging, carrier)
+    server.add(schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"], schedules)
+    arming = Arming(ledger)
+    tasks = [asyncio.create_task(arming.run(), name="arming"), asyncio.create_task(arming.catch_up(), name="arm-again")]
+    carrier.start()
+    TimerWorker(ledger, {sending.KIND: carrier.wake, KIND: Sweeping(ledger, Lookups(ledger)).wake}).start()
+    try:
+        yield
+    finally:
+        await end(tasks)
