@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from tradewind.chat.v1 import chat_service_pb2, presence_service_pb2, search_service_pb2
 
 from services.chat.config import ChatSettings
+from services.chat.inbox.service import serve_inbox
 from services.chat.kinds import KINDS, SLICED
 from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
@@ -42,6 +43,7 @@ async def main(settings: ChatSettings) -> None:
                 searching(here.ledger, contents, folder, settings.log_partitions)
             )
             here.server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
+        serve_inbox(here.server, here.ledger, settings, contents, whispers)
         await here.server.run_until_signal()
 
 

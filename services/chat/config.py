@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, FilePath
 
+from services.chat.moderation.hook_settings import MessageHook
 from services.host import ServiceSettings
 from services.runtime.config import Seconds
 
@@ -47,5 +48,15 @@ class ChatSettings(ServiceSettings):
     """Where what was said is searched: nowhere, or in an index of this machine that its processes share."""
     search_folder: Path | None = None
     """Where that index is; absent: in the folder ``search`` beside the store's file."""
+    inbox_conversations: int = Field(10_000, ge=1, le=100_000)
+    """Of a user's conversations so many, the newest by creation, are in its inbox."""
+    inbox_streams: int = Field(20_000, ge=1)
+    """Streams of inboxes and of receipts that this process serves at a time."""
+    inbox_interval: Seconds = 0.3
+    """A stream of an inbox or of receipts gives at most one frame in such a time."""
+    inbox_survey: Seconds = 45.0
+    """Such a stream looks so often, give or take a quarter, for what it was not told: words between processes may be lost."""
+    message_hooks: dict[str, MessageHook] = Field(default_factory=dict)
+    """By tenant, where it serves ``MessageHookService`` and looks at every message before it is decided; as JSON, or a table of the file."""
     order_events: bool = True
     """Open the conversations of orders: consume Order's log. Off where no Order service is deployed."""

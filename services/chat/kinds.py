@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.chat import domain, marks, projections, wire
+from services.chat import domain, marks, projections, receipts, wire
 from services.chat.commands import KIND
 from services.chat.domain import place
 from services.chat.expiry.timers import timers
@@ -52,5 +52,5 @@ SCHEDULE: Final[Kind[scheduling.Schedules, scheduling.ScheduleCommand, schedulin
 KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, *moderation.KINDS)
 """All of them."""
 
-SLICED: Final[Mapping[str, int]] = {**MODERATION_SLICED, **projections.SLICED, **marks.SLICED}
+SLICED: Final[Mapping[str, int]] = {**MODERATION_SLICED, **projections.SLICED, **marks.SLICED, **receipts.SLICED}
 """The read models that a store may cut into slices, and by how many characters of a key; never changed for one that has rows."""

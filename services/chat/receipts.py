@@ -6,9 +6,12 @@ devices and processes, without a log of its own. With it stand the counts by the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
+from zlib import crc32
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
+from tradewind.chat.v1.inbox_service_pb2 import WatchReceiptsRequest
 
 from services.chat import commands, domain, listings, marks, pages, projections, wire
 from services.chat.access import Actor, may_read, readable
@@ -20,13 +23,15 @@ from services.ledger.ledger import Ledger
 READ: Final = "read_cursors"
 DELIVERED: Final = "delivered_cursors"
 MOST_RECEIPTS: Final = 100
+SLICED: Final = {READ: 2, DELIVERED: 2}
+"""A conversation's cursors are cut into 256 slices: a key begins with two digits that spread its users evenly."""
 _PAGE: Final = 256
 
 
 async def mark(ledger: Ledger, request: pb.MarkMessagesRequest, actor: Actor) -> pb.MarkMessagesResponse:
     """Move a user's cursors up. Raises domain.Refused (NOT_FOUND, NOT_A_MEMBER)."""
     aggregate, now = commands.aggregate_of(actor, request.conversation_id), commands.now_us()
-    state = await _seated(ledger, actor, aggregate, now)
+    state = await seated(ledger, actor, aggregate, now)
     rows = []
     read_version = min(request.read_version, state.version)
     if read_version:
@@ -50,7 +55,7 @@ async def start(ledger: Ledger, aggregate: AggregateId, state: domain.Conversati
 async def get(ledger: Ledger, request: pb.GetUnreadRequest, actor: Actor) -> pb.GetUnreadResponse:
     """Count what a user has not read. Raises domain.Refused (NOT_FOUND, NOT_A_MEMBER)."""
     aggregate = commands.aggregate_of(actor, request.conversation_id)
-    state = await _seated(ledger, actor, aggregate, commands.now_us())
+    state = await seated(ledger, actor, aggregate, commands.now_us())
     return pb.GetUnreadResponse(unread=await count(ledger, aggregate, state, actor.user_id))
 
 
@@ -74,7 +79,9 @@ async def everywhere(ledger: Ledger, request: pb.ListUnreadRequest, actor: Actor
     return response
 
 
-async def receipts(ledger: Ledger, request: pb.ListReceiptsRequest, actor: Actor) -> pb.ListReceiptsResponse:
+async def receipts(
+    ledger: Ledger, request: pb.ListReceiptsRequest | WatchReceiptsRequest, actor: Actor
+) -> pb.ListReceiptsResponse:
     """List how far each member has got. Raises domain.Refused (NOT_FOUND, MEMBERS_LIMIT)."""
     aggregate = commands.aggregate_of(actor, request.conversation_id)
     state = await readable(ledger, actor, aggregate, commands.now_us())
@@ -87,18 +94,35 @@ async def receipts(ledger: Ledger, request: pb.ListReceiptsRequest, actor: Actor
         )
     response = pb.ListReceiptsResponse()
     for user_id in members:
-        read = await ledger.row(READ, _partition(aggregate), user_id)
-        delivered = await ledger.row(DELIVERED, _partition(aggregate), user_id)
-        if read is None and delivered is None:
-            continue
-        receipt = response.receipts.add(user_id=user_id)
-        if read is not None:
-            receipt.read_version = read.seq
-            receipt.read_time.CopyFrom(wire.timestamp(_numbers(read)[-1]))
-        if delivered is not None:
-            receipt.delivered_version = delivered.seq
-            receipt.delivered_time.CopyFrom(wire.timestamp(_numbers(delivered)[-1]))
+        receipt = await _receipt(ledger, aggregate, user_id)
+        if receipt.read_version or receipt.delivered_version:
+            response.receipts.append(receipt)
     return response
+
+
+async def _receipt(ledger: Ledger, aggregate: AggregateId, user_id: str) -> pb.Receipt:
+    rows = [await ledger.row(table, _partition(aggregate), _key(user_id)) for table in (READ, DELIVERED)]
+    return receipt_of(user_id, [row for row in rows if row is not None])
+
+
+def receipt_of(user_id: str, rows: Iterable[Row]) -> pb.Receipt:
+    """Give how far a user has got, out of the rows of its cursors."""
+    receipt = pb.Receipt(user_id=user_id)
+    for row in rows:
+        at = wire.timestamp(_numbers(row)[-1])
+        if row.table == READ:
+            receipt.read_version = row.seq
+            receipt.read_time.CopyFrom(at)
+        else:
+            receipt.delivered_version = row.seq
+            receipt.delivered_time.CopyFrom(at)
+    return receipt
+
+
+def whose(row: Row) -> tuple[str, str, str]:
+    """Give the tenant, the conversation and the user of a cursor's row."""
+    tenant, _, conversation_id = row.partition.rpartition("/")
+    return tenant, conversation_id, row.key[2:]
 
 
 async def count(ledger: Ledger, aggregate: AggregateId, state: domain.Conversation, user_id: str) -> pb.Unread:
@@ -106,7 +130,7 @@ async def count(ledger: Ledger, aggregate: AggregateId, state: domain.Conversati
     read = await read_base(ledger, aggregate, user_id)
     base = base_of(state, user_id, read)
     gone = await _gone(ledger, aggregate, user_id, base.version, state.version)
-    delivered = await ledger.row(DELIVERED, _partition(aggregate), user_id)
+    delivered = await ledger.row(DELIVERED, _partition(aggregate), _key(user_id))
     return pb.Unread(
         conversation_id=aggregate.id,
         count=unread(state, user_id, base, len(gone)),
@@ -118,14 +142,15 @@ async def count(ledger: Ledger, aggregate: AggregateId, state: domain.Conversati
 
 async def read_base(ledger: Ledger, aggregate: AggregateId, user_id: str) -> Base | None:
     """Give up to where a user has read; None where it never said."""
-    row = await ledger.row(READ, _partition(aggregate), user_id)
+    row = await ledger.row(READ, _partition(aggregate), _key(user_id))
     if row is None:
         return None
     messages, own, _ = _numbers(row)
     return Base(row.seq, messages, own)
 
 
-async def _seated(ledger: Ledger, actor: Actor, aggregate: AggregateId, at_us: int) -> domain.Conversation:
+async def seated(ledger: Ledger, actor: Actor, aggregate: AggregateId, at_us: int) -> domain.Conversation:
+    """Give a conversation in which the actor has a place of its own. Raises domain.Refused (NOT_FOUND, NOT_A_MEMBER)."""
     state = await readable(ledger, actor, aggregate, at_us)
     alone = Actor(actor.tenant, actor.user_id, "", False, False)
     if not await may_read(ledger, alone, aggregate, state, at_us):
@@ -200,12 +225,16 @@ async def _mentions(ledger: Ledger, aggregate: AggregateId, user_id: str, above:
     return found
 
 
+def _key(user_id: str) -> str:
+    return f"{crc32(user_id.encode()) & 0xFF:02x}{user_id}"
+
+
 def _partition(aggregate: AggregateId) -> str:
     return marks.partition(aggregate)
 
 
 def _row(table: str, aggregate: AggregateId, user_id: str, version: int, value: str) -> Row:
-    return Row(table, _partition(aggregate), user_id, value.encode(), version)
+    return Row(table, _partition(aggregate), _key(user_id), value.encode(), version)
 
 
 def _numbers(row: Row) -> list[int]:

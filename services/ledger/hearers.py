@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
 
 HearStored = Callable[[AggregateId, int], None]
 HearWritten = Callable[[AggregateId, Sequence[tuple[int, Any]]], None]
+HearRows = Callable[[Sequence[Row]], None]
 
 
 class Hearers:
@@ -17,12 +19,13 @@ class Hearers:
     Whoever hears is called on the event loop for each entry; it is quick, and neither waits nor raises.
     """
 
-    __slots__ = ("_stored", "_written")
+    __slots__ = ("_rows", "_stored", "_written")
 
     def __init__(self) -> None:
         """Nobody listens yet."""
         self._stored: list[HearStored] = []
         self._written: list[HearWritten] = []
+        self._rows: list[HearRows] = []
 
     def on_stored(self, hear: HearStored) -> None:
         """Hear of each entry that any process of the service stores: of which aggregate, and the version it ends at."""
@@ -31,6 +34,10 @@ class Hearers:
     def on_written(self, hear: HearWritten) -> None:
         """Hear of each entry that this process writes, once it is shown: its (version, event) pairs."""
         self._written.append(hear)
+
+    def on_rows(self, hear: HearRows) -> None:
+        """Hear of rows of read models that this process put beside the entries, once they are stored."""
+        self._rows.append(hear)
 
     def stored(self, aggregate: AggregateId, version: int) -> None:
         """An entry was stored."""
@@ -41,3 +48,8 @@ class Hearers:
         """An entry was written here."""
         for hear in self._written:
             hear(aggregate, events)
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        """Rows were put here."""
+        for hear in self._rows:
+            hear(rows)

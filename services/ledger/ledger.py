@@ -253,6 +253,7 @@ class Ledger:
     async def put_rows(self, rows: Sequence[Row]) -> None:
         """Upserts rows of a read model that a consumer keeps; see `Archive.put_rows`."""
         await self._archive.put_rows(rows)
+        self.engine.hearers.rows(rows)
 
     def consume(self, role: str, handle: Handler, source: str | None = None, kind: str | None = None) -> None:
         """Starts a durable consumer of a service's log (default: its own), in every partition; see `consumer.Consumer`.

@@ -20,6 +20,7 @@ from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc, presence_service_
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat.config import ChatSettings
+from services.chat.inbox.service import serve_inbox
 from services.chat.kinds import KINDS
 from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
@@ -258,6 +259,7 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
     if settings.search == "embedded":
         search = await parts.enter_async_context(searching(ledger, contents, folder / "search", 2))
         server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
+    serve_inbox(server, ledger, settings, contents, whispers)
     await server.start()
     world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
     world.presence = presence

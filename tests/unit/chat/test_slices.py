@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.chat import marks
+from services.chat import marks, receipts
 from services.chat.kinds import SLICED
 from services.operate.known import SERVICES
 
@@ -12,4 +12,5 @@ def test_every_read_model_of_a_conversation_s_messages_is_cut_into_slices() -> N
     rows_by_message = {marks.MARKS, marks.EDITS, marks.REACTIONS, marks.OWN_REACTIONS, marks.THREADS, marks.DELETED}
     rows_by_message |= {marks.MENTIONS, marks.HIDDEN}
     assert rows_by_message <= set(SLICED)
+    assert {receipts.READ, receipts.DELIVERED} <= set(SLICED)  # one for each reader of a channel
     assert SERVICES["chat"].sliced is SLICED  # what restores a store cuts it as those who read it

@@ -1,0 +1,172 @@
+"""One follower a process: which of its streams is to look at which conversation again, by what is stored and by what is whispered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from nats.errors import Error as NatsError
+from tradewind.chat.v1 import chat_service_pb2 as pb
+
+from services.chat import commands, domain, projections, receipts
+from services.chat.whispers import Listener, Whispers
+from services.ledger.archive import Row
+from services.ledger.errors import LogUnavailable
+from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
+
+_AT_ONCE: Final = 256
+
+
+class Stream(Protocol):
+    """Somebody who wants to know where to look again. Called on the event loop; neither waits nor raises."""
+
+    def grew(self, conversation: AggregateId) -> None:
+        """A conversation that it follows has new events."""
+
+    def turned(self, conversation_id: str) -> None:
+        """What its user is or has in a conversation may have changed."""
+
+
+class Followed:
+    """A conversation that streams of this process follow, and its newest version that was heard of."""
+
+    __slots__ = ("conversation", "streams", "version")
+
+    def __init__(self, conversation: AggregateId) -> None:
+        """Nobody follows it yet."""
+        self.conversation = conversation
+        self.version = 0
+        self.streams: dict[Stream, None] = {}
+
+
+class Follower:
+    """Follows conversations for all streams of the process.
+
+    Args:
+        ledger: whose entries are heard of.
+        whispers: how processes tell each other what no entry tells.
+    """
+
+    def __init__(self, ledger: Ledger, whispers: Whispers) -> None:
+        """Hear of every entry from now on."""
+        self._whispers = whispers
+        self._followed: dict[AggregateId, Followed] = {}
+        self._users: dict[tuple[str, str], dict[Stream, None]] = {}
+        self._saying: set[asyncio.Task[None]] = set()
+        ledger.engine.hearers.on_stored(self._stored)
+        ledger.engine.hearers.on_written(self._written)
+        ledger.engine.hearers.on_rows(self._put)
+
+    @property
+    def follows(self) -> int:
+        """How many conversations are followed."""
+        return len(self._followed)
+
+    def follow(self, conversation: AggregateId, stream: Stream) -> Followed:
+        """Tell a stream when a conversation grows, until ``leave``."""
+        followed = self._followed.get(conversation)
+        if followed is None:
+            followed = self._followed[conversation] = Followed(conversation)
+        followed.streams[stream] = None
+        return followed
+
+    def leave(self, followed: Followed, stream: Stream) -> None:
+        """Tell it no more; again changes nothing."""
+        followed.streams.pop(stream, None)
+        if not followed.streams and self._followed.get(followed.conversation) is followed:
+            del self._followed[followed.conversation]
+
+    async def attend(self, tenant: str, user_id: str, stream: Stream) -> Listener:
+        """Tell a stream what turns for its user, until ``part``. Raises LogUnavailable where nothing can be heard."""
+
+        def hear(data: bytes) -> None:
+            stream.turned(data.decode(errors="replace"))
+
+        self._users.setdefault((tenant, user_id), {})[stream] = None
+        try:
+            return await self._whispers.listen(tenant, f"user/{user_id}", hear)
+        except NatsError as error:
+            self._forget(tenant, user_id, stream)
+            raise LogUnavailable("nothing can be heard of other processes") from error
+
+    async def part(self, tenant: str, user_id: str, stream: Stream, listener: Listener) -> None:
+        """Tell it no more."""
+        self._forget(tenant, user_id, stream)
+        await self._whispers.leave(listener)
+
+    async def listen(self, conversation: AggregateId, hear: Callable[[bytes], None]) -> Listener:
+        """Hear receipts of a conversation, until ``unlisten``. Raises LogUnavailable where nothing can be heard."""
+        try:
+            return await self._whispers.listen(conversation.tenant, f"receipts/{conversation.id}", hear)
+        except NatsError as error:
+            raise LogUnavailable("nothing can be heard of other processes") from error
+
+    async def unlisten(self, listener: Listener) -> None:
+        """Hear them no more."""
+        await self._whispers.leave(listener)
+
+    def _forget(self, tenant: str, user_id: str, stream: Stream) -> None:
+        streams = self._users.get((tenant, user_id), {})
+        streams.pop(stream, None)
+        if not streams:
+            self._users.pop((tenant, user_id), None)
+
+    def _stored(self, aggregate: AggregateId, version: int) -> None:
+        if aggregate.kind == commands.KIND:
+            followed = self._followed.get(aggregate)
+            if followed is not None and version > followed.version:
+                followed.version = version
+                for stream in followed.streams:
+                    stream.grew(followed.conversation)
+        elif aggregate.kind == projections.PLACE:
+            conversation_id, _, user_id = aggregate.id.partition("/")
+            for stream in self._users.get((aggregate.tenant, user_id), ()):
+                stream.turned(conversation_id)
+
+    def _written(self, aggregate: AggregateId, events: Sequence[tuple[int, Any]]) -> None:
+        """Tell users that they came or went; a conversation that they do not follow yet tells them nothing."""
+        if aggregate.kind != commands.KIND:
+            return
+        touched: dict[str, None] = {}
+        for _, event in events:
+            if type(event) is not domain.MessageSent:  # nearly always it is
+                touched.update(dict.fromkeys(_touched(event)))
+        if touched:
+            self._start(self._say(aggregate, tuple(touched)))
+
+    def _put(self, rows: Sequence[Row]) -> None:
+        """Tell how far users have got: those who follow receipts, and the users' other devices."""
+        cursors: dict[tuple[str, str, str], list[Row]] = {}
+        for row in rows:
+            if row.table in receipts.SLICED:
+                cursors.setdefault(receipts.whose(row), []).append(row)
+        for (tenant, conversation_id, user_id), of_one in cursors.items():
+            self._start(self._marked(tenant, conversation_id, receipts.receipt_of(user_id, of_one)))
+
+    async def _marked(self, tenant: str, conversation_id: str, receipt: pb.Receipt) -> None:
+        await self._whispers.say(tenant, f"receipts/{conversation_id}", receipt.SerializeToString())
+        await self._whispers.say(tenant, f"user/{receipt.user_id}", conversation_id.encode())
+
+    def _start(self, saying: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(saying)
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
+
+    async def _say(self, conversation: AggregateId, user_ids: Sequence[str]) -> None:
+        data = conversation.id.encode()
+        for start in range(0, len(user_ids), _AT_ONCE):
+            for user_id in user_ids[start : start + _AT_ONCE]:
+                await self._whispers.say(conversation.tenant, f"user/{user_id}", data)
+            await asyncio.sleep(0)
+
+
+def _touched(event: Any) -> Iterable[str]:
+    if isinstance(event, domain.ConversationCreated | domain.MembersAdded):
+        return (user_id for user_id, _ in event.members)
+    if isinstance(event, domain.MembersRemoved):
+        return event.user_ids
+    if isinstance(event, domain.MemberBanned):
+        return (event.user_id,)
+    return ()

@@ -1,0 +1,203 @@
+"""What one stream of an inbox holds: of each of its user's conversations a small entry, and what is unread in all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from tradewind.chat.v1 import inbox_service_pb2 as pb
+
+from services.chat import commands
+from services.chat.access import Actor
+from services.chat.domain.inbox import NO_FLAGS, Flags, Sums
+from services.chat.domain.place import FOR_EVER
+from services.chat.inbox import showing
+from services.chat.inbox.following import Followed, Follower, Stream
+from services.chat.inbox.surveying import Counts, Line, Surveys
+from services.chat.inbox.tips import Tip
+
+_SOON: Final = 0.05
+
+
+class Entry:
+    """A conversation in the list: what was counted, and in which group of the totals it stands."""
+
+    __slots__ = ("archived", "counted", "followed", "mentions", "muted", "read_version", "unread")
+
+    def __init__(self, followed: Followed) -> None:
+        """Nothing is known of it yet."""
+        self.followed = followed
+        self.unread = self.mentions = self.read_version = self.counted = 0
+        self.archived = self.muted = False
+
+
+class Held:
+    """All of a user's list, as a stream knows it.
+
+    Args:
+        surveys: looks at conversations.
+        actor: whose list it is.
+        follower: follows its conversations.
+        stream: whom the follower tells.
+    """
+
+    def __init__(self, surveys: Surveys, actor: Actor, follower: Follower, stream: Stream) -> None:
+        """Hold nothing yet."""
+        self._surveys, self._actor, self._follower, self._stream = surveys, actor, follower, stream
+        self._entries: dict[str, Entry] = {}
+        self._flags: dict[str, Flags] = {}
+        self._sums = Sums()
+        self._opened: list[Line] = []
+        self._checked = 0
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        for entry in self._entries.values():
+            self._follower.leave(entry.followed, self._stream)
+
+    def totals(self) -> pb.UnreadTotals:
+        """Show what is unread in all."""
+        return showing.totals(self._sums)
+
+    async def open(self) -> None:
+        """Look at all of the list. Raises LedgerError."""
+        actor, now = self._actor, commands.now_us()
+        ids = await self._surveys.ids(actor)
+        for conversation_id in ids:
+            self._entry(conversation_id)  # followed before it is looked at, so that nothing falls between
+        self._opened = await self._surveys.lines(actor, ids)
+        self._flags = {line.conversation.id: line.flags for line in self._opened if line.flags != NO_FLAGS}
+
+        async def count(line: Line) -> None:
+            counts = await self._surveys.counts(actor, line)
+            if counts.unread and await self._surveys.standing(actor, line.conversation, fresh=False) is None:
+                counts = counts._replace(unread=0, mentions=0)
+            self._put(self._entry(line.conversation.id), line, counts, now)
+
+        await self._surveys.each(self._opened, count)
+
+    async def newest(self, most: int) -> tuple[list[pb.InboxEntry], str]:
+        """Show the newest entries, and after which place there are older ones; empty where there are none. Raises LedgerError."""
+        lines, self._opened = [line for line in self._opened if not line.hidden()], []
+        now = commands.now_us()
+
+        async def show(line: Line) -> pb.InboxEntry | None:
+            state = await self._surveys.standing(self._actor, line.conversation)
+            counts = self._counts(self._entries[line.conversation.id])
+            return showing.entry(self._actor.user_id, line, state, counts, now) if state is not None else None
+
+        shown = await self._surveys.each(lines[:most], show)
+        return [entry for entry in shown if entry is not None], lines[most - 1].place if len(lines) > most else ""
+
+    async def look(self, turned: Sequence[str], grew: Sequence[str]) -> tuple[list[pb.InboxEntry], list[str]]:
+        """Look at conversations again; give the entries to show, and the ids of those to take away. Raises LedgerError.
+
+        ``turned``: what the user is or has there may have changed. ``grew``: there are new events, and nothing else.
+        """
+        entries: list[pb.InboxEntry] = []
+        removed: list[str] = []
+
+        async def look(asked: tuple[str, bool]) -> None:
+            shown = await self._look(asked[0], anew=asked[1])
+            if shown is None:
+                removed.append(asked[0])
+            else:
+                entries.append(shown)
+
+        await self._surveys.each([(each, True) for each in turned] + [(each, False) for each in grew], look)
+        entries.sort(key=lambda entry: (entry.activity_time.seconds, entry.activity_time.nanos), reverse=True)
+        return entries, removed
+
+    async def _look(self, conversation_id: str, *, anew: bool) -> pb.InboxEntry | None:
+        conversation = commands.aggregate_of(self._actor, conversation_id)
+        entry = self._entries.get(conversation_id)
+        at_least = entry.followed.version if entry is not None else 0
+        state = await self._surveys.standing(self._actor, conversation, fresh=anew, at_least=at_least)
+        if state is None:
+            self._forget(conversation_id)
+            return None
+        entry = self._entry(conversation_id)
+        if anew:
+            await self._take_flags(conversation_id)
+        tip = await self._surveys.tips.at(conversation, state.version)
+        line = Line(conversation, tip, self._flags.get(conversation_id, NO_FLAGS))
+        counts = None if anew else self._followed_up(entry, tip)
+        if counts is None:
+            counts = await self._surveys.counted(self._actor, conversation, state)
+        now = commands.now_us()
+        self._put(entry, line, counts, now)
+        return showing.entry(self._actor.user_id, line, state, counts, now) if not line.hidden() else None
+
+    def _followed_up(self, entry: Entry, tip: Tip) -> Counts | None:
+        """Count on from what was counted, by the messages since; None where that does not do."""
+        if not entry.counted or entry.counted < max(tip.floor, tip.disturbed):
+            return None
+        unread, mentions, user_id = entry.unread, entry.mentions, self._actor.user_id
+        for news in tip.recent:
+            if news.version > entry.counted and news.sender != user_id:
+                unread += 1
+                mentions += news.to_all or user_id in news.mentions
+        return Counts(unread, mentions, entry.read_version, max(entry.counted, tip.version))
+
+    async def _take_flags(self, conversation_id: str) -> None:
+        flags = await self._surveys.flags_of(self._actor, conversation_id)
+        if flags == NO_FLAGS:
+            self._flags.pop(conversation_id, None)
+        else:
+            self._flags[conversation_id] = flags
+
+    async def suspects(self, most: int) -> list[str]:
+        """Give conversations to look at again: those that came, went or were flagged unheard, and a few in turn. Raises LedgerError."""
+        ids = set(await self._surveys.ids(self._actor))
+        flags = await self._surveys.flags(self._actor)
+        found = ids ^ self._entries.keys()
+        found |= {each for each in ids if flags.get(each, NO_FLAGS) != self._flags.get(each, NO_FLAGS)}
+        known = list(self._entries)
+        found.update(known[self._checked : self._checked + most])
+        self._checked = self._checked + most if self._checked + most < len(known) else 0
+        return list(found)
+
+    def seconds_to_next_end(self) -> float:
+        """Give how long it is until a mute ends."""
+        ends = self._ends()
+        return max(0.0, (min(ends.values()) - commands.now_us()) / 1e6 + _SOON) if ends else math.inf
+
+    def ended(self) -> list[str]:
+        """Give conversations that are told as muted and are not any more."""
+        now = commands.now_us()
+        return [conversation_id for conversation_id, until_us in self._ends().items() if until_us <= now]
+
+    def _ends(self) -> dict[str, int]:
+        return {
+            conversation_id: flags.muted_until_us
+            for conversation_id, flags in self._flags.items()
+            if flags.muted_until_us not in (0, FOR_EVER)
+            and (entry := self._entries.get(conversation_id)) is not None
+            and entry.muted
+        }
+
+    def _entry(self, conversation_id: str) -> Entry:
+        entry = self._entries.get(conversation_id)
+        if entry is None:
+            followed = self._follower.follow(commands.aggregate_of(self._actor, conversation_id), self._stream)
+            entry = self._entries[conversation_id] = Entry(followed)
+        return entry
+
+    def _forget(self, conversation_id: str) -> None:
+        entry = self._entries.pop(conversation_id, None)
+        if entry is not None:
+            self._count_out(entry)
+            self._follower.leave(entry.followed, self._stream)
+
+    def _counts(self, entry: Entry) -> Counts:
+        return Counts(entry.unread, entry.mentions, entry.read_version, entry.counted)
+
+    def _put(self, entry: Entry, line: Line, counts: Counts, now_us: int) -> None:
+        self._count_out(entry)
+        entry.unread, entry.mentions, entry.read_version, entry.counted = counts
+        entry.archived, entry.muted = line.archived(now_us), line.muted(now_us)
+        self._sums.add(entry.unread, entry.mentions, archived=entry.archived, muted=entry.muted)
+
+    def _count_out(self, entry: Entry) -> None:
+        self._sums.add(entry.unread, entry.mentions, archived=entry.archived, muted=entry.muted, times=-1)
