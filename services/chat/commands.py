@@ -73,6 +73,7 @@ def create(
         request.open,
         request.slow_mode_seconds,
         meets_existing=kind is domain.Kind.DIRECT,
+        message_ttl_s=request.message_ttl_seconds,
         acting_service=actor.acting_service,
     )
     return aggregate_of(actor, conversation_id), command, named(request, actor, traceparent)
@@ -101,6 +102,7 @@ def change(request: pb.UpdateConversationRequest, actor: Actor, at_us: int) -> d
         tuple(request.remove_attributes),
         request.open if request.HasField("open") else None,
         request.slow_mode_seconds if request.HasField("slow_mode_seconds") else None,
+        request.message_ttl_seconds if request.HasField("message_ttl_seconds") else None,
         **how(actor),
     )
 
@@ -202,13 +204,16 @@ def edited(request: pb.EditMessageRequest, said: chat_pb2.MessageContent) -> byt
     wanted = request.content
     if wanted.reply_to or wanted.thread_root:
         raise domain.Refused("INVALID_FIELD", "an edit leaves a message in its place", field="content.reply_to")
+    if wanted.HasField("expire_after"):
+        raise domain.Refused("INVALID_FIELD", "an edit leaves a message its time", field="content.expire_after")
     checked(wanted)
     after = chat_pb2.MessageContent()
     after.CopyFrom(wanted)
     after.reply_to.extend(said.reply_to)
     after.thread_root = said.thread_root
-    if said.HasField("forwarded"):
-        after.forwarded.CopyFrom(said.forwarded)
+    for name in ("forwarded", "expire_after"):
+        if said.HasField(name):
+            getattr(after, name).CopyFrom(getattr(said, name))
     return after.SerializeToString(deterministic=True)
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain, wire
@@ -168,10 +169,21 @@ class Mark:
             message.edit_time.CopyFrom(event.event_time)
             message.edits = event.edited.edits
         if self.deleted:
-            message.ClearField("content")
-            message.content.SetInParent()
-            message.ClearField("reactions")
-            message.delete_time.CopyFrom(chat_pb2.ConversationEvent.FromString(self.deleted).event_time)
+            _delete(message, chat_pb2.ConversationEvent.FromString(self.deleted).event_time)
+
+
+def end(message: chat_pb2.Message, at_us: int) -> None:
+    """Show a message as a deleted one from the moment on at which its time is over, whether that was told yet or not."""
+    ends_us = wire.microseconds(message.expire_time)
+    if ends_us and at_us >= ends_us and not message.HasField("delete_time"):
+        _delete(message, message.expire_time)
+
+
+def _delete(message: chat_pb2.Message, at: Timestamp) -> None:
+    message.ClearField("content")
+    message.content.SetInParent()
+    message.ClearField("reactions")
+    message.delete_time.CopyFrom(at)
 
 
 def _take(found: dict[int, Mark], row: Row) -> None:

@@ -61,10 +61,10 @@ class Messaging:
     async def _said(
         self, content: chat_pb2.MessageContent, aggregate: AggregateId, known: domain.Known
     ) -> domain.Said | None:
-        if not (content.thread_root or content.HasField("mentions")):
+        if not (content.thread_root or content.HasField("mentions") or content.HasField("expire_after")):
             return None
         root = await self._lookups.target(aggregate, content.thread_root) if content.thread_root else None
-        return domain.Said(content.thread_root, root, *wire.mentioned(content), known)
+        return domain.Said(content.thread_root, root, *wire.mentioned(content), known, wire.lasts_us(content))
 
     async def edit(self, request: pb.EditMessageRequest, call: Call) -> int:
         """Say something else; gives the event's version."""
@@ -135,7 +135,7 @@ class Messaging:
         await readable(self._ledger, actor, source, now)
         found = await self._lookups.said(source, request.message_version)
         mark = await marks.mark(self._ledger, source, request.message_version)
-        if found is None or not found.sender or mark.deleted:
+        if found is None or not found.sender or mark.deleted or found.ended(now):
             raise domain.no_such_message(request.message_version)
         content = chat_pb2.MessageContent()
         content.CopyFrom(wire.wording(mark.edited).content if mark.edited else found.content)
@@ -153,7 +153,9 @@ class Messaging:
         again = None if content.erased else await self.contents.again(aggregate, content, sealed)
         if again is None:
             raise domain.no_such_message(request.message_version)
-        command = domain.SendMessage(now, actor.user_id, again, 0, actor.oversees, actor.acting_service)
+        # It lasts as long anew as it was said to last.
+        lasting = domain.Said(expire_after_us=wire.lasts_us(content)) if content.HasField("expire_after") else None
+        command = domain.SendMessage(now, actor.user_id, again, 0, actor.oversees, actor.acting_service, lasting)
         # Named after the request: what it forwards may be edited before it is repeated.
         named = commands.named(request, actor, call.traceparent)
         return _sent(await self._ledger.execute(aggregate, command, named, timeout=call.remaining()), now)
@@ -165,7 +167,8 @@ class Messaging:
         await readable(self._ledger, actor, aggregate, commands.now_us())
         version = request.message_version
         found = await self._lookups.said(aggregate, version)
-        if found is None or not found.sender or (await marks.mark(self._ledger, aggregate, version)).deleted:
+        is_there = found is not None and found.sender and not found.ended(commands.now_us())
+        if found is None or not is_there or (await marks.mark(self._ledger, aggregate, version)).deleted:
             raise domain.no_such_message(version)
         response = pb.ListMessageEditsResponse()
         response.wordings.add(content=found.content, time=wire.timestamp(found.at_us))

@@ -90,11 +90,12 @@ async def shown(
     hidden = await marks.hidden(ledger, aggregate, user_id, first, last)
     reacts = any(mark.reactions for mark in became.values())
     own = await marks.own_reactions(ledger, aggregate, user_id, first, last) if reacts else set()
-    pins = frozenset(_pins(state))
+    pins, now = frozenset(_pins(state)), commands.now_us()
     for message in found:
         mark = became.get(message.version)
         if mark is not None:
             mark.apply(message)
+        marks.end(message, now)
         message.pinned = message.version in pins
         for reaction in message.reactions:
             reaction.mine = (message.version, reaction.emoji) in own

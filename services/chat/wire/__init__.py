@@ -3,7 +3,7 @@
 from services.chat.wire.events import decode, encode, kind_of, role_of
 from services.chat.wire.numbers import microseconds, time_of, timestamp, timestamp_bytes
 from services.chat.wire.places import decode_place, encode_place
-from services.chat.wire.said import Said, content_bytes, edits_of, mentioned, message_count, said
+from services.chat.wire.said import Said, content_bytes, edits_of, lasts_us, mentioned, message_count, said
 from services.chat.wire.shown import ban, conversation, message, wording
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "encode",
     "encode_place",
     "kind_of",
+    "lasts_us",
     "mentioned",
     "message",
     "message_count",

@@ -94,6 +94,16 @@ class Said(NamedTuple):
     content: chat_pb2.MessageContent
     expires_us: int = 0
 
+    def ended(self, at_us: int) -> bool:
+        """Tell whether its time is over, though it may not have been told yet."""
+        return self.expires_us != 0 and at_us >= self.expires_us
+
+
+def lasts_us(content: chat_pb2.MessageContent) -> int:
+    """Give how long a message says that it lasts, in microseconds; 0 where it does not say."""
+    lasts = content.expire_after
+    return lasts.seconds * 1_000_000 + lasts.nanos // 1000
+
 
 def said(payload: bytes) -> Said | None:
     """Read what never changes about a message; None where the event is none."""
