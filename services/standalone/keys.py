@@ -53,6 +53,11 @@ class Keys:
         return self.folder / "tracking.key"
 
     @property
+    def persons(self) -> Path:
+        """What the keys of persons are wrapped with, which Chat seals contents with: 32 bytes as hexadecimal text."""
+        return self.folder / "persons.key"
+
+    @property
     def dkim(self) -> Path:
         """RSA private key that mails are signed with (RFC 6376), PEM."""
         return self.folder / "dkim.pem"
@@ -71,6 +76,7 @@ class Keys:
         """Make what is missing; what is there stays. Raises OSError, or ValueError where a key file holds something else."""
         _make(self.signing, _ed25519)
         _make(self.tracking, lambda: secrets.token_hex(32).encode())
+        _make(self.persons, lambda: secrets.token_hex(32).encode())
         _make(self.dkim, _rsa)
         _make(self.nats, lambda: secrets.token_urlsafe(32).encode())
         write_secret(self.verifying, _public(self.signing))

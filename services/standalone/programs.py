@@ -95,7 +95,7 @@ def shared_by_all(settings: StandaloneSettings, home: Home, secrets: Keys, nats_
 
 def chat_settings(home: Home) -> dict[str, str]:
     """What Chat is told."""
-    return {"STORE_FILE": str(home.archive / "chat.db")}
+    return {"STORE_FILE": str(home.archive / "chat.db"), "PERSON_KEY_FILE": str(Keys(home.keys).persons)}
 
 
 def order_settings(home: Home, ports: Ports) -> dict[str, str]:
