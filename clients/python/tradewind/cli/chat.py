@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tradewind.chat.v1 import chat_pb2
-from tradewind.cli import chat_members, chat_messages, chat_receipts, chat_search
+from tradewind.cli import chat_members, chat_messages, chat_receipts, chat_search, chat_timed
 from tradewind.cli.chat_members import told_of_order
 from tradewind.cli.chat_messages import shown_message, told_of_message
 from tradewind.cli.output import Output, plain
@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Conversations.")
 app.add_typer(chat_members.app)
 app.add_typer(chat_messages.app)
 app.add_typer(chat_receipts.app)
+app.add_typer(chat_timed.app)
 app.add_typer(chat_search.app)
 
 _Attributes = Annotated[
@@ -53,7 +54,8 @@ def told(event: chat_pb2.ConversationEvent) -> str:
         return f"{event.version:>6}  + {', '.join(member.user_id for member in event.members_added.members)}"
     if which == "members_removed":
         return f"{event.version:>6}  - {', '.join(event.members_removed.user_ids)}"
-    return f"{event.version:>6}  {told_of_order(event) or told_of_message(event) or which or 'unknown'}"
+    told_otherwise = told_of_order(event) or told_of_message(event) or chat_timed.told_of_time(event)
+    return f"{event.version:>6}  {told_otherwise or which or 'unknown'}"
 
 
 @app.command()
@@ -128,6 +130,8 @@ def send(
     thread: Annotated[int, typer.Option(min=0, help="Version of the message whose thread it is said in.")] = 0,
     mention: Annotated[list[str] | None, typer.Option(help="Whom it is for in particular; repeatable.")] = None,
     mention_all: Annotated[bool, typer.Option(help="It is for everybody in particular.")] = False,
+    expire_after: Annotated[float | None, typer.Option(min=5, help="Seconds that it lasts.")] = None,
+    at: Annotated[datetime | None, typer.Option(help="Send it at this time (UTC).")] = None,
     attribute: _Attributes = None,
     request_id: Annotated[
         str | None, typer.Option(help="UUIDv7 of this intent; the same again says nothing twice.")
@@ -135,8 +139,25 @@ def send(
 ) -> None:
     """Say something."""
     attributes = pairs(attribute)
+    if at is not None and sender:
+        raise typer.BadParameter("what is sent later is said by yourself", param_hint="--sender")
 
     async def work(client: Client, output: Output) -> None:
+        if at is not None:
+            scheduled = await client.chat.schedule_message(
+                conversation,
+                text,
+                at.replace(tzinfo=UTC),
+                reply_to=reply_to or (),
+                thread_root=thread,
+                mentions=mention or (),
+                mention_all=mention_all,
+                attributes=attributes,
+                expire_after=expire_after,
+                request_id=request_id,
+            )
+            output.message(scheduled, scheduled.scheduled_id)
+            return
         answer = await client.chat.send_message(
             conversation,
             text,
@@ -145,6 +166,7 @@ def send(
             mentions=mention or (),
             mention_all=mention_all,
             attributes=attributes,
+            expire_after=expire_after,
             sender_id=sender,
             request_id=request_id,
         )

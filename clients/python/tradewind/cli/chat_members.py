@@ -70,6 +70,8 @@ def show(output: Output, conversation: chat_pb2.Conversation) -> None:
         lines.append("open to all who know its id")
     if conversation.slow_mode_seconds:
         lines.append(f"slow: a message every {conversation.slow_mode_seconds} s")
+    if conversation.message_ttl_seconds:
+        lines.append(f"messages last {conversation.message_ttl_seconds} s")
     output.message(conversation, "\n".join(lines))
 
 
@@ -83,24 +85,38 @@ def update(
     slow_mode: Annotated[
         int | None, typer.Option(min=0, help="Seconds between two messages of a member; 0: none.")
     ] = None,
+    message_ttl: Annotated[
+        int | None, typer.Option(min=0, help="Seconds that a message lasts from now on; 0: for ever.")
+    ] = None,
 ) -> None:
     """Call or set a conversation otherwise."""
 
     async def work(client: Client, output: Output) -> None:
         show(
             output,
-            await client.chat.update(conversation, title=title, picture=picture, open=open, slow_mode=slow_mode),
+            await client.chat.update(
+                conversation, title=title, picture=picture, open=open, slow_mode=slow_mode, message_ttl=message_ttl
+            ),
         )
 
     run(ctx, work)
 
 
 @app.command()
-def join(ctx: typer.Context, conversation: str) -> None:
-    """Join an open conversation."""
+def join(
+    ctx: typer.Context,
+    conversation: Annotated[str, typer.Argument(help="An open one, by its id.")] = "",
+    invitation: Annotated[str, typer.Option(metavar="TOKEN", help="Or what opens it.")] = "",
+) -> None:
+    """Join an open conversation, or the one that an invitation is to."""
+    if bool(conversation) == bool(invitation):
+        raise typer.BadParameter("either a conversation or an invitation", param_hint="CONVERSATION")
 
     async def work(client: Client, output: Output) -> None:
-        show(output, await client.chat.join(conversation))
+        if invitation:
+            show(output, await client.chat.join_by_invitation(invitation))
+        else:
+            show(output, await client.chat.join(conversation))
 
     run(ctx, work)
 

@@ -9,9 +9,11 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
+from tradewind.sdk._chat_invitations import Invitations
 from tradewind.sdk._chat_members import Membership
 from tradewind.sdk._chat_messages import Amending, content_of
 from tradewind.sdk._chat_receipts import Receipts
+from tradewind.sdk._chat_schedule import Schedule
 from tradewind.sdk._chat_search import Searching
 from tradewind.sdk._connection import Connection
 from tradewind.sdk._request_ids import new_request_id
@@ -19,7 +21,7 @@ from tradewind.sdk._resume import Frame, Place, watching
 from tradewind.sdk._session import Session
 
 
-class Chat(Membership, Amending, Receipts, Searching):
+class Chat(Membership, Amending, Receipts, Searching, Invitations, Schedule):
     """Conversations. Every method raises TradewindError; `timeout` is in seconds and covers all tries of a call.
 
     Writes take a `request_id`; without one it is made here, once, and kept over retries. Who may want to repeat a write after a crash of
@@ -39,6 +41,7 @@ class Chat(Membership, Amending, Receipts, Searching):
         picture: str = "",
         open: bool = False,
         slow_mode: int = 0,
+        message_ttl: int = 0,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> chat_pb2.Conversation:
@@ -52,6 +55,7 @@ class Chat(Membership, Amending, Receipts, Searching):
             picture=picture,
             open=open,
             slow_mode_seconds=slow_mode,
+            message_ttl_seconds=message_ttl,
         )
         return (await self._connection.unary(self._stub.CreateConversation, request, timeout)).conversation
 
@@ -64,6 +68,7 @@ class Chat(Membership, Amending, Receipts, Searching):
         picture: str = "",
         open: bool = False,
         slow_mode: int = 0,
+        message_ttl: int = 0,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> chat_pb2.Conversation:
@@ -77,6 +82,7 @@ class Chat(Membership, Amending, Receipts, Searching):
             picture=picture,
             open=open,
             slow_mode_seconds=slow_mode,
+            message_ttl_seconds=message_ttl,
         )
         return (await self._connection.unary(self._stub.CreateConversation, request, timeout)).conversation
 
@@ -122,6 +128,7 @@ class Chat(Membership, Amending, Receipts, Searching):
         mention_here: bool = False,
         parts: Iterable[chat_pb2.Part] = (),
         attributes: Mapping[str, str] | None = None,
+        expire_after: float | None = None,
         sender_id: str = "",
         request_id: str | None = None,
         timeout: float | None = None,
@@ -129,6 +136,7 @@ class Chat(Membership, Amending, Receipts, Searching):
         """Say something; answered with its version once it cannot be lost. `sender_id` is for role `service` alone.
 
         `thread_root`: version of the message whose thread it is said in. `mentions`: users whom it is for in particular.
+        `expire_after`: how long it lasts, in seconds.
         """
         request = chat_service_pb2.SendMessageRequest(
             request_id=request_id or new_request_id(),
@@ -142,6 +150,7 @@ class Chat(Membership, Amending, Receipts, Searching):
                 mention_here=mention_here,
                 parts=parts,
                 attributes=attributes,
+                expire_after=expire_after,
             ),
             sender_id=sender_id,
         )

@@ -27,10 +27,14 @@ class Membership:
         remove_attributes: Iterable[str] = (),
         open: bool | None = None,
         slow_mode: int | None = None,
+        message_ttl: int | None = None,
         request_id: str | None = None,
         timeout: float | None = None,
     ) -> chat_pb2.Conversation:
-        """Call or set a conversation otherwise; what is None stays. `slow_mode`: seconds between two messages of a member, 0 for none."""
+        """Call or set a conversation otherwise; what is None stays.
+
+        `slow_mode`: seconds between two messages of a member, 0 for none. `message_ttl`: seconds that a message lasts, 0 for ever.
+        """
         request = chat_service_pb2.UpdateConversationRequest(
             request_id=request_id or new_request_id(),
             conversation_id=conversation_id,
@@ -40,6 +44,7 @@ class Membership:
             remove_attributes=remove_attributes,
             open=open,
             slow_mode_seconds=slow_mode,
+            message_ttl_seconds=message_ttl,
         )
         return (await self._connection.unary(self._stub.UpdateConversation, request, timeout)).conversation
 

@@ -19,14 +19,17 @@ def content_of(
     mention_here: bool = False,
     parts: Iterable[chat_pb2.Part] = (),
     attributes: Mapping[str, str] | None = None,
+    expire_after: float | None = None,
 ) -> chat_pb2.MessageContent:
-    """Put together what is said."""
+    """Put together what is said; `expire_after`: how long it lasts, in seconds."""
     content = chat_pb2.MessageContent(
         text=text, reply_to=reply_to, thread_root=thread_root, parts=parts, attributes=attributes or {}
     )
     user_ids = tuple(mentions)
     if user_ids or mention_all or mention_here:
         content.mentions.CopyFrom(chat_pb2.Mentions(user_ids=user_ids, all=mention_all, here=mention_here))
+    if expire_after is not None:
+        content.expire_after.FromNanoseconds(round(expire_after * 1e9))
     return content
 
 
