@@ -19,6 +19,7 @@ from services.chat.contents import Contents
 from services.chat.search.index import Change, Index, Position, Replaced
 from services.chat.search.telling import changes
 from services.ledger.decider import Delivered
+from services.ledger.ending import end
 from services.ledger.errors import LedgerError
 from services.ledger.ledger import Ledger
 
@@ -49,26 +50,43 @@ class Follower:
         """Follow ``ledger``'s own log."""
         self._ledger, self._contents, self._index = ledger, contents, index
         self._partitions = partitions
+        self._runner: asyncio.Task[None] | None = None
+        self._parts: list[asyncio.Task[None]] = []
 
-    async def run(self) -> None:
-        """Wait until it is this process's turn, then follow, until cancelled. Outages are waited out."""
+    def start(self) -> None:
+        """Follow as soon as it is this process's turn, until closed. Outages are waited out."""
+        self._runner = asyncio.create_task(self._run(), name="search")
+
+    async def close(self) -> None:
+        """Stop."""
+        # The parts are ended here and not by a task that is itself being ended: a part may take more than one cancellation.
+        if self._runner is not None:
+            await end([self._runner])
+        await end(self._parts)
+
+    async def _run(self) -> None:
         while True:
             try:
                 if await self._index.lead():
                     await self._follow()
-            except* Replaced:
+            except Replaced:
                 _log.info("index_replaced")
-            except* LedgerError as errors:
-                _log.warning("index_waits", errors=len(errors.exceptions))
+            except LedgerError as error:
+                _log.warning("index_waits", reason=error.reason)
+            except Exception:  # noqa: BLE001 - whatever it is, what is said later must be found again
+                _log.error("index_failed", exc_info=True)
+            await end(self._parts)
             await asyncio.sleep(_LOOK)
 
     async def _follow(self) -> None:
         source = self._ledger.engine.identity or ""
         places = await _patiently(partial(self._index.begin, source, self._partitions))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._look())
-            for partition, after in enumerate(places):
-                group.create_task(self._partition(partition, after), name=f"search-{partition}")
+        self._parts = [asyncio.create_task(self._look(), name="search-look")]
+        for partition, after in enumerate(places):
+            self._parts.append(asyncio.create_task(self._partition(partition, after), name=f"search-{partition}"))
+        done, _ = await asyncio.wait(self._parts, return_when=asyncio.FIRST_COMPLETED)
+        for part in done:
+            part.result()
 
     async def _look(self) -> None:
         """Notice that another index took this one's place, also while nothing is said."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ from services.chat.search.embedded import EmbeddedIndex
 from services.chat.search.finding import Finder
 from services.chat.search.following import Follower
 from services.chat.search.service import SearchService
-from services.ledger.ending import end
 from services.ledger.ledger import Ledger
 
 
@@ -24,9 +22,10 @@ async def searching(ledger: Ledger, contents: Contents, folder: Path, partitions
         StoreUnavailable: the folder cannot be used.
     """
     index = await EmbeddedIndex.open(folder)
-    follower = asyncio.create_task(Follower(ledger, contents, index, partitions).run(), name="search")
+    follower = Follower(ledger, contents, index, partitions)
+    follower.start()
     try:
         yield SearchService(Finder(ledger, contents, index))
     finally:
-        await end([follower])
+        await follower.close()
         await index.close()
