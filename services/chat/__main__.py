@@ -28,10 +28,10 @@ async def main(settings: ChatSettings) -> None:
     async with host("chat", settings, KINDS, POLICY, sliced=SLICED) as here, AsyncExitStack() as parts:
         whispers = Whispers(here.nats)
         contents = await parts.enter_async_context(private(here.ledger, settings.person_key_file, whispers))
-        await parts.enter_async_context(moderating(here.server, here.ledger, settings, whispers, contents))
+        moderation = await parts.enter_async_context(moderating(here.server, here.ledger, settings, whispers, contents))
         if settings.order_events:
             OrderWorker(here.ledger, here.telemetry).start()
-        chat = ChatService(here.ledger, settings, contents)
+        chat = ChatService(here.ledger, settings, contents, moderation.reviewer)
         await parts.enter_async_context(timed(here.server, here.ledger, chat.messaging, here.telemetry))
         here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
         presence = PresenceService(here.ledger, here.nats, whispers, settings)

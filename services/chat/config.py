@@ -57,6 +57,6 @@ class ChatSettings(ServiceSettings):
     inbox_survey: Seconds = 45.0
     """Such a stream looks so often, give or take a quarter, for what it was not told: words between processes may be lost."""
     message_hooks: dict[str, MessageHook] = Field(default_factory=dict)
-    """By tenant, where it serves ``MessageHookService`` and looks at every message before it is decided; as JSON, or a table of the file."""
+    """By tenant, where it serves ``MessageHookService`` and looks at messages before they are decided; as JSON, or a table of the file."""
     order_events: bool = True
     """Open the conversations of orders: consume Order's log. Off where no Order service is deployed."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 from google.protobuf.message import Message
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
+from tradewind.chat.v1 import message_hook_service_pb2 as hook
 
 from services.chat import commands, domain, marks, projections, wire
 from services.chat.access import Actor, actor_of, may_read, readable
 from services.chat.contents import Contents
 from services.chat.domain import place
 from services.chat.lookups import Lookups
+from services.chat.moderation.review import FREE, Reviewer, Verdict
 from services.ledger.decider import Receipt, Request
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
@@ -22,15 +25,22 @@ from services.runtime.call import Call
 class Messaging:
     """Sends, and what is done to messages afterwards."""
 
-    def __init__(self, ledger: Ledger, lookups: Lookups, contents: Contents | None = None) -> None:
-        """Say things in the conversations that ``ledger`` holds; ``contents`` seals them."""
+    def __init__(
+        self, ledger: Ledger, lookups: Lookups, contents: Contents | None = None, reviewer: Reviewer | None = None
+    ) -> None:
+        """Say things in the conversations that ``ledger`` holds; ``contents`` seals them, ``reviewer`` lets tenants look first."""
         self._ledger = ledger
         self.contents = contents or Contents()
         self._lookups = lookups
+        self._reviewer = reviewer or Reviewer({})
+
+    def reviewed(self, tenant: str) -> bool:
+        """Tell whether a tenant looks at its messages first; then none of them is plain."""
+        return self._reviewer.asks(tenant)
 
     async def prepare(
         self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, at_us: int, traceparent: str | None
-    ) -> tuple[domain.SendMessage, Request]:
+    ) -> tuple[domain.SendMessage | domain.Withheld, Request]:
         """Turn a request to say something into its command, all looked up. Raises domain.Refused, LedgerError."""
         content = request.content
         known = domain.Known()
@@ -39,24 +49,42 @@ class Messaging:
         unknown = await self._lookups.unknown(aggregate, content.reply_to)
         said = await self._said(content, aggregate, known)
         command, named = commands.send(request, actor, at_us, traceparent, unknown, said)
-        return await self._sealed(aggregate, command), named
+        verdict = await self._review(request, actor, aggregate, math.inf)
+        return await self._sealed(aggregate, command, verdict), named
 
     async def send(self, request: pb.SendMessageRequest, call: Call) -> tuple[int, int]:
         """Say something; gives its version and when it was taken."""
         actor, now = actor_of(call.caller, request.sender_id), commands.now_us()
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         unknown = await self._lookups.unknown(aggregate, request.content.reply_to)
+        verdict = await self._review(request, actor, aggregate, call.remaining())
 
         async def work(known: domain.Known) -> Receipt:
             said = await self._said(request.content, aggregate, known)
             command, named = commands.send(request, actor, now, call.traceparent, unknown, said)
-            command = await self._sealed(aggregate, command)
-            return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
+            sealed = await self._sealed(aggregate, command, verdict)
+            return await self._ledger.execute(aggregate, sealed, named, timeout=call.remaining())
 
         return _sent(await self._lookups.informed(aggregate, (request.content.thread_root,), work), now)
 
-    async def _sealed(self, aggregate: AggregateId, command: domain.SendMessage) -> domain.SendMessage:
-        return command._replace(content=await self.contents.sealed(aggregate, command.actor, command.content))
+    async def _review(
+        self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, left: float
+    ) -> Verdict:
+        """Let the tenant look at what is to be said, as it came. Raises domain.Refused for what nobody may say."""
+        if not self._reviewer.asks(aggregate.tenant):
+            return FREE
+        commands.checked(request.content)
+        said = hook.ReviewMessageRequest(
+            occasion=hook.MESSAGE_OCCASION_SEND, content=request.content, request_id=request.request_id
+        )
+        return await self._reviewer.review(aggregate, actor, said, left)
+
+    async def _sealed(
+        self, aggregate: AggregateId, command: domain.SendMessage, verdict: Verdict = FREE
+    ) -> domain.SendMessage | domain.Withheld:
+        content = command.content if verdict.content is None else wire.content_bytes(verdict.content)
+        sealed = await self.contents.sealed(aggregate, command.actor, content)
+        return verdict.on(command._replace(content=sealed))
 
     async def _said(
         self, content: chat_pb2.MessageContent, aggregate: AggregateId, known: domain.Known
@@ -73,10 +101,20 @@ class Messaging:
         found = await self._lookups.said(aggregate, request.message_version)
         target = await self._lookups.target(aggregate, request.message_version)
         content = commands.edited(request, found.content if found is not None else chat_pb2.MessageContent())
+        verdict = FREE
+        if self._reviewer.asks(actor.tenant):
+            said = hook.ReviewMessageRequest(
+                occasion=hook.MESSAGE_OCCASION_EDIT,
+                content=chat_pb2.MessageContent.FromString(content),
+                message_version=request.message_version,
+                request_id=request.request_id,
+            )
+            verdict = await self._reviewer.review(aggregate, actor, said, call.remaining())
+            content = content if verdict.content is None else wire.content_bytes(verdict.content)
         content = await self.contents.sealed(aggregate, actor.user_id, content)
 
         def make(known: domain.Known) -> domain.Command:
-            return domain.EditMessage(now, actor.user_id, target, content, known, **commands.how(actor))
+            return verdict.on(domain.EditMessage(now, actor.user_id, target, content, known, **commands.how(actor)))
 
         receipt = await self._change(request, actor, call, aggregate, (request.message_version,), make)
         return receipt.first_version
@@ -150,7 +188,13 @@ class Messaging:
             content.forwarded.sender_id = found.sender
             content.forwarded.send_time.CopyFrom(wire.timestamp(found.at_us))
         aggregate = commands.aggregate_of(actor, request.conversation_id)
-        again = None if content.erased else await self.contents.again(aggregate, content, sealed)
+        if content.erased:
+            raise domain.no_such_message(request.message_version)
+        said = hook.ReviewMessageRequest(
+            occasion=hook.MESSAGE_OCCASION_FORWARD, content=content, request_id=request.request_id
+        )
+        verdict = await self._reviewer.review(aggregate, actor, said, call.remaining())
+        again = await self.contents.again(aggregate, verdict.content or content, sealed)
         if again is None:
             raise domain.no_such_message(request.message_version)
         # It lasts as long anew as it was said to last.
@@ -158,7 +202,8 @@ class Messaging:
         command = domain.SendMessage(now, actor.user_id, again, 0, actor.oversees, actor.acting_service, lasting)
         # Named after the request: what it forwards may be edited before it is repeated.
         named = commands.named(request, actor, call.traceparent)
-        return _sent(await self._ledger.execute(aggregate, command, named, timeout=call.remaining()), now)
+        judged = verdict.on(command)
+        return _sent(await self._ledger.execute(aggregate, judged, named, timeout=call.remaining()), now)
 
     async def edits(self, request: pb.ListMessageEditsRequest, call: Call) -> pb.ListMessageEditsResponse:
         """List what a message said. Raises domain.Refused (NOT_FOUND, NO_SUCH_MESSAGE)."""

@@ -14,6 +14,7 @@ from services.chat.contents import Contents
 from services.chat.converse import Converse
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
+from services.chat.moderation.review import Reviewer
 from services.chat.operations import Performer
 from services.chat.watch import watch
 from services.ledger.ledger import Ledger
@@ -23,12 +24,18 @@ from services.runtime.call import Call, unvalidated
 class ChatService:
     """Handlers of ``tradewind.chat.v1.ChatService``; their contract is in ``chat_service.proto``."""
 
-    def __init__(self, ledger: Ledger, settings: ChatSettings, contents: Contents | None = None) -> None:
-        """Serve the conversations that ``ledger`` holds; ``contents`` seals and opens what is said in them."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: ChatSettings,
+        contents: Contents | None = None,
+        reviewer: Reviewer | None = None,
+    ) -> None:
+        """Serve the conversations that ``ledger`` holds; ``contents`` seals what is said in them, ``reviewer`` lets tenants look first."""
         self._ledger = ledger
         self._contents = contents or Contents()
         self._settings = settings
-        self._messaging = Messaging(ledger, Lookups(ledger), self._contents)
+        self._messaging = Messaging(ledger, Lookups(ledger), self._contents, reviewer)
         self._changes = Changes(ledger)
         self._performer = Performer(ledger, self._messaging, self._changes)
 

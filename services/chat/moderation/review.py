@@ -1,0 +1,196 @@
+"""A tenant's own look at messages before they are decided: asks its hook, and holds it to the contract.
+
+What the hook says is put on the command after the command was named, so a repeated request is the same request whatever the hook says
+then: the log answers it with what was decided first. Also a refusal goes to the log, as a command that is refused there unless the request
+was done before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple, TypeVar
+
+import grpc
+import structlog
+from tradewind.chat.v1 import chat_pb2, message_hook_service_pb2_grpc
+from tradewind.chat.v1 import message_hook_service_pb2 as pb
+
+from services.chat import commands, domain
+from services.chat.access import Actor
+from services.chat.moderation.hook_settings import MessageHook
+from services.ledger.ids import AggregateId
+from services.runtime.errors import Refused
+from services.runtime.validation import validate
+
+_MOST_ANSWER_BYTES: Final = 64 * 1024
+_OPTIONS: Final = [
+    ("grpc.max_receive_message_length", _MOST_ANSWER_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.enable_retries", 0),
+]
+_log = structlog.get_logger(__name__)
+_Says = TypeVar("_Says", domain.SendMessage, domain.EditMessage)
+
+
+class Verdict(NamedTuple):
+    """What becomes of a message: refused, said otherwise, or neither."""
+
+    refusal: domain.Refused | None = None
+    content: chat_pb2.MessageContent | None = None
+
+    def on(self, command: _Says) -> _Says | domain.Withheld:
+        """Put it on the message's command, whose content is already what is to be written."""
+        return command if self.refusal is None else domain.Withheld(command, self.refusal)
+
+
+FREE: Final = Verdict()
+"""Nobody objects."""
+
+
+class Reviewer:
+    """Asks the hooks of tenants. ``close`` it.
+
+    Args:
+        hooks: of tenants that have one; of others nothing is asked.
+    """
+
+    def __init__(self, hooks: Mapping[str, MessageHook]) -> None:
+        """Connect to nothing before the first message."""
+        self._hooks = {tenant: _Hook(tenant, settings) for tenant, settings in hooks.items()}
+
+    def asks(self, tenant: str) -> bool:
+        """Tell whether a tenant looks at its messages."""
+        return tenant in self._hooks
+
+    async def review(
+        self,
+        conversation: AggregateId,
+        actor: Actor,
+        said: pb.ReviewMessageRequest,
+        left: float = math.inf,
+    ) -> Verdict:
+        """Ask about what an actor says in a conversation (``said`` tells what and why), within so many seconds at most."""
+        hook = self._hooks.get(conversation.tenant)
+        if hook is None:
+            return FREE
+        said.tenant, said.conversation_id = conversation.tenant, conversation.id
+        said.sender_id, said.acting_service = actor.user_id, actor.acting_service
+        return await hook.review(said, left)
+
+    async def close(self) -> None:
+        """Hang up."""
+        for hook in self._hooks.values():
+            await hook.close()
+
+
+class _NoAnswer(Exception):
+    """The hook gave none that counts."""
+
+
+class _Hook:
+    """One tenant's."""
+
+    def __init__(self, tenant: str, settings: MessageHook) -> None:
+        self._tenant = tenant
+        self._settings = settings
+        self._token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else ""
+        self._places = asyncio.Semaphore(settings.in_flight)
+        self._channel: grpc.aio.Channel | None = None
+        self._failed = 0
+        self._asked_again_at = 0.0
+
+    async def review(self, request: pb.ReviewMessageRequest, left: float) -> Verdict:
+        """Ask; without an answer that counts, do as the settings say."""
+        if time.monotonic() >= self._asked_again_at:
+            try:
+                verdict = await self._ask(request, min(left, self._settings.timeout))
+            except _NoAnswer as error:
+                self._note_failure(str(error))
+            else:
+                self._failed = 0
+                return verdict
+        if self._settings.when_down == "accept":
+            return FREE
+        wait = max(1.0, self._asked_again_at - time.monotonic())
+        return Verdict(
+            domain.Refused(
+                "DEPENDENCY_UNAVAILABLE", "the tenant's review of messages does not answer", retry_after=wait
+            )
+        )
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def _ask(self, request: pb.ReviewMessageRequest, seconds: float) -> Verdict:
+        try:
+            async with asyncio.timeout(seconds), self._places:
+                answer = await self._stub().ReviewMessage(request, metadata=self._metadata(), timeout=seconds)
+        except TimeoutError:
+            raise _NoAnswer("late") from None
+        except grpc.aio.AioRpcError as error:
+            raise _NoAnswer(error.code().name.lower()) from None
+        return _verdict(request.content, answer)
+
+    def _note_failure(self, reason: str) -> None:
+        self._failed += 1
+        if self._failed >= self._settings.failures:
+            self._asked_again_at = time.monotonic() + self._settings.pause
+        if self._failed == 1 or self._failed == self._settings.failures:
+            _log.warning("message_hook_unanswered", tenant=self._tenant, reason=reason, in_a_row=self._failed)
+
+    def _stub(self) -> message_hook_service_pb2_grpc.MessageHookServiceAsyncStub:
+        if self._channel is None:
+            settings = self._settings
+            if settings.ca_file is None:
+                self._channel = grpc.aio.insecure_channel(settings.target, _OPTIONS)
+            else:
+                credentials = grpc.ssl_channel_credentials(settings.ca_file.read_bytes())
+                self._channel = grpc.aio.secure_channel(settings.target, credentials, _OPTIONS)
+        return message_hook_service_pb2_grpc.MessageHookServiceStub(self._channel)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._token}"),) if self._token else ()
+
+
+def _verdict(said: chat_pb2.MessageContent, answer: pb.ReviewMessageResponse) -> Verdict:
+    """Read an answer. Raises _NoAnswer for one that breaks a rule of the contract."""
+    try:
+        validate(answer)
+    except Refused:
+        raise _NoAnswer("invalid answer") from None
+    which = answer.WhichOneof("verdict")
+    if which == "refuse":
+        text = answer.refuse.reason or "the message is refused"
+        return Verdict(domain.Refused("MESSAGE_REFUSED", text))
+    if which == "accept":
+        return FREE
+    content = chat_pb2.MessageContent()
+    content.CopyFrom(said)
+    content.text = answer.change.text
+    content.attributes.clear()
+    content.attributes.update(answer.change.attributes)
+    checked = chat_pb2.MessageContent()
+    checked.CopyFrom(content)
+    checked.ClearField("forwarded")  # set by Chat itself, and refused of others
+    try:
+        commands.checked(checked)
+    except domain.Refused:
+        raise _NoAnswer("invalid change") from None
+    return Verdict(content=content)
+
+
+def changed(command: _Says, content: bytes) -> _Says:
+    """Give a command that says something else."""
+    if isinstance(command, domain.SendMessage):
+        return command._replace(content=content)
+    return replace(command, content=content)

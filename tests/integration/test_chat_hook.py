@@ -1,0 +1,195 @@
+"""A tenant's own look at messages: a real gRPC server that Chat asks, also one that is slow, down, or talks nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_service_pb2 as chat
+from tradewind.chat.v1 import message_hook_service_pb2 as pb
+
+from services.chat.moderation.hook_settings import MessageHook
+from services.hook_simulator.service import WordHook, serve
+from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, reason_in, reason_of, refused, request_id
+from tests.servers import NatsServer
+
+MESSAGE_REFUSED = (grpc.StatusCode.PERMISSION_DENIED, "MESSAGE_REFUSED")
+NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+
+
+class Odd(WordHook):
+    """Answers whatever it is told to."""
+
+    def __init__(self, answer: Callable[[pb.ReviewMessageRequest], Any]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    async def ReviewMessage(self, request: pb.ReviewMessageRequest, context: Any) -> Any:
+        self.asked.append(request)
+        found = self.answer(request)
+        if isinstance(found, grpc.StatusCode):
+            await context.abort(found, "no")
+        return await found if asyncio.iscoroutine(found) else found
+
+
+@asynccontextmanager
+async def hooked(
+    nats: NatsServer, folder: Path, hook: WordHook, listen: str = "127.0.0.1:0", **settings: Any
+) -> AsyncIterator[ChatWorld]:
+    """Run Chat with a hook of its tenant."""
+    async with AsyncExitStack() as stack:
+        server, port = await serve(hook, listen)
+        stack.push_async_callback(server.stop, None)
+        chosen = MessageHook(target=f"127.0.0.1:{port}", **{"timeout": 5.0, **settings})
+        yield await stack.enter_async_context(chat_world(nats.url, folder, message_hooks={TENANT: chosen}))
+
+
+async def texts(user: User, name: str) -> list[str]:
+    listed = await user.call(
+        "ListMessages", chat.ListMessagesRequest(conversation_id=name, oldest_first=True, page_size=200)
+    )
+    return [message.content.text for message in listed.messages]
+
+
+def edit(user: User, name: str, version: int, text: str) -> Any:
+    content = chat_pb2.MessageContent(text=text)
+    return user.call(
+        "EditMessage",
+        chat.EditMessageRequest(
+            request_id=request_id(), conversation_id=name, message_version=version, content=content
+        ),
+    )
+
+
+async def test_words_are_refused_and_replaced_wherever_they_are_said(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("s3cret\n")
+    hook = WordHook(refused=["spam"], masked=["darn"], token="s3cret")
+    async with hooked(own_nats_server, tmp_path, hook, token_file=secret) as world:
+        ada, bob = world.user("ada"), world.user("bob")
+        name = (await ada.create_group("bob")).conversation_id
+        said = await ada.send(name, "hello")
+        await ada.send(name, "Darn it")
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await ada.send(name, "buy spam")
+        assert (told.value.code(), reason_of(told.value)) == MESSAGE_REFUSED
+        assert told.value.details() == "This word is not welcome here."
+        assert await refused(edit(ada, name, said, "spam!")) == MESSAGE_REFUSED
+        await edit(ada, name, said, "hello, darn")
+        other = (await ada.create_group()).conversation_id
+        forward = chat.ForwardMessageRequest(
+            request_id=request_id(), conversation_id=other, from_conversation_id=name, message_version=said
+        )
+        await ada.call("ForwardMessage", forward)
+        assert await texts(bob, name) == ["hello, ****", "**** it"]
+        assert await texts(ada, other) == ["hello, ****"]
+        assert [(each.occasion, each.sender_id, each.conversation_id) for each in hook.asked][-1] == (
+            pb.MESSAGE_OCCASION_FORWARD, "ada", other,
+        )  # fmt: skip
+        eve = world.user("eve", tenant="other")
+        elsewhere = (await eve.create_group()).conversation_id
+        await eve.send(elsewhere, "spam")  # another tenant asks nobody
+
+
+async def test_a_stream_s_messages_keep_their_order(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async def slowly(request: pb.ReviewMessageRequest) -> pb.ReviewMessageResponse:
+        number = int(request.content.text)
+        await asyncio.sleep(0.02 if number % 5 == 0 else 0)
+        if number % 7 == 3:
+            return pb.ReviewMessageResponse(refuse=pb.RefuseMessage())
+        return pb.ReviewMessageResponse(change=pb.ChangeMessage(text=f"<{number}>"))
+
+    async with hooked(own_nats_server, tmp_path, Odd(slowly)) as world:
+        ada = world.user("ada")
+        name = (await ada.create_group()).conversation_id
+        talk = ada.converse()
+        sends = [ada.message(name, str(number)) for number in range(60)]
+        await talk.write(*sends[:30])
+        await talk.write(*sends[30:])
+        await talk.until(lambda talk: len(talk.results) == 60)
+        refusals = [talk.results[send.request_id] for number, send in enumerate(sends) if number % 7 == 3]
+        assert {reason_in(result.error) for result in refusals} == {"MESSAGE_REFUSED"}
+        assert await texts(ada, name) == [f"<{number}>" for number in range(60) if number % 7 != 3]
+
+
+async def test_a_repeated_send_has_the_first_outcome_whatever_the_hook_says_then(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    answers = iter(
+        [
+            pb.ReviewMessageResponse(change=pb.ChangeMessage(text="first")),
+            pb.ReviewMessageResponse(change=pb.ChangeMessage(text="second")),
+            pb.ReviewMessageResponse(refuse=pb.RefuseMessage(reason="no")),
+            grpc.StatusCode.INTERNAL,
+        ]
+    )
+    async with hooked(own_nats_server, tmp_path, Odd(lambda _: next(answers))) as world:
+        ada = world.user("ada")
+        name = (await ada.create_group()).conversation_id
+        request = ada.message(name, "said")
+        answered = [await ada.call("SendMessage", request) for _ in range(4)]
+        assert [each.version for each in answered] == [answered[0].version] * 4
+        assert await texts(ada, name) == ["first"]
+
+
+async def test_who_may_not_say_it_at_all_is_told_that(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with hooked(own_nats_server, tmp_path, WordHook(refused=["spam"])) as world:
+        ada, eve = world.user("ada"), world.user("eve")
+        name = (await ada.create_group()).conversation_id
+        assert await refused(eve.send(name, "spam")) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+GARBAGE: dict[str, Callable[[pb.ReviewMessageRequest], Any]] = {
+    "nothing": lambda _: pb.ReviewMessageResponse(),
+    "too long a reason": lambda _: pb.ReviewMessageResponse(refuse=pb.RefuseMessage(reason="x" * 257)),
+    "an empty text": lambda _: pb.ReviewMessageResponse(change=pb.ChangeMessage()),
+    "too long a text": lambda _: pb.ReviewMessageResponse(change=pb.ChangeMessage(text="x" * 16_385)),
+    "too long an answer": lambda _: pb.ReviewMessageResponse(change=pb.ChangeMessage(text="x" * 100_000)),
+    "a failure": lambda _: grpc.StatusCode.INTERNAL,
+    "too late": lambda _: asyncio.sleep(30, pb.ReviewMessageResponse(accept=pb.AcceptMessage())),
+}
+
+
+async def test_what_is_no_answer_is_dealt_with_as_the_settings_say(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    hook = Odd(GARBAGE["nothing"])
+    for when_down in ("refuse", "accept"):
+        options: dict[str, Any] = {"when_down": when_down, "timeout": 0.2, "failures": 100}
+        async with hooked(own_nats_server, tmp_path, hook, **options) as world:
+            ada = world.user("ada")
+            name = (await ada.create_group()).conversation_id
+            for answer in GARBAGE.values():
+                hook.answer = answer
+                if when_down == "accept":
+                    await ada.send(name, "hi")
+                else:
+                    assert await refused(ada.send(name, "hi")) == NO_ANSWER
+            assert await texts(ada, name) == (["hi"] * len(GARBAGE) if when_down == "accept" else [])
+
+
+async def test_a_hook_that_fails_is_left_alone_for_a_while_and_asked_again(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    hook = Odd(GARBAGE["a failure"])
+    async with hooked(own_nats_server, tmp_path, hook, failures=3, pause=0.3) as world:
+        ada = world.user("ada")
+        name = (await ada.create_group()).conversation_id
+        for _ in range(10):
+            assert await refused(ada.send(name, "hi")) == NO_ANSWER
+        assert len(hook.asked) == 3
+        hook.answer = lambda _: pb.ReviewMessageResponse(accept=pb.AcceptMessage())
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await ada.send(name, "hi")
+                    break
+                except grpc.aio.AioRpcError as error:
+                    assert reason_of(error) == "DEPENDENCY_UNAVAILABLE"
+        assert len(hook.asked) == 4
