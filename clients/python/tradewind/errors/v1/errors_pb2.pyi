@@ -119,6 +119,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What was uploaded is of a type that is not taken, or a picture of too many points; metadata says which. FAILED_PRECONDITION."""
     ERROR_REASON_ATTACHMENTS_LIMIT: _ErrorReason.ValueType  # 135
     """The attachment is too large, or the user has too many uploads open or uploaded too much today; metadata says which. FAILED_PRECONDITION."""
+    ERROR_REASON_CONTENTS_NOT_SEALED: _ErrorReason.ValueType  # 140
+    """This deployment does not seal contents, so nobody can be erased. FAILED_PRECONDITION."""
     ERROR_REASON_WRONG_ORDER_STATE: _ErrorReason.ValueType  # 200
     """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
     ERROR_REASON_OUT_OF_STOCK: _ErrorReason.ValueType  # 201
@@ -245,6 +247,8 @@ ERROR_REASON_CONTENT_REFUSED: ErrorReason.ValueType  # 134
 """What was uploaded is of a type that is not taken, or a picture of too many points; metadata says which. FAILED_PRECONDITION."""
 ERROR_REASON_ATTACHMENTS_LIMIT: ErrorReason.ValueType  # 135
 """The attachment is too large, or the user has too many uploads open or uploaded too much today; metadata says which. FAILED_PRECONDITION."""
+ERROR_REASON_CONTENTS_NOT_SEALED: ErrorReason.ValueType  # 140
+"""This deployment does not seal contents, so nobody can be erased. FAILED_PRECONDITION."""
 ERROR_REASON_WRONG_ORDER_STATE: ErrorReason.ValueType  # 200
 """The order's state does not allow this step; metadata names the state. FAILED_PRECONDITION."""
 ERROR_REASON_OUT_OF_STOCK: ErrorReason.ValueType  # 201
