@@ -13,7 +13,7 @@ from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
 from services.chat.presence.service import PresenceService
 from services.chat.privacy.upkeep import private
-from services.chat.search.running import searching
+from services.chat.search.running import folder_of, searching
 from services.chat.service import ChatService
 from services.chat.timed import timed
 from services.chat.whispers import Whispers
@@ -38,10 +38,8 @@ async def main(settings: ChatSettings) -> None:
         await parts.enter_async_context(presence)
         here.server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
         if settings.search == "embedded":
-            folder = settings.search_folder or settings.store_file.parent / "search"
-            search = await parts.enter_async_context(
-                searching(here.ledger, contents, folder, settings.log_partitions)
-            )
+            work = searching(here.ledger, contents, folder_of(settings), settings.log_partitions)
+            search = await parts.enter_async_context(work)
             here.server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
         serve_inbox(here.server, here.ledger, settings, contents, whispers)
         await here.server.run_until_signal()

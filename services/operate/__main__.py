@@ -8,10 +8,17 @@ Exit codes: 0 done, or all is well; 1 something is wrong (status, verify); 2 a b
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from services.chat.config import ChatSettings
+from services.chat.contents import Contents
+from services.chat.privacy.keys import PersonKeys
+from services.chat.privacy.master import Master
+from services.chat.search.rebuilding import RebuildRefused, rebuild
+from services.chat.search.running import folder_of
 from services.ledger.backup import BackupUnusable, back_up
 from services.ledger.errors import LedgerError
 from services.ledger.recovery import NotNow, recover_log
@@ -100,13 +107,30 @@ async def check(options: argparse.Namespace) -> int:
     return WRONG if broken else 0
 
 
+async def rebuild_search(options: argparse.Namespace) -> int:
+    """Makes the index of Chat's search anew, out of the store; one that was broken off goes on."""
+    if options.service not in (None, "chat"):
+        raise NotNow(f"{options.service} has no search")
+    async with opened("chat", with_log=False) as place:
+        settings = place.settings
+        assert isinstance(settings, ChatSettings)
+        contents = Contents()
+        if settings.person_key_file is not None:
+            master = await asyncio.to_thread(Master.from_file, settings.person_key_file)
+            contents = Contents(PersonKeys(place.archive, master))
+        folder = folder_of(settings)
+        done = await rebuild(place.archive, contents, folder, settings.log_partitions, tell)
+    tell(f"{folder}: {'went on, ' if done.resumed else ''}{done.messages} messages; what was said meanwhile follows")
+    return 0
+
+
 async def perform(arguments: list[str] | None = None) -> int:
     """Performs one command; returns the exit code."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], Awaitable[int]] = options.command
     try:
         return await command(options)
-    except (NotNow, BackupUnusable, LedgerError, NoBroker, HomeUnusable, Unstartable) as error:
+    except (NotNow, BackupUnusable, RebuildRefused, LedgerError, NoBroker, HomeUnusable, Unstartable) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
         sys.stderr.write(f"{error.filename or ''}: {error.strerror}\n")
@@ -147,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     filled.add_argument("--accept-loss", action="store_true", help="go on where backup and log leave something out")
     filled.add_argument("--merge", action="store_true", help="add what is missing to a store in use")
     add("status", show, one=False)
+    add("rebuild-search", rebuild_search, one=False)
     walked = add("verify", check)
     walked.add_argument("--quick", action="store_true", help="do not look up request ids")
     return parser

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.chat.privacy.master import Master
 from services.chat.privacy.sealing import KEY_ID_BYTES, Key
-from services.ledger.archive import Row
+from services.ledger.archive import Archive, Row
 from services.ledger.errors import StoreUnavailable
 from services.ledger.ledger import Ledger
 
@@ -60,7 +60,7 @@ def destroyed(tenant: str, user_id: str, key_ids: Iterable[str]) -> list[Row]:
 class PersonKeys:
     """The keys that this process uses."""
 
-    def __init__(self, ledger: Ledger, master: Master) -> None:
+    def __init__(self, ledger: Ledger | Archive, master: Master) -> None:
         """Keep keys in the store of ``ledger``, wrapped by ``master``."""
         self._ledger = ledger
         self._master = master

@@ -103,7 +103,7 @@ class EmbeddedIndex:
 
     async def begin(self, source: str, partitions: int) -> Sequence[int]:
         """See `Index.begin`."""
-        self._began, found = await self._write(lambda file: self._begin(file, f"{source}/{partitions}"))
+        self._began, found = await self._write(lambda file: self._begin(file, source_of(source, partitions)))
         return [found.get(partition, 0) for partition in range(partitions)]
 
     async def put(self, changes: Sequence[Change], position: Position | None = None) -> None:
@@ -161,6 +161,11 @@ class EmbeddedIndex:
             return result
         finally:
             self._asking -= 1
+
+
+def source_of(store: str, partitions: int) -> str:
+    """Name what an index is made from: a store's log in so many partitions."""
+    return f"{store}/{partitions}"
 
 
 def _open(folder: Path) -> int:

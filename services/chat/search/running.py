@@ -6,12 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.search.embedded import EmbeddedIndex
 from services.chat.search.finding import Finder
 from services.chat.search.following import Follower
 from services.chat.search.service import SearchService
 from services.ledger.ledger import Ledger
+
+
+def folder_of(settings: ChatSettings) -> Path:
+    """Tell where the embedded index of a deployment is."""
+    return settings.search_folder or settings.store_file.parent / "search"
 
 
 @asynccontextmanager
