@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from tradewind.chat.v1 import chat_service_pb2, presence_service_pb2, search_service_pb2
 
+from services.chat.attachments.house import attachments
 from services.chat.config import ChatSettings
 from services.chat.inbox.service import serve_inbox
 from services.chat.kinds import KINDS, SLICED
@@ -42,6 +43,7 @@ async def main(settings: ChatSettings) -> None:
             search = await parts.enter_async_context(work)
             here.server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
         serve_inbox(here.server, here.ledger, settings, contents, whispers)
+        await parts.enter_async_context(attachments(here.server, here.ledger, settings))
         await here.server.run_until_signal()
 
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import Field, FilePath
 
+from services.chat.attachments.config import AttachmentSettings
 from services.chat.moderation.hook_settings import MessageHook
-from services.host import ServiceSettings
 from services.runtime.config import Seconds
 
 
-class ChatSettings(ServiceSettings):
+class ChatSettings(AttachmentSettings):
     """What Chat can be told."""
 
     store_file: Path = Path("chat.db")

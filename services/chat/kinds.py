@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.chat import domain, marks, projections, receipts, wire
+from services.chat.attachments.kind import ATTACHMENT
+from services.chat.attachments.rows import SLICED as ATTACHMENTS_SLICED
 from services.chat.commands import KIND
 from services.chat.domain import place
 from services.chat.expiry.timers import timers
@@ -49,8 +51,14 @@ SCHEDULE: Final[Kind[scheduling.Schedules, scheduling.ScheduleCommand, schedulin
     timers=scheduling.timers,
 )
 
-KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, *moderation.KINDS)
+KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, ATTACHMENT, *moderation.KINDS)
 """All of them."""
 
-SLICED: Final[Mapping[str, int]] = {**MODERATION_SLICED, **projections.SLICED, **marks.SLICED, **receipts.SLICED}
+SLICED: Final[Mapping[str, int]] = {
+    **MODERATION_SLICED,
+    **ATTACHMENTS_SLICED,
+    **projections.SLICED,
+    **marks.SLICED,
+    **receipts.SLICED,
+}
 """The read models that a store may cut into slices, and by how many characters of a key; never changed for one that has rows."""

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain, wire
+from services.chat.attachments.rows import link_rows
 from services.chat.domain import place
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
@@ -79,6 +80,8 @@ def rows(aggregate: AggregateId, events: Sequence[tuple[int, domain.Event]]) -> 
             encoded = wire.encode(event, version)
             yield Row(MARKS, where, key(event.version) + "e", encoded)
             yield Row(EDITS, where, key(event.version, version), encoded)
+            named = chat_pb2.MessageContent.FromString(event.content).attachment_ids
+            yield from link_rows(aggregate, event.version, named)
         elif isinstance(event, domain.MessageDeleted):
             yield Row(MARKS, where, key(event.version) + "x", wire.encode(event, version))
             if event.sender:
@@ -95,6 +98,7 @@ def rows(aggregate: AggregateId, events: Sequence[tuple[int, domain.Event]]) -> 
 
 
 def _said(aggregate: AggregateId, version: int, event: domain.MessageSent, about: domain.About) -> Iterator[Row]:
+    yield from link_rows(aggregate, version, about.attachments)
     if about.thread_root:
         yield _thread(aggregate, about.thread_root, about.thread_replies)
         yield Row(MARKS, partition(aggregate), key(about.thread_root) + "u", key(version).encode())

@@ -12,6 +12,7 @@ from tradewind.chat.v1 import message_hook_service_pb2 as hook
 
 from services.chat import commands, domain, marks, projections, wire
 from services.chat.access import Actor, actor_of, may_read, readable
+from services.chat.attachments.using import NOTHING, Attached, Uses
 from services.chat.contents import Contents
 from services.chat.domain import place
 from services.chat.lookups import Lookups
@@ -30,6 +31,7 @@ class Messaging:
     ) -> None:
         """Say things in the conversations that ``ledger`` holds; ``contents`` seals them, ``reviewer`` lets tenants look first."""
         self._ledger = ledger
+        self._uses = Uses(ledger)
         self.contents = contents or Contents()
         self._lookups = lookups
         self._reviewer = reviewer or Reviewer({})
@@ -42,12 +44,13 @@ class Messaging:
         self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, at_us: int, traceparent: str | None
     ) -> tuple[domain.SendMessage | domain.Withheld, Request]:
         """Turn a request to say something into its command, all looked up. Raises domain.Refused, LedgerError."""
+        request, attached = await self._attached(request, actor)
         content = request.content
         known = domain.Known()
         if content.thread_root:
             known = await self._lookups.known(aggregate, content.thread_root)
         unknown = await self._lookups.unknown(aggregate, content.reply_to)
-        said = await self._said(content, aggregate, known)
+        said = await self._said(content, aggregate, known, attached)
         command, named = commands.send(request, actor, at_us, traceparent, unknown, said)
         verdict = await self._review(request, actor, aggregate, math.inf)
         return await self._sealed(aggregate, command, verdict), named
@@ -56,11 +59,12 @@ class Messaging:
         """Say something; gives its version and when it was taken."""
         actor, now = actor_of(call.caller, request.sender_id), commands.now_us()
         aggregate = commands.aggregate_of(actor, request.conversation_id)
+        request, attached = await self._attached(request, actor)
         unknown = await self._lookups.unknown(aggregate, request.content.reply_to)
         verdict = await self._review(request, actor, aggregate, call.remaining())
 
         async def work(known: domain.Known) -> Receipt:
-            said = await self._said(request.content, aggregate, known)
+            said = await self._said(request.content, aggregate, known, attached)
             command, named = commands.send(request, actor, now, call.traceparent, unknown, said)
             sealed = await self._sealed(aggregate, command, verdict)
             return await self._ledger.execute(aggregate, sealed, named, timeout=call.remaining())
@@ -86,13 +90,31 @@ class Messaging:
         sealed = await self.contents.sealed(aggregate, command.actor, content)
         return verdict.on(command._replace(content=sealed))
 
+    async def _attached(self, request: pb.SendMessageRequest, actor: Actor) -> tuple[pb.SendMessageRequest, Attached]:
+        """Look at what a request attaches; gives the request with what is known of it."""
+        content, attached = await self._uses.said(request.content, actor)
+        if content is not request.content:
+            after = pb.SendMessageRequest()
+            after.CopyFrom(request)
+            after.content.CopyFrom(content)
+            request = after
+        return request, attached
+
     async def _said(
-        self, content: chat_pb2.MessageContent, aggregate: AggregateId, known: domain.Known
+        self,
+        content: chat_pb2.MessageContent,
+        aggregate: AggregateId,
+        known: domain.Known,
+        attached: Attached = NOTHING,
     ) -> domain.Said | None:
-        if not (content.thread_root or content.HasField("mentions") or content.HasField("expire_after")):
+        if not (
+            content.thread_root or content.HasField("mentions") or content.HasField("expire_after") or attached.ids
+        ):
             return None
         root = await self._lookups.target(aggregate, content.thread_root) if content.thread_root else None
-        return domain.Said(content.thread_root, root, *wire.mentioned(content), known, wire.lasts_us(content))
+        return domain.Said(
+            content.thread_root, root, *wire.mentioned(content), known, wire.lasts_us(content), *attached
+        )
 
     async def edit(self, request: pb.EditMessageRequest, call: Call) -> int:
         """Say something else; gives the event's version."""
@@ -100,6 +122,13 @@ class Messaging:
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         found = await self._lookups.said(aggregate, request.message_version)
         target = await self._lookups.target(aggregate, request.message_version)
+        wanted, attached = await self._uses.said(request.content, actor)
+        if attached.missing:
+            raise domain.no_such_attachment(attached.missing)
+        if wanted is not request.content:
+            asked, request = request, pb.EditMessageRequest()
+            request.CopyFrom(asked)
+            request.content.CopyFrom(wanted)
         content = commands.edited(request, found.content if found is not None else chat_pb2.MessageContent())
         verdict = FREE
         if self._reviewer.asks(actor.tenant):
@@ -198,8 +227,12 @@ class Messaging:
         if again is None:
             raise domain.no_such_message(request.message_version)
         # It lasts as long anew as it was said to last.
-        lasting = domain.Said(expire_after_us=wire.lasts_us(content)) if content.HasField("expire_after") else None
-        command = domain.SendMessage(now, actor.user_id, again, 0, actor.oversees, actor.acting_service, lasting)
+        lasts_us = wire.lasts_us(content) if content.HasField("expire_after") else 0
+        attached = await self._uses.again(actor.tenant, content.attachment_ids)
+        about = (
+            domain.Said(0, None, (), False, domain.Known(), lasts_us, *attached) if lasts_us or attached.ids else None
+        )
+        command = domain.SendMessage(now, actor.user_id, again, 0, actor.oversees, actor.acting_service, about)
         # Named after the request: what it forwards may be edited before it is repeated.
         named = commands.named(request, actor, call.traceparent)
         judged = verdict.on(command)

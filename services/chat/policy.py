@@ -73,6 +73,15 @@ POLICY: Final[Policy] = {
     "/tradewind.chat.v1.ScheduleService/ListScheduledMessages": _EVERYBODY,
     "/tradewind.chat.v1.ScheduleService/UpdateScheduledMessage": _EVERYBODY,
     "/tradewind.chat.v1.ScheduleService/CancelScheduledMessage": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/CreateUpload": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/GetUpload": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/UploadChunks": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/CompleteUpload": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/DeleteUpload": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/GetAttachment": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/ListAttachments": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/DownloadAttachment": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/CreateDownloadLink": _EVERYBODY,
 }
 
 OVERSEERS: Final = frozenset({"admin", "service"})

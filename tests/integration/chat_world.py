@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc, presence_service_pb2, search_service_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
+from services.chat.attachments.house import House, attachments
 from services.chat.config import ChatSettings
 from services.chat.inbox.service import serve_inbox
 from services.chat.kinds import KINDS
@@ -185,6 +186,7 @@ class ChatWorld:
     """The service, and users of it."""
 
     presence: PresenceService
+    attachments: House
 
     def __init__(
         self,
@@ -260,9 +262,11 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
         search = await parts.enter_async_context(searching(ledger, contents, folder / "search", 2))
         server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
     serve_inbox(server, ledger, settings, contents, whispers)
+    house = await parts.enter_async_context(attachments(server, ledger, settings))
     await server.start()
     world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
     world.presence = presence
+    world.attachments = house
     try:
         yield world
     finally:

@@ -80,7 +80,7 @@ from services.chat.domain.inviting import invited, is_in, no_such_invitation, pl
 from services.chat.domain.permissions import OVERSEER, TABLE, Permission, permissions, require
 from services.chat.domain.reacting import MAX_EMOJIS
 from services.chat.domain.recent import Stale, deleted, edits, emojis, given, gives, replies
-from services.chat.domain.refusals import Refused, kept_out, not_a_member, not_found
+from services.chat.domain.refusals import Refused, kept_out, no_such_attachment, not_a_member, not_found
 from services.chat.domain.sanctions import MAX_SANCTIONS, banned
 from services.chat.domain.senders import Senders, sender
 
@@ -174,6 +174,7 @@ __all__ = [
     "is_member",
     "kept_out",
     "lasts",
+    "no_such_attachment",
     "no_such_invitation",
     "no_such_message",
     "not_a_member",

@@ -226,6 +226,9 @@ class Said(NamedTuple):
     to_all: bool = False
     known: Known = Known()
     expire_after_us: int = 0
+    attachments: tuple[str, ...] = ()
+    missing_attachment: str = ""
+    """The first of them that cannot be sent."""
 
 
 class SendMessage(NamedTuple):

@@ -213,13 +213,16 @@ class MessagesExpired(Happened):
 
 
 class About(NamedTuple):
-    """What of a message matters beside its content: the thread it is in and how many it is there, whom it mentions, and when it ends."""
+    """What of a message matters beside its content: the thread it is in and how many it is there, whom it mentions, when it ends, and
+    which attachments it names.
+    """
 
     thread_root: int = 0
     thread_replies: int = 0
     mentions: tuple[str, ...] = ()
     to_all: bool = False
     expires_us: int = 0
+    attachments: tuple[str, ...] = ()
 
 
 class MessageSent(NamedTuple):

@@ -10,7 +10,7 @@ from services.chat.domain.conversation import Conversation, Profile, lasts
 from services.chat.domain.events import About, Event, MessageSent, Role, SystemMessagePosted
 from services.chat.domain.permissions import Permission, lacking, permissions, stranger
 from services.chat.domain.recent import fact, replies
-from services.chat.domain.refusals import Refused, kept_out, not_a_member, not_found
+from services.chat.domain.refusals import Refused, kept_out, no_such_attachment, not_a_member, not_found
 from services.chat.domain.senders import sender
 
 
@@ -42,14 +42,16 @@ def send(state: Conversation, command: SendMessage) -> Sequence[Event]:
 def _about(state: Conversation, profile: Profile, role: Role, said: Said) -> About:
     if said.to_all and Permission.MENTION_ALL not in permissions(profile.kind, role):
         raise lacking(Permission.MENTION_ALL, role)
+    if said.missing_attachment:
+        raise no_such_attachment(said.missing_attachment)
     if not said.thread_root:
-        return About(0, 0, said.mentions, said.to_all)
+        return About(0, 0, said.mentions, said.to_all, attachments=said.attachments)
     if said.root is None:
         raise no_such_message(said.thread_root)
     if said.root.thread_root:
         raise Refused("INVALID_FIELD", "a message of a thread has no thread of its own", field="content.thread_root")
     count = fact(state.recent, replies(said.thread_root), said.known) + 1
-    return About(said.thread_root, count, said.mentions, said.to_all)
+    return About(said.thread_root, count, said.mentions, said.to_all, attachments=said.attachments)
 
 
 def tell(state: Conversation, command: PostSystemMessage) -> Sequence[Event]:

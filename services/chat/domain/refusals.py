@@ -37,6 +37,12 @@ def not_a_member(permission: str = "read") -> Refused:
     return Refused("NOT_A_MEMBER", "not a member of the conversation", metadata={"permission": permission})
 
 
+def no_such_attachment(attachment_id: str) -> Refused:
+    """Refuse a message that names an attachment which cannot be sent."""
+    message = "a message names an attachment that cannot be sent"
+    return Refused("NO_SUCH_ATTACHMENT", message, metadata={"attachment_id": attachment_id})
+
+
 def kept_out(reason: str, message: str, until_us: int, **metadata: str) -> Refused:
     """Refuse for a ban or a mute that lasts until a time, 0: for ever."""
     if until_us:

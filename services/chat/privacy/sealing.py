@@ -32,8 +32,8 @@ _CIPHER_FROM: Final = _HEAD_BYTES + _NONCE_BYTES
 _LEAST_BYTES: Final = _CIPHER_FROM + 16
 _MOST_REMEMBERED: Final = 64
 _SEALED: Final = chat_pb2.MessageContent.SEALED_FIELD_NUMBER
-STRUCTURE: Final = frozenset({2, 4, 5, 7, 8, 9})
-"""Fields of MessageContent that stay readable: what it answers, thread, mentions, forwarded from, when it goes."""
+STRUCTURE: Final = frozenset({2, 4, 5, 7, 8, 9, 10})
+"""Fields of MessageContent that stay readable: what it answers, thread, mentions, forwarded from, when it goes, attachments."""
 
 
 @dataclass(eq=False, slots=True)

@@ -59,9 +59,11 @@ def decode_said(message: chat_pb2.ConversationEvent) -> domain.MessageSent:
     """Read a message's event."""
     said, at_us = message.message, microseconds(message.event_time)
     about = None
-    if said.thread_root or said.HasField("mentions") or message.HasField("expire_time"):
+    if said.thread_root or said.HasField("mentions") or message.HasField("expire_time") or said.attachment_ids:
         ends_us = microseconds(message.expire_time)
-        about = domain.About(said.thread_root, message.thread_reply_count, *mentioned(said), ends_us)
+        about = domain.About(
+            said.thread_root, message.thread_reply_count, *mentioned(said), ends_us, tuple(said.attachment_ids)
+        )
     return domain.MessageSent(
         at_us, message.actor_id, message.acting_service, content_bytes(said), message.message_count, about
     )
