@@ -230,9 +230,12 @@ def key_file(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterator[ChatWorld]:
-    """Run Chat on a nats-server and a folder; started again on both it goes on where it was."""
+async def chat_world(
+    nats_url: str, folder: Path, *, signer: Signer | None = None, **options: Any
+) -> AsyncIterator[ChatWorld]:
+    """Run Chat on a nats-server and a folder; started again on both it goes on where it was. Worlds of one signer take the same tokens."""
     chosen = {
+        "listen": "127.0.0.1:0",
         "rate_limit": 0,
         "tenant_rate_limit": 0,
         "user_message_rate": 0,
@@ -243,9 +246,9 @@ async def chat_world(nats_url: str, folder: Path, **options: Any) -> AsyncIterat
         "person_key_file": key_file(folder),
         **options,
     }
-    settings = ChatSettings(listen="127.0.0.1:0", nats_urls=(SecretStr(nats_url),), **chosen)
+    settings = ChatSettings(nats_urls=(SecretStr(nats_url),), **chosen)
     telemetry = Telemetry.start("chat", settings)
-    signer = Signer(Ed25519PrivateKey.generate())
+    signer = signer or Signer(Ed25519PrivateKey.generate())
     client = await nats.connect(settings, "chat-test")
     archive = SqliteArchive.open(folder / "chat.db")
     ledger = await Ledger.open(client, archive, telemetry, LogSettings("chat", partitions=2), KINDS)

@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tradewind.chat.v1 import chat_pb2, inbox_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import inbox_service_pb2 as pb
 
+from services.runtime.tokens import Signer
 from tests.integration.chat_world import ChatWorld, User, chat_world, request_id
 
-FAST = {"inbox_interval": 0.02}
+FAST: dict[str, Any] = {"inbox_interval": 0.02}
 """Frames as soon as may be, so that tests wait for nothing."""
 
 
 @asynccontextmanager
 async def two_worlds(nats_url: str, folder: Path, **options: Any) -> AsyncIterator[tuple[ChatWorld, ChatWorld]]:
     """Run Chat twice on a nats-server and a folder."""
-    async with (
-        chat_world(nats_url, folder, **{**FAST, **options}) as one,
-        chat_world(nats_url, folder, **{**FAST, **options}) as other,
-    ):
+    chosen: dict[str, Any] = {"signer": Signer(Ed25519PrivateKey.generate()), **FAST, **options}
+    async with chat_world(nats_url, folder, **chosen) as one, chat_world(nats_url, folder, **chosen) as other:
         yield one, other
 
 

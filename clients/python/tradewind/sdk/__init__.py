@@ -6,6 +6,7 @@ Start at `Client`. Messages are those of the contracts (`tradewind.chat.v1` and 
 from tradewind.sdk._admin import Admin
 from tradewind.sdk._bulk import Outcome
 from tradewind.sdk._chat import Chat
+from tradewind.sdk._chat_inbox import InboxList
 from tradewind.sdk._client import Client, Endpoints
 from tradewind.sdk._connection import Tls, Token
 from tradewind.sdk._errors import (
@@ -47,6 +48,7 @@ __all__ = [
     "Endpoints",
     "FailedPrecondition",
     "FieldViolation",
+    "InboxList",
     "InvalidArgument",
     "Mails",
     "NotFound",
