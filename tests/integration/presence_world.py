@@ -84,7 +84,8 @@ class Watching:
         self.completes += frame.complete
         for presence in frame.presences:
             self.now[presence.user_id] = presence
-            self.told.append(presence)
+            if presence.state != UNKNOWN:  # which is no news of the user, and told whenever the machine is slow
+                self.told.append(presence)
         if frame.HasField("going_away"):
             self.going_away = frame.going_away
         return True

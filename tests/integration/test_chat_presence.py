@@ -60,7 +60,8 @@ async def test_ten_thousand_people_are_watched_with_a_bounded_number_of_messages
 ) -> None:
     """Measured at NATS itself: everything that Chat's processes say to each other about presence, besides that they live."""
     people = [f"user-{number}" for number in range(10_000)]
-    async with services(own_nats_server.url, tmp_path) as (here, there):
+    # A slow moment of the machine is not to be taken for a process that died.
+    async with services(own_nats_server.url, tmp_path, presence_beat=1.0) as (here, there):
         for user_id in ("user-0", "user-50"):
             await Person(here, user_id).report(ONLINE)
         ear = await nats.connect(own_nats_server.url)
@@ -73,7 +74,9 @@ async def test_ten_thousand_people_are_watched_with_a_bounded_number_of_messages
         await ear.subscribe(f"{words.PREFIX}.>", cb=hear)
         await ear.flush()
         bob = Person(there, "bob")
+        await bob.get("bob")
         subscriptions = len(there.client._subs)
+        heard.clear()
         watching = await bob.watch(people)
         await watching.complete()
         assert len(watching.now) == len(people)
@@ -190,13 +193,12 @@ async def test_a_drain_sends_watchers_elsewhere(own_nats_server: NatsServer, tmp
         group = await ada.user.create_group("bob")
         watching, typing = await bob.watch(["ada"]), bob.watch_typing(group.conversation_id)
         await watching.complete()
-        reading = asyncio.create_task(typing.read())
-        await asyncio.sleep(0)
+        assert (await typing.read()).typing
         await there.server.drain()
         while await watching.frame():
             pass
         assert watching.going_away is not None
-        assert (await reading).HasField("going_away")
+        assert (await typing.read()).HasField("going_away")
 
 
 async def test_without_nats_presence_is_unavailable_then_unknown_and_comes_back(

@@ -16,9 +16,6 @@ from tests.integration.chat_world import reason_in, refused, request_id
 from tests.integration.presence_world import Person, services
 from tests.servers import NatsServer
 
-STARTED = 0.3
-"""A stream says nothing before somebody types; so long after it was asked for, it listens."""
-
 
 async def frame(call: Any, seconds: float = 10.0) -> pb.WatchTypingResponse:
     async with asyncio.timeout(seconds):
@@ -31,21 +28,20 @@ def typing(found: pb.WatchTypingResponse) -> dict[str, list[str]]:
     return {each.conversation_id: list(each.user_ids) for each in found.typing}
 
 
-async def heard(call: Any, typist: Person, conversation_id: str) -> None:
-    """Type until the stream says so: it may not have been listening at first."""
-    reading = asyncio.create_task(frame(call))
-    while not reading.done():
-        await typist.types(conversation_id)
-        await asyncio.wait([reading], timeout=STARTED)
-    assert typing(reading.result()) == {conversation_id: [typist.id]}
+async def listening(person: Person, *conversation_ids: str) -> Any:
+    """Watch, and wait until the stream listens."""
+    call = person.watch_typing(*conversation_ids)
+    assert typing(await frame(call)) == {name: [] for name in conversation_ids}
+    return call
 
 
 async def test_typing_is_told_stopped_and_fades(own_nats_server: NatsServer, tmp_path: Path) -> None:
     async with services(own_nats_server.url, tmp_path) as (here, there):
         ada, bob, cy = Person(here, "ada"), Person(there, "bob"), Person(there, "cy")
         one, other = [(await ada.user.create_group("bob", "cy")).conversation_id for _ in range(2)]
-        watching = bob.watch_typing(one, other)
-        await heard(watching, ada, one)
+        watching = await listening(bob, one, other)
+        await ada.types(one)
+        assert typing(await frame(watching)) == {one: ["ada"]}
         await cy.types(one)
         assert typing(await frame(watching)) == {one: ["ada", "cy"]}
         await bob.types(one)  # who watches is not told of itself
@@ -63,8 +59,9 @@ async def test_a_removed_member_hears_no_more(own_nats_server: NatsServer, tmp_p
     async with services(own_nats_server.url, tmp_path) as (here, there):
         ada, bob = Person(here, "ada"), Person(there, "bob")
         one, other = [(await ada.user.create_group("bob")).conversation_id for _ in range(2)]
-        watching = bob.watch_typing(one, other)
-        await heard(watching, ada, one)
+        watching = await listening(bob, one, other)
+        await ada.types(one)
+        assert typing(await frame(watching)) == {one: ["ada"]}
         gone = chat.RemoveMembersRequest(request_id=request_id(), conversation_id=one, user_ids=["bob"])
         await ada.user.call("RemoveMembers", gone)
         await ada.types(one, stopped=True)

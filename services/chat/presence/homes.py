@@ -65,7 +65,7 @@ class Homes:
         self._tell_changed = changed
         self._peers = Peers(client, self.process, beat, self._numbers, heard, self._on_peers)
         self._shelves: dict[int, Shelf] = {}
-        self._subscriptions: dict[int, list[Subscription]] = {}
+        self._subscriptions: dict[int, Subscription] = {}
         self._leaving: dict[int, float] = {}
         self._first: list[str] = [""] * SLOTS
         self._moved = asyncio.Event()
@@ -140,10 +140,8 @@ class Homes:
             self._leaving.pop(slot, None)
             if slot not in self._shelves:
                 self._shelves[slot] = Shelf()
-                self._subscriptions[slot] = [
-                    await self._client.subscribe(words.reports_of(slot), cb=partial(self._on_report, slot)),
-                    await self._client.subscribe(words.questions_of(slot), cb=partial(self._on_question, slot)),
-                ]
+                hear = partial(self._on_message, slot)
+                self._subscriptions[slot] = await self._client.subscribe(words.all_of(slot), cb=hear)
         unsettled = [slot for slot in mine if not self._shelves[slot].settled]
         if unsettled and self._peers.others:
             await self._client.flush(_FETCH_SECONDS)  # reports come from here on: what is fetched after it lacks none
@@ -175,24 +173,24 @@ class Homes:
 
     # --- what is held -----------------------------------------------------------------------------
 
-    async def _on_report(self, slot: int, message: Msg) -> None:
-        report = words.decode_report(message.data)
+    async def _on_message(self, slot: int, message: Msg) -> None:
         shelf = self._shelves.get(slot)
         if shelf is None:
             return  # it was given away just now
+        if message.subject.endswith(words.REPORT):
+            await self._on_report(slot, shelf, message)
+        elif self._first[slot] == self.process:
+            people = {key: shelf.seen(key) for key in words.decode_keys(message.data)}
+            await self._answer(message, words.encode_told(Told(self.process, shelf.number, people)))
+
+    async def _on_report(self, slot: int, shelf: Shelf, message: Msg) -> None:
+        report = words.decode_report(message.data)
         full = not shelf.holds(report.key) and sum(each.there for each in self._shelves.values()) >= self._most_people
         if not full:
             shelf.report(report, asyncio.get_running_loop().time(), time.time_ns() // 1000)
         if self._first[slot] == self.process:
             people = {} if full else {report.key: shelf.seen(report.key)}
             await self._answer(message, words.encode_told(Told(self.process, shelf.number, people)))
-
-    async def _on_question(self, slot: int, message: Msg) -> None:
-        shelf = self._shelves.get(slot)
-        if shelf is None or self._first[slot] != self.process:
-            return
-        people = {key: shelf.seen(key) for key in words.decode_keys(message.data)}
-        await self._answer(message, words.encode_told(Told(self.process, shelf.number, people)))
 
     async def _answer(self, message: Msg, data: bytes) -> None:
         try:
@@ -239,6 +237,6 @@ class Homes:
     async def _drop(self, slot: int) -> None:
         del self._leaving[slot]
         self._shelves.pop(slot, None)
-        for subscription in self._subscriptions.pop(slot, ()):
-            if not self._client.is_closed:
-                await subscription.unsubscribe()
+        subscription = self._subscriptions.pop(slot, None)
+        if subscription is not None and not self._client.is_closed:
+            await subscription.unsubscribe()

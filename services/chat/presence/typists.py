@@ -86,6 +86,8 @@ class WatchingTyping:
         try:
             for conversation_id in request.conversation_ids:
                 await self._listen(commands.aggregate_of(self._actor, conversation_id))
+            self._changed = dict.fromkeys(self._listeners)
+            self._flag.set()
             while self._listeners and not self._call.draining.is_set():
                 await self._woken()
                 frame = await self._frame()
@@ -146,7 +148,7 @@ class WatchingTyping:
             if aggregate not in self._typists:
                 continue
             typists = tuple(sorted(self._typists[aggregate]))
-            if typists == self._told.get(aggregate, ()):
+            if typists == self._told.get(aggregate):
                 continue
             state = (await self._ledger.read(aggregate)).state
             if not await may_read(self._ledger, self._actor, aggregate, state, commands.now_us()):

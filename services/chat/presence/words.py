@@ -17,14 +17,23 @@ BEATS: Final = f"{PREFIX}.beat"
 """Every process says here that it lives."""
 
 
+REPORT: Final = "report"
+QUESTION: Final = "ask"
+
+
 def reports_of(slot: int) -> str:
     """Name the subject on which a slot's devices are reported; all its homes hear it, the first of them answers."""
-    return f"{PREFIX}.{slot}.report"
+    return f"{PREFIX}.{slot}.home.{REPORT}"
 
 
 def questions_of(slot: int) -> str:
     """Name the subject on which is asked who of a slot is there; its first home answers."""
-    return f"{PREFIX}.{slot}.ask"
+    return f"{PREFIX}.{slot}.home.{QUESTION}"
+
+
+def all_of(slot: int) -> str:
+    """Name what a slot's homes hear: reports and questions, told apart by the last word of their subject."""
+    return f"{PREFIX}.{slot}.home.*"
 
 
 def holdings_of(process: str) -> str:

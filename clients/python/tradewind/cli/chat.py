@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tradewind.chat.v1 import chat_pb2
-from tradewind.cli import chat_inbox, chat_members, chat_messages, chat_receipts, chat_search, chat_timed
+from tradewind.cli import chat_inbox, chat_members, chat_messages, chat_presence, chat_receipts, chat_search, chat_timed
 from tradewind.cli.chat_members import told_of_order
 from tradewind.cli.chat_messages import shown_message, told_of_message
 from tradewind.cli.output import Output, plain
@@ -26,6 +26,7 @@ app.add_typer(chat_members.app)
 app.add_typer(chat_messages.app)
 app.add_typer(chat_receipts.app)
 app.add_typer(chat_timed.app)
+app.add_typer(chat_presence.app)
 app.add_typer(chat_search.app)
 
 _Attributes = Annotated[

@@ -10,6 +10,7 @@ from typing import Self
 
 from tradewind.sdk._admin import Admin
 from tradewind.sdk._chat import Chat
+from tradewind.sdk._chat_presence import Presence
 from tradewind.sdk._connection import Connection, Tls, Token, open_channel
 from tradewind.sdk._mail import Mails
 from tradewind.sdk._order import Orders
@@ -59,6 +60,11 @@ class Client:
     def chat(self) -> Chat:
         """Conversations."""
         return Chat(self._connection("chat"))
+
+    @cached_property
+    def presence(self) -> Presence:
+        """Who is there, and who types."""
+        return Presence(self._connection("chat"))
 
     @cached_property
     def order(self) -> Orders:

@@ -118,8 +118,9 @@ class PresenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchTyping(self, request, context):
-        """Streams who types in up to 100 conversations that the caller may read. Who typed before the stream began is heard of when it repeats it. A conversation that the caller
-        may not read any more is told as ended; the stream ends when none is left. NOT_FOUND where one of them cannot be read at the beginning.
+        """Streams who types in up to 100 conversations that the caller may read: a first frame with each of them once the stream listens, then what changes, at most one
+        frame in 250 ms. Who typed before the stream began is heard of when it says so again. A conversation that the caller may not read any more is told as ended;
+        the stream ends when none is left. NOT_FOUND where one of them cannot be read at the beginning.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -61,8 +61,9 @@ class PresenceServiceStub:
     PERMISSION_DENIED: FORBIDDEN, NOT_A_MEMBER, MUTED. NOT_FOUND.
     """
     WatchTyping: _grpc.UnaryStreamMultiCallable[_presence_service_pb2.WatchTypingRequest, _presence_service_pb2.WatchTypingResponse]
-    """Streams who types in up to 100 conversations that the caller may read. Who typed before the stream began is heard of when it repeats it. A conversation that the caller
-    may not read any more is told as ended; the stream ends when none is left. NOT_FOUND where one of them cannot be read at the beginning.
+    """Streams who types in up to 100 conversations that the caller may read: a first frame with each of them once the stream listens, then what changes, at most one
+    frame in 250 ms. Who typed before the stream began is heard of when it says so again. A conversation that the caller may not read any more is told as ended;
+    the stream ends when none is left. NOT_FOUND where one of them cannot be read at the beginning.
     """
 
 @_typing.type_check_only
@@ -98,8 +99,9 @@ class PresenceServiceAsyncStub(PresenceServiceStub):
     PERMISSION_DENIED: FORBIDDEN, NOT_A_MEMBER, MUTED. NOT_FOUND.
     """
     WatchTyping: _aio.UnaryStreamMultiCallable[_presence_service_pb2.WatchTypingRequest, _presence_service_pb2.WatchTypingResponse]  # type: ignore[assignment]
-    """Streams who types in up to 100 conversations that the caller may read. Who typed before the stream began is heard of when it repeats it. A conversation that the caller
-    may not read any more is told as ended; the stream ends when none is left. NOT_FOUND where one of them cannot be read at the beginning.
+    """Streams who types in up to 100 conversations that the caller may read: a first frame with each of them once the stream listens, then what changes, at most one
+    frame in 250 ms. Who typed before the stream began is heard of when it says so again. A conversation that the caller may not read any more is told as ended;
+    the stream ends when none is left. NOT_FOUND where one of them cannot be read at the beginning.
     """
 
 class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -162,8 +164,9 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _presence_service_pb2.WatchTypingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_presence_service_pb2.WatchTypingResponse], _abc.AsyncIterator[_presence_service_pb2.WatchTypingResponse]]:
-        """Streams who types in up to 100 conversations that the caller may read. Who typed before the stream began is heard of when it repeats it. A conversation that the caller
-        may not read any more is told as ended; the stream ends when none is left. NOT_FOUND where one of them cannot be read at the beginning.
+        """Streams who types in up to 100 conversations that the caller may read: a first frame with each of them once the stream listens, then what changes, at most one
+        frame in 250 ms. Who typed before the stream began is heard of when it says so again. A conversation that the caller may not read any more is told as ended;
+        the stream ends when none is left. NOT_FOUND where one of them cannot be read at the beginning.
         """
 
 def add_PresenceServiceServicer_to_server(servicer: PresenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
