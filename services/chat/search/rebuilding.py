@@ -1,7 +1,8 @@
 """Making the embedded index anew out of the store, beside the one that answers meanwhile, and then in its place.
 
-How far it got stands in the new index itself, so a rebuild that is broken off goes on where it was. What is said meanwhile is in the log: the
-new index begins with the places that the old one had when the rebuild began, and is brought up to now by whichever process follows the log.
+How far it got stands in the new index itself, so a rebuild that is broken off goes on where it was. What is said meanwhile is in the log:
+the new index begins with the places that the old one had when the rebuild began, and whichever process follows the log brings it up
+to now.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def _read(order: Order, place: str) -> tuple[int, float, int]:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 19 or int(text) >= 1 << 63:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) >= 1 << 63:
         raise ValueError(text)
     return int(text)
 
