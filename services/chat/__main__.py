@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from tradewind.chat.v1 import chat_service_pb2, presence_service_pb2, search_service_pb2
+from tradewind.chat.v1 import bot_service_pb2, chat_service_pb2, presence_service_pb2, search_service_pb2
 
 from services.chat.attachments.house import attachments
+from services.chat.bots.service import BotService
 from services.chat.config import ChatSettings
 from services.chat.inbox.service import serve_inbox
 from services.chat.kinds import KINDS, SLICED
@@ -44,6 +45,8 @@ async def main(settings: ChatSettings) -> None:
             here.server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
         serve_inbox(here.server, here.ledger, settings, contents, whispers)
         await parts.enter_async_context(attachments(here.server, here.ledger, settings))
+        bots = BotService(here.ledger, settings, whispers, contents)
+        here.server.add(bot_service_pb2.DESCRIPTOR.services_by_name["BotService"], bots)
         await here.server.run_until_signal()
 
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 from services.chat import domain, marks, projections, receipts, wire
 from services.chat.attachments.kind import ATTACHMENT
 from services.chat.attachments.rows import SLICED as ATTACHMENTS_SLICED
+from services.chat.bots.kind import ACTIONS
+from services.chat.bots.kind import SLICED as BOTS_SLICED
 from services.chat.commands import KIND
 from services.chat.domain import place
 from services.chat.expiry.timers import timers
@@ -51,11 +53,12 @@ SCHEDULE: Final[Kind[scheduling.Schedules, scheduling.ScheduleCommand, schedulin
     timers=scheduling.timers,
 )
 
-KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, ATTACHMENT, *moderation.KINDS)
+KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, ATTACHMENT, ACTIONS, *moderation.KINDS)
 """All of them."""
 
 SLICED: Final[Mapping[str, int]] = {
     **MODERATION_SLICED,
+    **BOTS_SLICED,
     **ATTACHMENTS_SLICED,
     **projections.SLICED,
     **marks.SLICED,

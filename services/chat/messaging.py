@@ -13,6 +13,7 @@ from tradewind.chat.v1 import message_hook_service_pb2 as hook
 from services.chat import commands, domain, marks, projections, wire
 from services.chat.access import Actor, actor_of, may_read, readable
 from services.chat.attachments.using import NOTHING, Attached, Uses
+from services.chat.bots import cards
 from services.chat.contents import Contents
 from services.chat.domain import place
 from services.chat.lookups import Lookups
@@ -44,6 +45,7 @@ class Messaging:
         self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, at_us: int, traceparent: str | None
     ) -> tuple[domain.SendMessage | domain.Withheld, Request]:
         """Turn a request to say something into its command, all looked up. Raises domain.Refused, LedgerError."""
+        cards.require_postable(request.content, actor)
         request, attached = await self._attached(request, actor)
         content = request.content
         known = domain.Known()
@@ -58,6 +60,7 @@ class Messaging:
     async def send(self, request: pb.SendMessageRequest, call: Call) -> tuple[int, int]:
         """Say something; gives its version and when it was taken."""
         actor, now = actor_of(call.caller, request.sender_id), commands.now_us()
+        cards.require_postable(request.content, actor)
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         request, attached = await self._attached(request, actor)
         unknown = await self._lookups.unknown(aggregate, request.content.reply_to)
@@ -119,6 +122,7 @@ class Messaging:
     async def edit(self, request: pb.EditMessageRequest, call: Call) -> int:
         """Say something else; gives the event's version."""
         actor, now = actor_of(call.caller), commands.now_us()
+        cards.require_postable(request.content, actor)
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         found = await self._lookups.said(aggregate, request.message_version)
         target = await self._lookups.target(aggregate, request.message_version)
@@ -210,6 +214,7 @@ class Messaging:
         await self.contents.open(source, [(content, found.sender)])
         for name in ("reply_to", "thread_root", "mentions"):
             content.ClearField(name)
+        cards.without_presses(content)
         if mark.edited or not content.HasField("forwarded"):
             # Who edits what it forwarded says something of its own.
             content.forwarded.conversation_id = request.from_conversation_id

@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.rpc import error_details_pb2, status_pb2
 from nats.aio.client import Client
 from pydantic import SecretStr
-from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc, presence_service_pb2, search_service_pb2
+from tradewind.chat.v1 import bot_service_pb2, chat_pb2, chat_service_pb2_grpc, presence_service_pb2, search_service_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat.attachments.house import House, attachments
+from services.chat.bots.service import BotService
 from services.chat.config import ChatSettings
 from services.chat.inbox.service import serve_inbox
 from services.chat.kinds import KINDS
@@ -266,6 +267,9 @@ async def chat_world(
         server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
     serve_inbox(server, ledger, settings, contents, whispers)
     house = await parts.enter_async_context(attachments(server, ledger, settings))
+    server.add(
+        bot_service_pb2.DESCRIPTOR.services_by_name["BotService"], BotService(ledger, settings, whispers, contents)
+    )
     await server.start()
     world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
     world.presence = presence

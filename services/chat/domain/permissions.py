@@ -22,6 +22,7 @@ class Permission(StrEnum):
     DELETE_ANY = "delete_any"
     PIN = "pin"
     REACT = "react"
+    PRESS_ACTION = "press_action"
     LEAVE = "leave"
     SKIP_SLOW_MODE = "skip_slow_mode"
     ADD_MEMBERS = "add_members"
@@ -35,7 +36,7 @@ class Permission(StrEnum):
 
 
 _P = Permission
-_READER: Final = frozenset({_P.READ, _P.REACT, _P.DELETE_OWN, _P.LEAVE})
+_READER: Final = frozenset({_P.READ, _P.REACT, _P.PRESS_ACTION, _P.DELETE_OWN, _P.LEAVE})
 _MEMBER: Final = _READER | {_P.POST, _P.EDIT_OWN}
 _MODERATOR: Final = _MEMBER | {
     _P.MENTION_ALL,
@@ -59,7 +60,7 @@ _MANY: Final = {
 
 TABLE: Final[Mapping[Kind, Mapping[Role, frozenset[Permission]]]] = {
     # Both of a direct conversation are owners of it, for ever.
-    Kind.DIRECT: {Role.OWNER: frozenset({_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN, _P.REACT})},
+    Kind.DIRECT: {Role.OWNER: frozenset({_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN, _P.REACT, _P.PRESS_ACTION})},
     Kind.GROUP: _MANY,
     Kind.CHANNEL: _MANY,
 }

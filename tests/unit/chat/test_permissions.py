@@ -24,6 +24,7 @@ EXPECTED = {
     "delete_any": ("owner admin moderator", False),
     "pin": ("owner admin moderator", True),
     "react": ("owner admin moderator member reader", True),
+    "press_action": ("owner admin moderator member reader", True),
     "leave": ("owner admin moderator member reader", False),
     "skip_slow_mode": ("owner admin moderator", False),
     "add_members": ("owner admin moderator", False),
@@ -35,7 +36,7 @@ EXPECTED = {
     "change_profile": ("owner admin", False),
     "change_settings": ("owner admin", False),
 }
-NOT_FOR_OVERSEERS = {"post", "mention_all", "edit_own", "delete_own", "react", "leave", "skip_slow_mode"}
+NOT_FOR_OVERSEERS = {"post", "mention_all", "edit_own", "delete_own", "react", "press_action", "leave", "skip_slow_mode"}
 
 
 def commands(actor: str, oversees: bool) -> dict[str, list[domain.Command]]:

@@ -1,0 +1,1 @@
+"""Services that talk: what users press on their cards, and what they answer."""
