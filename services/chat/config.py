@@ -9,7 +9,7 @@ from pydantic import Field, FilePath
 
 from services.chat.attachments.config import AttachmentSettings
 from services.chat.moderation.hook_settings import MessageHook
-from services.runtime.config import Seconds
+from services.runtime.config import Address, Seconds
 
 
 class ChatSettings(AttachmentSettings):
@@ -23,6 +23,9 @@ class ChatSettings(AttachmentSettings):
     """Conversations that one stream may hear at a time."""
     stream_frame_bytes: int = Field(512 * 1024, ge=16 * 1024, le=3 * 1024 * 1024)
     """A frame takes no further deliveries once it holds so much; clients take 4 MiB by default."""
+    stream_pace: Seconds = 0.015
+    """Between two deliveries to a stream that keeps up passes so long, and what is said meanwhile goes together. What comes after a pause
+    goes at once, and answers never wait. 0: every word by itself."""
     drain_answers: Seconds = 1.0
     """When the server drains, a stream waits so long for the answers to its sends before it ends."""
     reconnect_spread: Seconds = 3.0
@@ -40,6 +43,8 @@ class ChatSettings(AttachmentSettings):
     is sealed with their keys, and erased with them. Absent: contents are not sealed, and nobody is erased. The same for all processes."""
     presence_beat: Seconds = Field(1.0, ge=0.05, le=10.0)
     """Chat's processes tell each other so often that they live; one is missed after three and a half of it. The same for all processes."""
+    typing_lasts: Seconds = Field(6.0, ge=1.0, le=30.0)
+    """Who types does so for so long, unless it says so again."""
     presence_people: int = Field(500_000, ge=1)
     """Users that this process may hold who are online or away; each is held by two processes."""
     presence_watched: int = Field(2_000_000, ge=1)
@@ -58,5 +63,17 @@ class ChatSettings(AttachmentSettings):
     """Such a stream looks so often, give or take a quarter, for what it was not told: words between processes may be lost."""
     message_hooks: dict[str, MessageHook] = Field(default_factory=dict)
     """By tenant, where it serves ``MessageHookService`` and looks at messages before they are decided; as JSON, or a table of the file."""
+    push_gateway: Address | None = None
+    """Where the push gateway listens; absent: nobody is told by push."""
+    push_after: Seconds = Field(5.0, ge=0.05)
+    """Members who are away are told of a message so much later, unless they have read it by then."""
+    push_every: Seconds = Field(30.0, ge=0.05)
+    """And not more often than so, of one conversation."""
+    push_retry: Seconds = Field(5.0, ge=0.05)
+    """What the gateway did not take is tried again so much later, then after twice as long, and so on up to five minutes."""
+    push_members: int = Field(1000, ge=2, le=5000)
+    """In groups of more members, and in channels, only those are told whom a message mentions by name."""
+    push_previews: bool = True
+    """Notifications say what was said, for users who do not wish otherwise."""
     order_events: bool = True
     """Open the conversations of orders: consume Order's log. Off where no Order service is deployed."""

@@ -55,7 +55,7 @@ class Converse:
         self._settings = settings
         self._actor = actor_of(call.caller)
         self._reviewed = messaging.reviewed(call.caller.tenant)
-        self._watcher = ledger.watcher(messaging.contents.delivery)
+        self._watcher = ledger.watcher(messaging.contents.delivery, pace=settings.stream_pace)
         self._flag = self._watcher.flag
         self._subscriptions: dict[AggregateId, Subscription] = {}
         self._aggregates: dict[str, AggregateId] = {}
@@ -251,8 +251,10 @@ class Converse:
                 await self._flag.wait()
             self._flag.clear()
         elif not self._waiting:
-            ready = self._watcher.ready if not self._answers else self._watcher.collect
-            self._waiting.extend(await ready())
+            if not self._answers:
+                self._waiting.extend(await self._watcher.ready())
+            if self._answers:  # what is there goes with them
+                self._waiting.extend(await self._watcher.collect())
         parts = self._take_answers()
         size = sum(map(len, parts))
         while self._waiting and size < self._settings.stream_frame_bytes and not self._flow.holds:

@@ -25,7 +25,7 @@ async def watch(
     """Stream a conversation's events after a version. Raises domain.Refused (NOT_FOUND; NOT_A_MEMBER once removed)."""
     actor = actor_of(call.caller)
     aggregate = commands.aggregate_of(actor, request.conversation_id)
-    watcher = ledger.watcher(contents.run)
+    watcher = ledger.watcher(contents.run, pace=settings.stream_pace)
     async with told_of_drain(call, watcher):
         place = await allowed(ledger, aggregate, actor, request.after_version)
         await watcher.add(aggregate, request.after_version)

@@ -44,9 +44,7 @@ class Cursor:
 
     def wake(self) -> None:
         """Something was stored: look again."""
-        watcher = self._watcher
-        watcher.dirty[self] = None
-        watcher.flag.set()
+        self._watcher.wake(self)
 
     async def take(self, archive: Archive, wrap: Wrap | None) -> Frame | None:
         """The next run of events; None where the cursor is at the end. Raises StoreUnavailable."""
@@ -95,6 +93,8 @@ class Watcher:
         wrap: makes a run of events into what the stream sends; called once per run and shared by all watchers that use the
             same function object. It may raise `ring.NotYet`.
         frame_bytes: size at which `ready` gives what it has.
+        pace: seconds between two frames of one who keeps up: what is stored meanwhile is gathered. What comes after a pause comes at once,
+            and who is behind gets frames as fast as it takes them.
 
     Attributes:
         flag: set when something may be ready; others may set it to make `ready` return.
@@ -106,6 +106,7 @@ class Watcher:
         archive: Archive,
         wrap: Wrap | None = None,
         frame_bytes: int = 512 << 10,
+        pace: float = 0.0,
     ) -> None:
         self._resident = resident
         self._archive = archive
@@ -116,6 +117,24 @@ class Watcher:
         self._size = 0
         self.dirty: dict[Cursor, None] = {}
         self.flag = asyncio.Event()
+        self._pace = pace
+        self._loop = asyncio.get_running_loop()
+        self._not_before = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wake(self, cursor: Cursor) -> None:
+        """There is something to take at a place. The flag goes up now, or when the pace allows."""
+        self.dirty[cursor] = None
+        if self._timer is not None:
+            return
+        if self._pace and self._loop.time() < self._not_before:
+            self._timer = self._loop.call_at(self._not_before, self._due)
+        else:
+            self.flag.set()
+
+    def _due(self) -> None:
+        self._timer = None
+        self.flag.set()
 
     async def add(self, aggregate: AggregateId, after: int) -> int:
         """Watches an aggregate from the event after `after` on (again: moves there); answers its version now.
@@ -148,6 +167,9 @@ class Watcher:
         """Watches nothing any more. A watcher that is not closed holds its aggregates in memory."""
         for aggregate in list(self._cursors):
             self.remove(aggregate)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def place(self, aggregate: AggregateId) -> int | None:
         """Version of the last event given of an aggregate; None where it is not watched."""
@@ -161,12 +183,13 @@ class Watcher:
             StoreUnavailable: pages behind the ring cannot be read now.
         """
         while True:
-            frames = await self.collect()
-            if frames:
-                return frames
+            if self._timer is None:
+                frames = await self.collect()
+                if frames:
+                    return frames
             await self.flag.wait()
             self.flag.clear()
-            if not self.dirty:
+            if not self.dirty or self._timer is not None:
                 return []
 
     async def collect(self) -> list[Frame]:
@@ -187,4 +210,6 @@ class Watcher:
             if frame is None or cursor.next > cursor.aggregate.version:
                 self.dirty.pop(cursor, None)
         frames, self._frames, self._size = self._frames, [], 0
+        if frames and self._pace and not self.dirty:
+            self._not_before = self._loop.time() + self._pace
         return frames

@@ -236,9 +236,9 @@ class Ledger:
             for oldest in list(islice(self._standing, _MOST_STANDING // 4)):
                 del self._standing[oldest]
 
-    def watcher(self, wrap: Wrap | None = None) -> Watcher:
+    def watcher(self, wrap: Wrap | None = None, *, pace: float = 0.0) -> Watcher:
         """A new stream's places; close it at the stream's end. See `cursor.Watcher`."""
-        return Watcher(self._resident, self._archive, wrap)
+        return Watcher(self._resident, self._archive, wrap, pace=pace)
 
     async def row(self, table: str, partition: str, key: str) -> Row | None:
         """One row of a read model; see `Archive.row`."""

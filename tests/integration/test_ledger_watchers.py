@@ -199,3 +199,28 @@ async def test_a_watcher_elsewhere_hears_what_was_announced_while_the_log_was_aw
         own_nats_server.start()
         assert len(await read_until(watcher, 2)) == 1
         watcher.close()
+
+
+async def test_a_pace_gathers_what_comes_close_together(nats_server: NatsServer, tmp_path: Path) -> None:
+    till = tally("till")
+    async with open_ledger(nats_server.url, tmp_path / "a.db", service=fresh_service()) as ledger:
+        for _ in range(300):
+            await add(ledger, till)
+        watcher = ledger.watcher(pace=0.5)
+        await watcher.add(till, after=0)
+        await read_until(watcher, 300)  # who is behind is not held back: a page is 128 entries
+        frames = []
+        for _ in range(5):
+            await add(ledger, till)
+        async with asyncio.timeout(10):
+            while not frames:
+                frames = await watcher.ready()
+        assert [(frame.first, frame.last) for frame in frames] == [(301, 305)]
+        # Whoever has something else to say takes along what is there.
+        await add(ledger, till)
+        assert [(frame.first, frame.last) for frame in await watcher.collect()] == [(306, 306)]
+        watcher.flag.set()
+        await add(ledger, till)
+        assert await watcher.ready() == []  # the flag of others is no reason to deliver
+        watcher.close()
+        assert watcher._timer is None
