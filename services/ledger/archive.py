@@ -117,6 +117,14 @@ class Scanned:
     next_place: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ScannedRows:
+    """A page of rows, and where to go on (only the archive can read it); empty at the end. It may hold nothing and still say where."""
+
+    rows: Sequence[Row] = field(default=())
+    next_place: str = ""
+
+
 class Archive(Protocol):
     """The store. Every method raises `errors.StoreUnavailable` where the store cannot do it now."""
 
@@ -194,3 +202,13 @@ class Archive(Protocol):
         From `place` on, which the page before gave. At most `limit` entries and about half a megabyte, at least one entry where
         there is any.
         """
+
+    async def scan_rows(self, table: str, *, place: str = "", limit: int) -> ScannedRows:
+        """All rows of a read model, partition by partition in no certain order, from `place` on, which the page before gave.
+
+        At most `limit` rows. Rows that are written meanwhile may be in it or not; looks at the whole store, so it is for backups only.
+        """
+
+    async def scrub(self) -> None:
+        """Makes sure that nothing of what was deleted or overwritten can be read out of the store's files, as far as the store can do
+        that by itself: a store that rewrites its files does so in its own time."""

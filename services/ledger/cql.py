@@ -12,11 +12,11 @@ from typing import Final
 
 from opentelemetry.metrics import Meter
 
-from services.ledger.archive import Head, Loaded, Position, Row, Scanned, Snapshot, StoredEntry, Write
+from services.ledger.archive import Head, Loaded, Position, Row, Scanned, ScannedRows, Snapshot, StoredEntry, Write
 from services.ledger.cql_history import History, Tip
 from services.ledger.cql_places import BUCKET_BYTES, valid_down
 from services.ledger.cql_rows import Rows
-from services.ledger.cql_scan import Scanner
+from services.ledger.cql_scan import RowScanner, Scanner
 from services.ledger.cql_snapshots import Snapshots
 from services.ledger.cql_statements import STATEMENTS
 from services.ledger.errors import StoreUnavailable
@@ -37,6 +37,7 @@ class CqlArchive:
         self._rows = Rows(session, sliced)
         self._snapshots = Snapshots(session)
         self._scanner = Scanner(session, self._history)
+        self._row_scanner = RowScanner(session)
         self._newest = _Newest(session)
 
     @classmethod
@@ -167,6 +168,13 @@ class CqlArchive:
     async def scan(self, *, after_seq: int, place: str = "", limit: int) -> Scanned:
         """See `Archive.scan`; looks at every aggregate, so it is for recovery only."""
         return await self._scanner.page(after_seq, place, limit)
+
+    async def scan_rows(self, table: str, *, place: str = "", limit: int) -> ScannedRows:
+        """See `Archive.scan_rows`."""
+        return await self._row_scanner.page(table, place, limit)
+
+    async def scrub(self) -> None:
+        """See `Archive.scrub`: a deleted row is in the files until they are compacted, `gc_grace_seconds` later at the earliest."""
 
     async def _counts(self, key: str, snapshot: Snapshot, tip: Tip) -> bool:
         """True: the entry that ends at the snapshot's version has its sequence (rule 7)."""

@@ -1,13 +1,14 @@
-"""Walking over every aggregate of the CQL archive, by token: for recovery, and nothing else."""
+"""Walking over every aggregate of the CQL archive, or every row, by token: for recovery and backups, and nothing else."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
-from services.ledger.archive import Head, Scanned, StoredEntry
+from services.ledger.archive import Head, Row, Scanned, ScannedRows, StoredEntry
 from services.ledger.cql_history import History
 from services.runtime.cql import CqlSession
 
@@ -122,3 +123,38 @@ class Scanner:
         """The next partitions by token: key, bucket, token."""
         found = await self._session.execute(self._session["keys"], (token, _PARTITIONS))
         return [(key, bucket, at) for key, bucket, at in found]
+
+
+class RowScanner:
+    """Scans the rows of read models; see `Archive.scan_rows`. Those that come and go are not looked at."""
+
+    def __init__(self, session: CqlSession) -> None:
+        self._session = session
+
+    async def page(self, table: str, text: str, limit: int) -> ScannedRows:
+        """A page from the place on that the page before gave: a token, the partition with its slice, and the key reached in it."""
+        token, partition, slice_, key = json.loads(text) if text else (_FIRST, "", "", "")
+        found: list[Row] = []
+        began = time.monotonic()
+        while True:
+            if partition:
+                found += await self._rest(table, partition, slice_, key, limit - len(found))
+                if len(found) >= limit:
+                    return ScannedRows(found, json.dumps([token, partition, slice_, found[-1].key]))
+            if time.monotonic() - began > LONGEST_S:
+                return ScannedRows(found, json.dumps([token, "", "", ""]))
+            places = await self._session.execute(self._session["row_places"], (token, _PARTITIONS))
+            if not places:
+                return ScannedRows(found, "")
+            for name, partition, slice_, at in places[:-1]:
+                if name != table:
+                    continue
+                found += await self._rest(table, partition, slice_, "", limit - len(found))
+                if len(found) >= limit:
+                    return ScannedRows(found, json.dumps([at, partition, slice_, found[-1].key]))
+            name, partition, slice_, token = places[-1]
+            partition, key = partition if name == table else "", ""
+
+    async def _rest(self, table: str, partition: str, slice_: str, key: str, limit: int) -> list[Row]:
+        lines = await self._session.execute(self._session["rows_up"], (table, partition, slice_, key, limit))
+        return [Row(table, partition, *line) for line in lines]

@@ -75,6 +75,10 @@ STATEMENTS: Final[dict[str, str]] = {
             ),
         }.items()
     },
+    "row_places": (
+        "SELECT DISTINCT name, partition, slice, token(name, partition, slice) FROM {keyspace}.rows"
+        " WHERE token(name, partition, slice) > ? LIMIT ?"
+    ),
     "put_slice": "INSERT INTO {keyspace}.slices (name, partition, slice) VALUES (?, ?, ?) USING TIMESTAMP ?",
     "slices_up": "SELECT slice FROM {keyspace}.slices WHERE name = ? AND partition = ? AND slice >= ? LIMIT ?",
     "slices_down": (

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.ledger.archive import Head, Loaded, Position, Row, Scanned, Snapshot, StoredEntry, Write
+from services.ledger import sqlite_scan
+from services.ledger.archive import Head, Loaded, Position, Row, Scanned, ScannedRows, Snapshot, StoredEntry, Write
 from services.ledger.errors import StoreUnavailable
 from services.ledger.lane import Lane
 
@@ -66,10 +67,6 @@ _ROWS = "SELECT key, value, seq FROM rows WHERE name = ? AND partition = ? AND v
 _ROWS_UP = "AND key > ? ORDER BY key LIMIT ?", "ORDER BY key LIMIT ?"
 _ROWS_DOWN = "AND key < ? ORDER BY key DESC LIMIT ?", "ORDER BY key DESC LIMIT ?"
 
-_SCAN = """SELECT h.key, e.first_version, e.seq, e.data FROM heads h JOIN entries e ON e.key = h.key
-    WHERE h.key >= ? AND h.seq > ? AND e.seq > ? AND e.seq <= h.seq
-    AND e.first_version > CASE h.key WHEN ? THEN ? ELSE 0 END ORDER BY h.key, e.first_version LIMIT ?"""
-_SCAN_BYTES = 512 << 10
 _LOAD_PAGE = 4096
 _PAGE_BYTES = 1 << 20
 
@@ -253,22 +250,17 @@ class SqliteArchive:
 
     async def scan(self, *, after_seq: int, place: str = "", limit: int) -> Scanned:
         """See `Archive.scan`; looks at the heads of every aggregate, so it is for recovery only."""
-        version, _, after_key = place.partition(":")
-
-        def read(c: sqlite3.Connection) -> Scanned:
-            lines = c.execute(_SCAN, (after_key, after_seq, after_seq, after_key, int(version or 0), limit))
-            found: list[tuple[str, StoredEntry]] = []
-            size = 0
-            for key, *line in lines:
-                entry = StoredEntry(*line)
-                size += len(entry.data)
-                if found and size > _SCAN_BYTES:
-                    return Scanned(found, _place(found))
-                found.append((key, entry))
-            return Scanned(found, _place(found) if len(found) == limit else "")
-
-        scanned: Scanned = await self._reader.submit(read)
+        scanned: Scanned = await self._reader.submit(lambda c: sqlite_scan.scan(c, after_seq, place, limit))
         return scanned
+
+    async def scan_rows(self, table: str, *, place: str = "", limit: int) -> ScannedRows:
+        """See `Archive.scan_rows`."""
+        scanned: ScannedRows = await self._reader.submit(lambda c: sqlite_scan.scan_rows(c, table, place, limit))
+        return scanned
+
+    async def scrub(self) -> None:
+        """See `Archive.scrub`."""
+        await self._reader.submit(sqlite_scan.scrub)
 
     def _write_all(self, jobs: Sequence[Write | _Job]) -> Sequence[Any]:
         try:
@@ -297,6 +289,8 @@ class SqliteArchive:
         for job in jobs:
             try:
                 results.append(job(self._reader_connection))
+            except StoreUnavailable as error:
+                results.append(error)
             except sqlite3.Error as error:
                 results.append(StoreUnavailable(f"the archive did not answer: {error}"))
         return results
@@ -317,6 +311,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA wal_autocheckpoint=4000")
     connection.execute("PRAGMA cache_size=-16000")
+    connection.execute("PRAGMA secure_delete=ON")  # what is deleted or overwritten becomes zeros; see `scrub`
     return connection
 
 
@@ -383,8 +378,3 @@ def _page(found: Iterable[Any]) -> list[StoredEntry]:
         if size >= _PAGE_BYTES:
             break
     return page
-
-
-def _place(found: Sequence[tuple[str, StoredEntry]]) -> str:
-    key, entry = found[-1]
-    return f"{entry.first_version}:{key}"

@@ -108,3 +108,17 @@ async def test_a_full_lane_refuses_at_once_and_recovers() -> None:
     await lane.close()
     with pytest.raises(StoreUnavailable):
         lane.submit(8)
+
+
+async def test_what_is_deleted_is_in_no_file_once_it_was_scrubbed(tmp_path: Path) -> None:
+    archive = SqliteArchive.open(tmp_path / "a.db")
+    secret, other = b"palimpsest" * 40, b"remains" * 40
+    rows = [Row("t", "p", f"{key:04}", secret + other, 1) for key in range(200)]
+    await archive.put_rows(rows)
+    assert secret in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    await archive.put_rows([Row("t", "p", row.key, other if row.key > "0100" else None, 2) for row in rows])
+    await archive.scrub()
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"palimpsest" not in kept
+    assert other in kept
+    await archive.close()

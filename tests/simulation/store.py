@@ -7,11 +7,12 @@ quorum (`Archive.trust`).
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from services.ledger import entries as codec
-from services.ledger.archive import Head, Loaded, Position, Row, Scanned, Snapshot, StoredEntry, Write
+from services.ledger.archive import Head, Loaded, Position, Row, Scanned, ScannedRows, Snapshot, StoredEntry, Write
 from services.ledger.errors import HistoryGap, StoreUnavailable
 from tests.simulation.cluster import Cluster
 from tests.simulation.loop import Process
@@ -196,6 +197,25 @@ class SimulatedArchive:
                     return Scanned(found, f"{found[-1][1].first_version}:{found[-1][0]}")
                 found.append((key, entry))
         return Scanned(found, "")
+
+    async def scan_rows(self, table: str, *, place: str = "", limit: int) -> ScannedRows:
+        """See `Archive.scan_rows`."""
+        places: list[tuple[str, str]] = await self._read(
+            lambda copy: set(copy.rows), lambda found: sorted(set().union(*found))
+        )
+        begun = tuple(json.loads(place)) if place else ("", "")
+        found: list[Row] = []
+        for name, partition in places:
+            if name != table or partition < begun[0]:
+                continue
+            after = begun[1] if partition == begun[0] else None
+            found += await self.rows(table, partition, after=after, limit=limit - len(found))
+            if len(found) == limit:
+                return ScannedRows(found, json.dumps([partition, found[-1].key]))
+        return ScannedRows(found, "")
+
+    async def scrub(self) -> None:
+        """See `Archive.scrub`: there are no files."""
 
     def _counts(self, found: Sequence[StoredEntry], snapshot: Snapshot, head: Head) -> bool:
         """Rule 7."""
