@@ -15,6 +15,8 @@ from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
 from services.chat.presence.service import PresenceService
 from services.chat.privacy.upkeep import private
+from services.chat.push.here import OnlineIsHere
+from services.chat.push.serving import pushing
 from services.chat.search.running import folder_of, searching
 from services.chat.service import ChatService
 from services.chat.timed import timed
@@ -34,11 +36,13 @@ async def main(settings: ChatSettings) -> None:
         if settings.order_events:
             OrderWorker(here.ledger, here.telemetry).start()
         chat = ChatService(here.ledger, settings, contents, moderation.reviewer)
-        await parts.enter_async_context(timed(here.server, here.ledger, chat.messaging, here.telemetry))
         here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
         presence = PresenceService(here.ledger, here.nats, whispers, settings)
         await parts.enter_async_context(presence)
         here.server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
+        push = pushing(here.server, here.ledger, settings, contents, OnlineIsHere(presence.roster))
+        wakes = await parts.enter_async_context(push)
+        await parts.enter_async_context(timed(here.server, here.ledger, chat.messaging, here.telemetry, wakes))
         if settings.search == "embedded":
             work = searching(here.ledger, contents, folder_of(settings), settings.log_partitions)
             search = await parts.enter_async_context(work)

@@ -15,6 +15,8 @@ from services.chat.domain import place
 from services.chat.expiry.timers import timers
 from services.chat.moderation import kinds as moderation
 from services.chat.moderation.projections import SLICED as MODERATION_SLICED
+from services.chat.push.kinds import ROUNDS
+from services.chat.push.told import SLICED as PUSH_SLICED
 from services.chat.scheduling import domain as scheduling
 from services.chat.scheduling import wire as scheduling_wire
 from services.ledger.decider import Kind
@@ -53,10 +55,11 @@ SCHEDULE: Final[Kind[scheduling.Schedules, scheduling.ScheduleCommand, schedulin
     timers=scheduling.timers,
 )
 
-KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, ATTACHMENT, ACTIONS, *moderation.KINDS)
+KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, ROUNDS, ATTACHMENT, ACTIONS, *moderation.KINDS)
 """All of them."""
 
 SLICED: Final[Mapping[str, int]] = {
+    **PUSH_SLICED,
     **MODERATION_SLICED,
     **BOTS_SLICED,
     **ATTACHMENTS_SLICED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from tradewind.chat.v1 import invitation_service_pb2, schedule_service_pb2
@@ -16,7 +16,7 @@ from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.scheduling import sending
 from services.chat.scheduling.service import ScheduleService
-from services.chat.timers import TimerWorker
+from services.chat.timers import TimerWorker, Wake
 from services.ledger.ending import end
 from services.ledger.ledger import Ledger
 from services.runtime.server import Server
@@ -24,8 +24,10 @@ from services.runtime.telemetry import Telemetry
 
 
 @asynccontextmanager
-async def timed(server: Server, ledger: Ledger, messaging: Messaging, telemetry: Telemetry) -> AsyncIterator[None]:
-    """Serve invitations and scheduled messages, and take due timers, until left."""
+async def timed(
+    server: Server, ledger: Ledger, messaging: Messaging, telemetry: Telemetry, wakes: Mapping[str, Wake]
+) -> AsyncIterator[None]:
+    """Serve invitations and scheduled messages, and take due timers, also those of ``wakes``, until left."""
     invitations = InvitationService(ledger)
     server.add(invitation_service_pb2.DESCRIPTOR.services_by_name["InvitationService"], invitations)
     carrier = sending.Sending(ledger, messaging, telemetry)
@@ -34,7 +36,8 @@ async def timed(server: Server, ledger: Ledger, messaging: Messaging, telemetry:
     arming = Arming(ledger)
     tasks = [asyncio.create_task(arming.run(), name="arming"), asyncio.create_task(arming.catch_up(), name="arm-again")]
     carrier.start()
-    TimerWorker(ledger, {sending.KIND: carrier.wake, KIND: Sweeping(ledger, Lookups(ledger)).wake}).start()
+    own = {sending.KIND: carrier.wake, KIND: Sweeping(ledger, Lookups(ledger)).wake}
+    TimerWorker(ledger, {**wakes, **own}).start()
     try:
         yield
     finally:

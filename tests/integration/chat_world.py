@@ -28,6 +28,8 @@ from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
 from services.chat.presence.service import PresenceService
 from services.chat.privacy.upkeep import private
+from services.chat.push.here import OnlineIsHere
+from services.chat.push.serving import pushing
 from services.chat.search.running import searching
 from services.chat.service import ChatService
 from services.chat.timed import timed
@@ -259,9 +261,11 @@ async def chat_world(
     moderation = await parts.enter_async_context(moderating(server, ledger, settings, whispers, contents))
     chat = ChatService(ledger, settings, contents, moderation.reviewer)
     server.add(pb.DESCRIPTOR.services_by_name["ChatService"], chat)
-    await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry))
     presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
     server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
+    push = pushing(server, ledger, settings, contents, OnlineIsHere(presence.roster))
+    wakes = await parts.enter_async_context(push)
+    await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry, wakes))
     if settings.search == "embedded":
         search = await parts.enter_async_context(searching(ledger, contents, folder / "search", 2))
         server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
