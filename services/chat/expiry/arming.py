@@ -21,7 +21,7 @@ from services.ledger.timers import SLOTS, TABLE
 
 _MOST: Final = 100_000
 _PAGE: Final = 200
-_PAUSE: Final = 0.005
+_PAUSE: Final = 0.001
 _log = structlog.get_logger(__name__)
 
 
