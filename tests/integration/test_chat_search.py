@@ -14,6 +14,14 @@ from tradewind.chat.v1 import chat_pb2, search_service_pb2, search_service_pb2_g
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1.search_service_pb2 import SearchMessagesRequest as Search
 
+from services.chat.contents import Contents
+from services.chat.privacy.keys import PersonKeys
+from services.chat.privacy.master import Master
+from services.chat.search import generations
+from services.chat.search.rebuilding import rebuild
+from services.ledger.archive import Scanned
+from services.ledger.errors import StoreUnavailable
+from services.ledger.sqlite import SqliteArchive
 from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id
 from tests.servers import NatsServer
 
@@ -188,3 +196,57 @@ async def test_pages_go_on_over_a_restart(own_nats_server: NatsServer, tmp_path:
             assert sorted(found) == versions
             if order == search_service_pb2.SEARCH_ORDER_NEWEST_FIRST:
                 assert found == versions[::-1]
+
+
+async def test_the_index_is_made_anew_while_it_answers(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with chat_world(own_nats_server.url, tmp_path, search="embedded") as world:
+        ada = world.user("ada")
+        where = (await ada.create_group("bob")).conversation_id
+        versions = [await ada.send(where, f"tea number {number}") for number in range(30)]
+        gone = chat.DeleteMessageRequest(request_id=request_id(), conversation_id=where, message_version=versions[3])
+        await ada.call("DeleteMessage", gone)
+        await indexed(world, ada, where)
+        search, folder = searching(world, ada), tmp_path / "search"
+        before = generations.newest(folder)
+
+        said: list[str] = []
+        keys = PersonKeys(world.archive, Master.from_file(world.settings.person_key_file or Path()))
+        contents = Contents(keys)
+        with pytest.raises(StoreUnavailable):
+            await rebuild(Failing(world.archive), contents, folder, 2, said.append, page=7)
+        version = await ada.send(where, "tea while it is made")
+        assert generations.newest(folder) == before
+        done = await rebuild(world.archive, contents, folder, 2, said.append)
+        assert done.resumed
+        assert 0 < done.messages < 32  # the first pages were not read again
+        assert generations.newest(folder) != before
+
+        expected = {(where, v) for v in (*versions, version) if v != versions[3]}
+        answer = await until(lambda: search("tea", page_size=100), lambda answer: set(places(answer)) == expected)
+        assert len(answer.results) == len(expected)
+        # Who follows the log changes over to it, and goes on.
+        await indexed(world, ada, where)
+        assert before is not None
+        assert not before.exists()
+
+
+class Failing(SqliteArchive):
+    """A store that is gone after two pages."""
+
+    def __init__(self, archive: SqliteArchive) -> None:
+        self._archive, self._left = archive, 2
+
+    async def identity(self) -> str | None:
+        return await self._archive.identity()
+
+    async def scan(self, *, after_seq: int, place: str = "", limit: int) -> Scanned:
+        self._left -= 1
+        if self._left < 0:
+            raise StoreUnavailable("gone")
+        return await self._archive.scan(after_seq=after_seq, place=place, limit=limit)
+
+
+async def test_where_it_is_off_there_is_none(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with chat_world(own_nats_server.url, tmp_path) as world:
+        code, _ = await refused(searching(world, world.user("ada"))("tea"))
+        assert code == grpc.StatusCode.UNIMPLEMENTED

@@ -47,8 +47,13 @@ class Rebuilt:
     resumed: bool
 
 
-async def rebuild(archive: Archive, contents: Contents, folder: Path, partitions: int, tell: Tell) -> Rebuilt:
+async def rebuild(
+    archive: Archive, contents: Contents, folder: Path, partitions: int, tell: Tell, *, page: int = _PAGE
+) -> Rebuilt:
     """Make the index in ``folder`` anew. Processes of Chat may run meanwhile, and change over within a second of its end.
+
+    Args:
+        page: so many entries are read, and taken in, at a time.
 
     Raises:
         RebuildRefused: another one is under way, the store was never used, or the folder does not take it.
@@ -60,18 +65,20 @@ async def rebuild(archive: Archive, contents: Contents, folder: Path, partitions
     source = source_of(identity, partitions)
     try:
         with _alone(folder):
-            return await _rebuild(archive, contents, folder, source, tell)
+            return await _rebuild(archive, contents, folder, source, tell, page)
     except (OSError, sqlite3.Error) as error:
         raise RebuildRefused(f"the index in {folder} cannot be written: {error}") from error
 
 
-async def _rebuild(archive: Archive, contents: Contents, folder: Path, source: str, tell: Tell) -> Rebuilt:
+async def _rebuild(
+    archive: Archive, contents: Contents, folder: Path, source: str, tell: Tell, at_once: int
+) -> Rebuilt:
     file = await asyncio.to_thread(_begun, folder, source)
     place, count, told = file.note(_PLACE), 0, 0
     resumed = bool(place)
     try:
         while True:
-            page = await archive.scan(after_seq=0, place=place, limit=_PAGE)
+            page = await archive.scan(after_seq=0, place=place, limit=at_once)
             found = await _told(contents, page)
             place = page.next_place
             await asyncio.to_thread(file.put, found, (), [(_PLACE, place)])
