@@ -91,6 +91,10 @@ class People:
         """A patient client of this person."""
         return self._credentials.client(name)
 
+    def token(self, name: str) -> str:
+        """What this person shows of itself."""
+        return self._credentials.tokens[name]
+
 
 def calls(service: str, client: Client, conversation_id: str) -> Callable[[], Awaitable[object]]:
     """A write to a service, a fresh one each time."""

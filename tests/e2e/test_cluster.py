@@ -4,15 +4,18 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from itertools import pairwise
 
 import aiohttp
 import nats
 import pytest
 import pytest_asyncio
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
-from tradewind.sdk import Client
+from tradewind.chat.v1 import chat_service_pb2
+from tradewind.sdk import Client, new_request_id
 
 from services.standalone.cluster.cluster import Cluster
 from services.standalone.ports import HOST
@@ -253,6 +256,62 @@ async def test_a_browser_is_served(cluster: Cluster) -> None:
         health_pb2.HealthCheckResponse.FromString(body[5 : 5 + length]).status == health_pb2.HealthCheckResponse.SERVING
     )
     assert b"grpc-status:0" in body[5 + length :]
+
+
+class Page:
+    """A page of a browser, which speaks gRPC-Web: HTTP/1.1, a frame's flag and length before each message, trailers as the last one."""
+
+    def __init__(self, cluster: Cluster, token: str) -> None:
+        self._url = f"http://{HOST}:{cluster.ports.chat}/tradewind.chat.v1.ChatService/"
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/grpc-web+proto",
+            "Origin": "http://localhost:3000",
+            "X-Grpc-Web": "1",
+        }
+
+    async def messages(
+        self, session: aiohttp.ClientSession, method: str, request: Message
+    ) -> AsyncGenerator[bytes, None]:
+        """The messages of an answer, as they come; asserts that it ended well, where it ends."""
+        data = request.SerializeToString()
+        frame = b"\0" + len(data).to_bytes(4, "big") + data
+        async with session.post(self._url + method, data=frame, headers=self._headers) as answer:
+            assert answer.status == 200
+            while True:
+                head = await answer.content.readexactly(5)
+                body = await answer.content.readexactly(int.from_bytes(head[1:], "big"))
+                if head[0] & 0x80:
+                    assert b"grpc-status:0" in body, body
+                    return
+                yield body
+
+
+async def test_a_browser_talks_listens_and_resumes_without_a_gap(cluster: Cluster, admin: Client) -> None:
+    where, page = await conversation(admin), Page(cluster, People(cluster).token("customer"))
+
+    async def said(session: aiohttp.ClientSession, text: str) -> int:
+        request = chat_service_pb2.SendMessageRequest(request_id=new_request_id(), conversation_id=where)
+        request.content.text = text
+        (answer,) = [body async for body in page.messages(session, "SendMessage", request)]
+        return chat_service_pb2.SendMessageResponse.FromString(answer).version
+
+    async def heard(session: aiohttp.ClientSession, after: int, until: int) -> list[int]:
+        request = chat_service_pb2.WatchRequest(conversation_id=where, after_version=after)
+        versions: list[int] = []
+        async with aclosing(page.messages(session, "Watch", request)) as bodies:
+            async for body in bodies:
+                versions += [event.version for event in chat_service_pb2.WatchResponse.FromString(body).events]
+                if versions[-1:] >= [until]:
+                    break
+        return versions
+
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        live = asyncio.create_task(heard(session, 0, 4))
+        assert [await said(session, f"line {number}") for number in range(3)] == [2, 3, 4]
+        assert await live == [1, 2, 3, 4]
+        await admin.chat.send_message(where, "while the page was closed")
+        assert await heard(session, 4, 5) == [5]
 
 
 async def test_what_one_process_wrote_every_process_shows(cluster: Cluster, admin: Client) -> None:
