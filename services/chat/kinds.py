@@ -55,7 +55,15 @@ SCHEDULE: Final[Kind[scheduling.Schedules, scheduling.ScheduleCommand, schedulin
     timers=scheduling.timers,
 )
 
-KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (CONVERSATION, PLACE, SCHEDULE, ROUNDS, ATTACHMENT, ACTIONS, *moderation.KINDS)
+KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (
+    CONVERSATION,
+    PLACE,
+    SCHEDULE,
+    ROUNDS,
+    ATTACHMENT,
+    ACTIONS,
+    *moderation.KINDS,
+)
 """All of them."""
 
 SLICED: Final[Mapping[str, int]] = {
