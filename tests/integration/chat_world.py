@@ -22,7 +22,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat.attachments.house import House, attachments
 from services.chat.bots.service import BotService
 from services.chat.config import ChatSettings
-from services.chat.inbox.service import serve_inbox
+from services.chat.inbox.service import InboxService, serve_inbox
 from services.chat.kinds import KINDS
 from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
@@ -189,6 +189,7 @@ class ChatWorld:
     """The service, and users of it."""
 
     presence: PresenceService
+    inbox: InboxService
     attachments: House
 
     def __init__(
@@ -269,7 +270,7 @@ async def chat_world(
     if settings.search == "embedded":
         search = await parts.enter_async_context(searching(ledger, contents, folder / "search", 2))
         server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
-    serve_inbox(server, ledger, settings, contents, whispers)
+    inbox = serve_inbox(server, ledger, settings, contents, whispers)
     house = await parts.enter_async_context(attachments(server, ledger, settings))
     server.add(
         bot_service_pb2.DESCRIPTOR.services_by_name["BotService"], BotService(ledger, settings, whispers, contents)
@@ -277,6 +278,7 @@ async def chat_world(
     await server.start()
     world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
     world.presence = presence
+    world.inbox = inbox
     world.attachments = house
     try:
         yield world

@@ -30,14 +30,18 @@ class Stream(Protocol):
 
 
 class Followed:
-    """A conversation that streams of this process follow, and its newest version that was heard of."""
+    """A conversation that streams of this process follow, and its newest version that was heard of.
 
-    __slots__ = ("conversation", "streams", "version")
+    ``sure``: somebody looked at it since it is followed, so what was not heard of since is not there.
+    """
+
+    __slots__ = ("conversation", "streams", "sure", "version")
 
     def __init__(self, conversation: AggregateId) -> None:
         """Nobody follows it yet."""
         self.conversation = conversation
         self.version = 0
+        self.sure = False
         self.streams: dict[Stream, None] = {}
 
 

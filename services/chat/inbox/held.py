@@ -8,7 +8,7 @@ from typing import Final
 
 from tradewind.chat.v1 import inbox_service_pb2 as pb
 
-from services.chat import commands
+from services.chat import commands, domain
 from services.chat.access import Actor
 from services.chat.domain.inbox import NO_FLAGS, Flags, Sums
 from services.chat.domain.place import FOR_EVER
@@ -16,6 +16,7 @@ from services.chat.inbox import showing
 from services.chat.inbox.following import Followed, Follower, Stream
 from services.chat.inbox.surveying import Counts, Line, Surveys
 from services.chat.inbox.tips import Tip
+from services.ledger.ids import AggregateId
 
 _SOON: Final = 0.05
 
@@ -23,12 +24,13 @@ _SOON: Final = 0.05
 class Entry:
     """A conversation in the list: what was counted, and in which group of the totals it stands."""
 
-    __slots__ = ("archived", "counted", "followed", "mentions", "muted", "read_version", "unread")
+    __slots__ = ("archived", "counted", "followed", "hid", "mentions", "muted", "read_version", "unread")
 
     def __init__(self, followed: Followed) -> None:
         """Nothing is known of it yet."""
         self.followed = followed
         self.unread = self.mentions = self.read_version = self.counted = 0
+        self.hid = 0  # version of the last message, where the user deleted that for itself
         self.archived = self.muted = False
 
 
@@ -66,7 +68,7 @@ class Held:
         ids = await self._surveys.ids(actor)
         for conversation_id in ids:
             self._entry(conversation_id)  # followed before it is looked at, so that nothing falls between
-        self._opened = await self._surveys.lines(actor, ids)
+        self._opened = await self._surveys.lines(actor, ids, self._tip)
         self._flags = {line.conversation.id: line.flags for line in self._opened if line.flags != NO_FLAGS}
 
         async def count(line: Line) -> None:
@@ -77,6 +79,15 @@ class Held:
 
         await self._surveys.each(self._opened, count)
 
+    async def _tip(self, conversation: AggregateId) -> Tip:
+        """Read the end of a conversation; where others follow it already, what they know will do."""
+        followed = self._entry(conversation.id).followed
+        if followed.sure:
+            return await self._surveys.tips.at(conversation, followed.version)
+        tip = await self._surveys.tips.now(conversation)
+        followed.sure = True
+        return tip
+
     async def newest(self, most: int) -> tuple[list[pb.InboxEntry], str]:
         """Show the newest entries, and after which place there are older ones; empty where there are none. Raises LedgerError."""
         lines, self._opened = [line for line in self._opened if not line.hidden()], []
@@ -84,8 +95,9 @@ class Held:
 
         async def show(line: Line) -> pb.InboxEntry | None:
             state = await self._surveys.standing(self._actor, line.conversation)
-            counts = self._counts(self._entries[line.conversation.id])
-            return showing.entry(self._actor.user_id, line, state, counts, now) if state is not None else None
+            return (
+                await self._shown(self._entries[line.conversation.id], line, state, now) if state is not None else None
+            )
 
         shown = await self._surveys.each(lines[:most], show)
         return [entry for entry in shown if entry is not None], lines[most - 1].place if len(lines) > most else ""
@@ -110,14 +122,12 @@ class Held:
         return entries, removed
 
     async def _look(self, conversation_id: str, *, anew: bool) -> pb.InboxEntry | None:
-        conversation = commands.aggregate_of(self._actor, conversation_id)
-        entry = self._entries.get(conversation_id)
-        at_least = entry.followed.version if entry is not None else 0
+        entry = self._entry(conversation_id)  # followed before it is looked at
+        conversation, at_least = entry.followed.conversation, entry.followed.version
         state = await self._surveys.standing(self._actor, conversation, fresh=anew, at_least=at_least)
         if state is None:
             self._forget(conversation_id)
             return None
-        entry = self._entry(conversation_id)
         if anew:
             await self._take_flags(conversation_id)
         tip = await self._surveys.tips.at(conversation, state.version)
@@ -127,7 +137,16 @@ class Held:
             counts = await self._surveys.counted(self._actor, conversation, state)
         now = commands.now_us()
         self._put(entry, line, counts, now)
-        return showing.entry(self._actor.user_id, line, state, counts, now) if not line.hidden() else None
+        return await self._shown(entry, line, state, now, anew=anew) if not line.hidden() else None
+
+    async def _shown(
+        self, entry: Entry, line: Line, state: domain.Conversation, now_us: int, *, anew: bool = True
+    ) -> pb.InboxEntry:
+        said_version = line.tip.said_version
+        if anew:
+            entry.hid = said_version if await self._surveys.hid(self._actor, line) else 0
+        counts, hid = self._counts(entry), bool(said_version) and entry.hid == said_version
+        return showing.entry(self._actor.user_id, line, state, counts, now_us, hid=hid)
 
     def _followed_up(self, entry: Entry, tip: Tip) -> Counts | None:
         """Count on from what was counted, by the messages since; None where that does not do."""

@@ -55,7 +55,9 @@ async def shown(
     if unread_only and not counts.unread:
         return None
     state = await surveys.standing(actor, line.conversation)
-    return showing.entry(actor.user_id, line, state, counts, at_us) if state is not None else None
+    if state is None:
+        return None
+    return showing.entry(actor.user_id, line, state, counts, at_us, hid=await surveys.hid(actor, line))
 
 
 async def totals(surveys: Surveys, actor: Actor) -> pb.UnreadTotals:
@@ -79,7 +81,7 @@ async def one(surveys: Surveys, actor: Actor, conversation: AggregateId) -> pb.I
     tip = await surveys.tips.at(conversation, state.version)
     line = Line(conversation, tip, await surveys.flags_of(actor, conversation.id))
     counts = await surveys.counts(actor, line)
-    return showing.entry(actor.user_id, line, state, counts, commands.now_us())
+    return showing.entry(actor.user_id, line, state, counts, commands.now_us(), hid=await surveys.hid(actor, line))
 
 
 def _wanted(line: Line, request: pb.ListInboxRequest, at_us: int) -> bool:

@@ -37,6 +37,12 @@ class InboxService:
         self._surveys = Surveys(ledger, Tips(ledger, contents), settings.inbox_conversations)
         self._follower = Follower(ledger, whispers)
         self._streams = 0
+        self._lists: set[InboxStream] = set()
+
+    @property
+    def waiting(self) -> list[int]:
+        """How many conversations each stream of a list is to look at again, in no particular order."""
+        return [stream.waiting for stream in self._lists]
 
     # --- the list -----------------------------------------------------------------------------------
 
@@ -45,9 +51,13 @@ class InboxService:
         with self._served():
             actor = actor_of(call.caller)
             stream = InboxStream(self._surveys, self._follower, actor, call, self._settings, request.page_size)
-            async with aclosing(stream.frames()) as frames:
-                async for frame in frames:
-                    yield frame
+            self._lists.add(stream)
+            try:
+                async with aclosing(stream.frames()) as frames:
+                    async for frame in frames:
+                        yield frame
+            finally:
+                self._lists.discard(stream)
 
     async def ListInbox(self, request: pb.ListInboxRequest, call: Call) -> pb.ListInboxResponse:
         """List the caller's conversations, newest activity first."""

@@ -11,8 +11,13 @@ from services.chat.inbox.surveying import Counts, Line
 from services.chat.wire.events import KINDS
 
 
-def entry(user_id: str, line: Line, state: domain.Conversation, counts: Counts, at_us: int) -> pb.InboxEntry:
-    """Show one conversation in a user's list. Raises domain.Refused (NOT_FOUND) where none was ever created."""
+def entry(
+    user_id: str, line: Line, state: domain.Conversation, counts: Counts, at_us: int, *, hid: bool
+) -> pb.InboxEntry:
+    """Show one conversation in a user's list, without its last message where the user ``hid`` that.
+
+    Raises domain.Refused (NOT_FOUND) where none was ever created.
+    """
     profile = state.profile
     if profile is None:
         raise domain.not_found()
@@ -24,7 +29,7 @@ def entry(user_id: str, line: Line, state: domain.Conversation, counts: Counts, 
         picture=profile.picture,
         member_count=len(profile.members),
         version=tip.version,
-        last_message=tip.preview,
+        last_message=tip.preview if not hid else None,
         activity_time=wire.timestamp(tip.said_us),
         unread_count=counts.unread,
         mention_count=counts.mentions,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-from services.chat import commands, domain, projections, receipts
+from services.chat import commands, domain, marks, projections, receipts
 from services.chat.access import Actor, may_read
 from services.chat.domain.inbox import NO_FLAGS, Flags, is_archived, is_hidden, is_muted, order
 from services.chat.inbox.tips import Tip, Tips
@@ -17,6 +17,7 @@ from services.ledger.ledger import Ledger
 _PAGE: Final = 500
 _AT_ONCE: Final = 8
 _PROCESS_AT_ONCE: Final = 64
+ReadTip = Callable[[AggregateId], Awaitable[Tip]]
 _Asked = TypeVar("_Asked")
 _Found = TypeVar("_Found")
 
@@ -97,14 +98,14 @@ class Surveys:
         row = await self.ledger.row(projections.FLAGS, where, conversation_id)
         return _flags(row.value) if row is not None else NO_FLAGS
 
-    async def lines(self, actor: Actor, ids: Sequence[str] | None = None) -> list[Line]:
-        """Give a user's conversations (all, or these), newest activity first. Raises LedgerError."""
+    async def lines(self, actor: Actor, ids: Sequence[str] | None = None, tip: ReadTip | None = None) -> list[Line]:
+        """Give a user's conversations (all, or these), newest activity first; ``tip`` reads their ends. Raises LedgerError."""
         flags = await self.flags(actor)
+        read = self.tips.now if tip is None else tip
 
         async def line(conversation_id: str) -> Line:
             conversation = commands.aggregate_of(actor, conversation_id)
-            tip = await self.tips.now(conversation)
-            return Line(conversation, tip, flags.get(conversation_id, NO_FLAGS))
+            return Line(conversation, await read(conversation), flags.get(conversation_id, NO_FLAGS))
 
         found = await self.each(await self.ids(actor) if ids is None else ids, line)
         return sorted(found, key=lambda line: line.place, reverse=True)
@@ -127,6 +128,12 @@ class Surveys:
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return found  # type: ignore[return-value]
+
+    async def hid(self, actor: Actor, line: Line) -> bool:
+        """Tell whether a user deleted the last message of a conversation for itself. Raises LedgerError."""
+        where = marks.partition(line.conversation, actor.user_id)
+        said_version = line.tip.said_version
+        return bool(said_version) and await self.ledger.row(marks.HIDDEN, where, marks.key(said_version)) is not None
 
     async def counts(self, actor: Actor, line: Line) -> Counts:
         """Count what a user has not read in a conversation. Raises LedgerError."""

@@ -45,6 +45,11 @@ class InboxStream:
         self._told_totals = b""
         self._next_survey = 0.0
 
+    @property
+    def waiting(self) -> int:
+        """How many conversations it is to look at again."""
+        return len(self._grew) + len(self._turned)
+
     # --- heard --------------------------------------------------------------------------------------
 
     def grew(self, conversation: AggregateId) -> None:
@@ -54,10 +59,10 @@ class InboxStream:
 
     def turned(self, conversation_id: str) -> None:
         """Note that what the user is or has in a conversation may have changed."""
-        if len(self._turned) >= self._settings.inbox_conversations:
-            self._next_survey = 0.0  # more than a list can hold: look at all of it
-            self._turned.clear()
-        self._turned[conversation_id] = None
+        if len(self._turned) < self._settings.inbox_conversations:
+            self._turned[conversation_id] = None
+        else:
+            self._next_survey = 0.0  # more than a list can hold: see what came or went
         self._flag.set()
 
     # --- told ---------------------------------------------------------------------------------------
