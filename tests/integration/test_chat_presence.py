@@ -48,8 +48,9 @@ async def test_a_killed_client_fades_by_itself_and_its_watcher_is_told(
         watching = await bob.watch(["ada"])
         await watching.until("ada", OFFLINE)
         assert watching.completes == 1
-        await ada.report_briefly(State.ONLINE, 1.0)
+        await ada.report(ONLINE)
         await watching.until("ada", ONLINE)
+        await ada.report_briefly(State.ONLINE, 0.3)
         seen = await watching.until("ada", OFFLINE)
         assert abs(seen.last_seen_time.seconds - time.time()) < 10
         assert [each.state for each in watching.told] == [OFFLINE, ONLINE, OFFLINE]

@@ -11,7 +11,7 @@ from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import presence_service_pb2 as pb
 
-from services.chat.presence.typists import LASTS, MOST_MEMBERS
+from services.chat.presence.typists import MOST_MEMBERS
 from tests.integration.chat_world import reason_in, refused, request_id
 from tests.integration.presence_world import Person, services
 from tests.servers import NatsServer
@@ -35,8 +35,8 @@ async def listening(person: Person, *conversation_ids: str) -> Any:
     return call
 
 
-async def test_typing_is_told_stopped_and_fades(own_nats_server: NatsServer, tmp_path: Path) -> None:
-    async with services(own_nats_server.url, tmp_path) as (here, there):
+async def test_typing_is_told_and_stopped(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with services(own_nats_server.url, tmp_path, typing_lasts=30) as (here, there):
         ada, bob, cy = Person(here, "ada"), Person(there, "bob"), Person(there, "cy")
         one, other = [(await ada.user.create_group("bob", "cy")).conversation_id for _ in range(2)]
         watching = await listening(bob, one, other)
@@ -47,12 +47,21 @@ async def test_typing_is_told_stopped_and_fades(own_nats_server: NatsServer, tmp
         await bob.types(one)  # who watches is not told of itself
         await ada.types(one, stopped=True)
         assert typing(await frame(watching)) == {one: ["cy"]}
-        began = asyncio.get_running_loop().time()
         await ada.types(other)
         assert typing(await frame(watching)) == {other: ["ada"]}
-        assert typing(await frame(watching)) == {one: []}
-        assert typing(await frame(watching)) == {other: []}
-        assert LASTS - 0.1 <= asyncio.get_running_loop().time() - began < LASTS + 5
+
+
+async def test_who_was_killed_while_it_typed_fades(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with services(own_nats_server.url, tmp_path, 1, typing_lasts=1) as (here,):
+        ada, bob = Person(here, "ada"), Person(here, "bob")
+        group = (await ada.user.create_group("bob")).conversation_id
+        watching = await listening(bob, group)
+        reading = asyncio.create_task(frame(watching))
+        while not reading.done():
+            await ada.types(group)
+            await asyncio.wait([reading], timeout=0.3)
+        assert typing(reading.result()) == {group: ["ada"]}
+        assert typing(await frame(watching)) == {group: []}
 
 
 async def test_a_removed_member_hears_no_more(own_nats_server: NatsServer, tmp_path: Path) -> None:

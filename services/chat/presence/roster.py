@@ -18,6 +18,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 
 from services.chat.presence import words
@@ -287,6 +288,8 @@ class Roster:
         return not view.stale
 
     async def _question(self, view: _View, keys: list[Key], *, stale: bool) -> None:
+        if not self._client.is_connected:
+            raise ConnectionClosedError  # the question would wait, and its answer come long after it
         self.questions += 1
         answer = await self._client.request(words.questions_of(view.slot), words.encode_keys(keys), timeout=ASK_SECONDS)
         told = words.decode_told(answer.data)

@@ -66,7 +66,8 @@ class PresenceService:
 
     async def SetTyping(self, request: pb.SetTypingRequest, call: Call) -> pb.SetTypingResponse:
         """Say that the caller types."""
-        return await typists.say(self._ledger, self._whispers, self._client.is_connected, request, call)
+        lasts = self._settings.typing_lasts
+        return await typists.say(self._ledger, self._whispers, self._client.is_connected, request, call, lasts)
 
     def WatchTyping(self, request: pb.WatchTypingRequest, call: Call) -> AsyncIterator[pb.WatchTypingResponse]:
         """Stream who types."""

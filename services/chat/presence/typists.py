@@ -1,4 +1,4 @@
-"""Who types: said by whisper in each conversation, heard by whom may read it, and forgotten after six seconds."""
+"""Who types: said by whisper in each conversation, heard by whom may read it, and forgotten after some seconds."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from services.ledger.ledger import Ledger
 from services.runtime.call import Call
 from services.runtime.errors import Refused, status_of
 
-LASTS: Final = 6.0
-"""Seconds that a typist types unless it says so again."""
 MOST_MEMBERS: Final = 200
 PACE: Final = 0.25
 """Seconds between two frames of a stream."""
 
 
 async def say(
-    ledger: Ledger, whispers: Whispers, is_connected: bool, request: pb.SetTypingRequest, call: Call
+    ledger: Ledger, whispers: Whispers, is_connected: bool, request: pb.SetTypingRequest, call: Call, lasts: float
 ) -> pb.SetTypingResponse:
-    """Tell whoever watches that the caller types, or no more. Raises domain.Refused, Refused (DEPENDENCY_UNAVAILABLE)."""
+    """Tell whoever watches that the caller types for ``lasts`` seconds, or no more.
+
+    Raises domain.Refused as the contract says, Refused (DEPENDENCY_UNAVAILABLE).
+    """
     actor, now = actor_of(call.caller), commands.now_us()
     aggregate = commands.aggregate_of(actor, request.conversation_id)
     state: domain.Conversation = (await ledger.read(aggregate)).state
@@ -41,7 +42,7 @@ async def say(
     if not is_connected:
         raise Refused("DEPENDENCY_UNAVAILABLE", "who watches cannot be reached now")
     await whispers.say(actor.tenant, _topic(aggregate), json.dumps([actor.user_id, not request.stopped]).encode())
-    return pb.SetTypingResponse(lasts_ms=0 if request.stopped else int(LASTS * 1000))
+    return pb.SetTypingResponse(lasts_ms=0 if request.stopped else int(lasts * 1000))
 
 
 def _may_type(state: domain.Conversation, actor: Actor, at_us: int) -> None:
@@ -117,7 +118,7 @@ class WatchingTyping:
         if typists is None or user_id == self._actor.user_id:
             return
         if types and (user_id in typists or len(typists) < MOST_MEMBERS):
-            typists[user_id] = asyncio.get_running_loop().time() + LASTS
+            typists[user_id] = asyncio.get_running_loop().time() + self._settings.typing_lasts
         elif not types:
             typists.pop(user_id, None)
         self._changed[aggregate] = None

@@ -109,7 +109,7 @@ class PresenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetTyping(self, request, context):
-        """Says that the caller types in a conversation, or no more. It lasts six seconds; repeat it every three while it goes on. Permission `post` is needed.
+        """Says that the caller types in a conversation, or no more. It lasts six seconds unless the deployment says otherwise; repeat it in half of that while it goes on. Permission `post` is needed.
         In conversations of more than 200 members, and in channels, typing is not told: FAILED_PRECONDITION with MEMBERS_LIMIT or WRONG_CONVERSATION_KIND.
         PERMISSION_DENIED: FORBIDDEN, NOT_A_MEMBER, MUTED. NOT_FOUND.
         """

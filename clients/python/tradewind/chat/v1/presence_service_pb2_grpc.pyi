@@ -56,7 +56,7 @@ class PresenceServiceStub:
     The stream lasts until the client ends it; it ends with INVALID_ARGUMENT for a frame that breaks a rule, or for more than 10,000 users.
     """
     SetTyping: _grpc.UnaryUnaryMultiCallable[_presence_service_pb2.SetTypingRequest, _presence_service_pb2.SetTypingResponse]
-    """Says that the caller types in a conversation, or no more. It lasts six seconds; repeat it every three while it goes on. Permission `post` is needed.
+    """Says that the caller types in a conversation, or no more. It lasts six seconds unless the deployment says otherwise; repeat it in half of that while it goes on. Permission `post` is needed.
     In conversations of more than 200 members, and in channels, typing is not told: FAILED_PRECONDITION with MEMBERS_LIMIT or WRONG_CONVERSATION_KIND.
     PERMISSION_DENIED: FORBIDDEN, NOT_A_MEMBER, MUTED. NOT_FOUND.
     """
@@ -94,7 +94,7 @@ class PresenceServiceAsyncStub(PresenceServiceStub):
     The stream lasts until the client ends it; it ends with INVALID_ARGUMENT for a frame that breaks a rule, or for more than 10,000 users.
     """
     SetTyping: _aio.UnaryUnaryMultiCallable[_presence_service_pb2.SetTypingRequest, _presence_service_pb2.SetTypingResponse]  # type: ignore[assignment]
-    """Says that the caller types in a conversation, or no more. It lasts six seconds; repeat it every three while it goes on. Permission `post` is needed.
+    """Says that the caller types in a conversation, or no more. It lasts six seconds unless the deployment says otherwise; repeat it in half of that while it goes on. Permission `post` is needed.
     In conversations of more than 200 members, and in channels, typing is not told: FAILED_PRECONDITION with MEMBERS_LIMIT or WRONG_CONVERSATION_KIND.
     PERMISSION_DENIED: FORBIDDEN, NOT_A_MEMBER, MUTED. NOT_FOUND.
     """
@@ -153,7 +153,7 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _presence_service_pb2.SetTypingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_presence_service_pb2.SetTypingResponse, _abc.Awaitable[_presence_service_pb2.SetTypingResponse]]:
-        """Says that the caller types in a conversation, or no more. It lasts six seconds; repeat it every three while it goes on. Permission `post` is needed.
+        """Says that the caller types in a conversation, or no more. It lasts six seconds unless the deployment says otherwise; repeat it in half of that while it goes on. Permission `post` is needed.
         In conversations of more than 200 members, and in channels, typing is not told: FAILED_PRECONDITION with MEMBERS_LIMIT or WRONG_CONVERSATION_KIND.
         PERMISSION_DENIED: FORBIDDEN, NOT_A_MEMBER, MUTED. NOT_FOUND.
         """
