@@ -13,7 +13,16 @@ from typing import Annotated
 import typer
 
 from tradewind.chat.v1 import chat_pb2
-from tradewind.cli import chat_inbox, chat_members, chat_messages, chat_presence, chat_receipts, chat_search, chat_timed
+from tradewind.cli import (
+    chat_devices,
+    chat_inbox,
+    chat_members,
+    chat_messages,
+    chat_presence,
+    chat_receipts,
+    chat_search,
+    chat_timed,
+)
 from tradewind.cli.chat_members import told_of_order
 from tradewind.cli.chat_messages import shown_message, told_of_message
 from tradewind.cli.output import Output, plain
@@ -22,6 +31,7 @@ from tradewind.sdk import Client
 
 app = typer.Typer(no_args_is_help=True, help="Conversations.")
 app.add_typer(chat_inbox.app)
+app.add_typer(chat_devices.app)
 app.add_typer(chat_members.app)
 app.add_typer(chat_messages.app)
 app.add_typer(chat_receipts.app)
