@@ -59,7 +59,8 @@ def press(user: User, name: str, version: int, action: str, **fields: Any) -> An
 
 
 async def actions(bot: User, count: int, after: int = 0) -> list[pb.ActionEvent]:
-    stream, found = ask(bot, "WatchActions", after_version=after), []
+    stream = ask(bot, "WatchActions", after_version=after)
+    found: list[pb.ActionEvent] = []
     async with asyncio.timeout(20):
         while len(found) < count:
             found.extend((await stream.read()).events)
@@ -178,11 +179,7 @@ async def test_only_services_post_what_is_pressed_and_it_is_not_forwarded(world:
     own = await post(ada, name, card("open", url="https://tradewind.example"))
     await edit(ada, name, own, card("shut", url="https://tradewind.example"))
     talk = ada.converse()
-    tried = (
-        ada.message(name, "", parts=None)
-        if False
-        else chat.SendMessageRequest(request_id=request_id(), conversation_id=name, content=card("yes"))
-    )
+    tried = chat.SendMessageRequest(request_id=request_id(), conversation_id=name, content=card("yes"))
     await talk.write(tried)
     await talk.until(lambda talk: bool(talk.results))
     assert talk.results[tried.request_id].HasField("error")

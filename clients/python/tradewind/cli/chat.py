@@ -14,10 +14,12 @@ import typer
 
 from tradewind.chat.v1 import chat_pb2
 from tradewind.cli import (
+    chat_bots,
     chat_devices,
     chat_inbox,
     chat_members,
     chat_messages,
+    chat_moderation,
     chat_presence,
     chat_receipts,
     chat_search,
@@ -38,6 +40,8 @@ app.add_typer(chat_receipts.app)
 app.add_typer(chat_timed.app)
 app.add_typer(chat_presence.app)
 app.add_typer(chat_search.app)
+app.add_typer(chat_moderation.app)
+app.add_typer(chat_bots.app)
 
 _Attributes = Annotated[
     list[str] | None, typer.Option("--attribute", metavar="KEY=VALUE", help="A free word; repeatable.")
