@@ -104,9 +104,9 @@ async def test_the_command_line(world: ChatWorld) -> None:
         assert [each["message"]["content"]["text"] for each in waiting] == ["rude"]
         assert [(each["user_id"], each["reason"]) for each in banned] == [("eve", "spam")]
         assert [(each["actor_id"], each["pressed"]["values"]) for each in pressed] == [("bob", {"size": "l"})]
-        decided, *_ = await asyncio.gather(
+        done = await asyncio.gather(
             tradewind(world, "chief", "admin", "resolve", name, said, "remove", "--note", "no"),
             tradewind(world, "chief", "admin", "unban-user", "eve"),
             tradewind(world, "pizzabot", "service", "answer", "1", "On its way"),
         )
-        assert [each["resolution"] for each in decided] == ["REPORT_RESOLUTION_REMOVED"]
+        assert [each["resolution"] for each in done[0]] == ["REPORT_RESOLUTION_REMOVED"]
