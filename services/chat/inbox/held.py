@@ -200,7 +200,8 @@ class Held:
         entry = self._entries.get(conversation_id)
         if entry is None:
             followed = self._follower.follow(commands.aggregate_of(self._actor, conversation_id), self._stream)
-            entry = self._entries[conversation_id] = Entry(followed)
+            # Under the name that all streams share.
+            entry = self._entries[followed.conversation.id] = Entry(followed)
         return entry
 
     def _forget(self, conversation_id: str) -> None:
