@@ -270,14 +270,14 @@ class Ledger:
             role=f"{role}-{self.engine.identity}", source=self.settings.service, epoch=self.epoch, partition=partition,
         )  # fmt: skip
 
-    async def arm(self, aggregate: AggregateId) -> None:
-        """Schedules what the aggregate's state waits for (`Kind.timers`).
+    async def arm(self, aggregate: AggregateId, *, anew: bool = False) -> None:
+        """Schedules what the aggregate's state waits for (`Kind.timers`); `anew`: also where this process did so for the same time.
 
         Raises:
             LogUnavailable, StoreUnavailable: not armed; try again.
         """
         view = await self.read(aggregate, fresh=False)
-        await self._timers.arm(aggregate, self._kinds[aggregate.kind][0].timers(view.state))
+        await self._timers.arm(aggregate, self._kinds[aggregate.kind][0].timers(view.state), anew=anew)
 
     def on_timer(self, handle: TimerHandler) -> None:
         """Starts handing due timers to `handle(aggregate, name)`, at least once each."""

@@ -54,15 +54,16 @@ class Timers:
         self._service, self._epoch, self._partitions = service, epoch, partitions
         self._armed: dict[tuple[str, str], int] = {}
 
-    async def arm(self, aggregate: AggregateId, wanted: Mapping[str, int]) -> None:
-        """Schedules the timers an aggregate waits for; one that stands already with the same time is passed over.
+    async def arm(self, aggregate: AggregateId, wanted: Mapping[str, int], *, anew: bool = False) -> None:
+        """Schedules the timers an aggregate waits for; one that was scheduled here for the same time is passed over, unless `anew`.
+        Another process may have scheduled it for another time since.
 
         Raises:
             LogUnavailable: not scheduled.
         """
         for name, due in wanted.items():
             place = (aggregate.key, name)
-            if self._armed.get(place) == due:
+            if not anew and self._armed.get(place) == due:
                 continue
             await self._schedule(aggregate, name, due)
             self._armed.pop(place, None)
@@ -103,8 +104,8 @@ class Timers:
     async def _fire(self, message: Msg, handle: TimerHandler) -> bool:
         timer = entry_pb2.Timer.FromString(message.data)
         aggregate = AggregateId(timer.tenant, timer.kind, timer.id)
-        if self._armed.get((aggregate.key, timer.name)) == timer.due_us:
-            del self._armed[aggregate.key, timer.name]
+        # Another process may have armed this time in place of the one armed here: what stands now nobody knows, so arm anew.
+        self._armed.pop((aggregate.key, timer.name), None)
         # By this clock it may not be due yet, and would find nothing to do and be armed again, which by the log's clock is at once.
         await asyncio.sleep(min(max(0.0, timer.due_us / 1e6 - time.time()), _CLOCK_BEHIND))
         wait, failures = 0.1, 0

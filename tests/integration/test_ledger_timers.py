@@ -137,3 +137,20 @@ async def test_a_due_timer_that_nobody_took_is_armed_again_as_often_as_asked(
             assert (await woken.next())[0] == "till"
             await ledger.arm(till)
         assert (await woken.next())[0] == "till"
+
+
+async def test_a_time_that_another_server_replaced_is_armed_again(nats_server: NatsServer, tmp_path: Path) -> None:
+    """One server armed a late time, another an early one in its place; who takes the early one arms the late one anew."""
+    service, woken, till = fresh_service(), Woken(), tally("till")
+    async with (
+        open_ledger(nats_server.url, tmp_path / "a.db", service=service) as one,
+        open_ledger(nats_server.url, tmp_path / "a.db", service=service) as other,
+    ):
+        one.on_timer(woken)
+        late = now_us() + 2_000_000
+        await wake_at(one, till, late)
+        await wake_at(other, till, now_us() + 200_000)
+        assert (await woken.next())[0] == "till"
+        await wake_at(one, till, late)
+        _, _, at = await woken.next()
+        assert at >= late

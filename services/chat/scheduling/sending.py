@@ -65,7 +65,8 @@ class Sending:
         """Take one stored entry: set the timer that it asks for. Raises LedgerError; the entry then comes again."""
         if delivered.aggregate.kind == KIND and any(wire.sets_time(each.payload) for each in delivered.events):
             await self._ledger.read(delivered.aggregate, fresh=False, at_least=delivered.events[-1].version)
-            await self._ledger.arm(delivered.aggregate)
+            # Another process may have set it for another time, which was changed back since.
+            await self._ledger.arm(delivered.aggregate, anew=True)
 
     async def wake(self, aggregate: AggregateId, _timer: str) -> None:
         """Send what is due. Raises LedgerError, NotNow; the timer then comes again."""
