@@ -21,8 +21,9 @@ from tests.integration.chat_world import ChatWorld, User, chat_world, request_id
 from tests.servers import NatsServer
 
 pytestmark = pytest.mark.data
-DAYS, LINES, QUESTIONS = 10, 500, 200
-MOST_FOUND = 150
+DAYS, LINES, QUESTIONS = 10, 300, 200
+MOST_FOUND = 100
+_HAN = re.compile("([\u4e00-\u9fff])")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -37,7 +38,7 @@ class Line:
 
 def plain(text: str) -> list[str]:
     unmarked = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return _WORD.findall(unmarked.casefold())
+    return _WORD.findall(_HAN.sub(r" \1 ", unmarked.casefold()))
 
 
 async def tell(world: ChatWorld, service: User, day: Path) -> str:

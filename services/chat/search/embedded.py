@@ -123,9 +123,9 @@ class EmbeddedIndex:
         """See `Index.search`."""
         return await self._read(lambda file: search(file, tenant, query, conversations, order, place, limit))
 
-    async def remove_person(self, tenant: str, user_id: str) -> None:
+    async def remove_person(self, tenant: str, user_id: str) -> int:
         """See `Index.remove_person`."""
-        await self._write(lambda file: file.remove_person(tenant, user_id))
+        return await self._write(lambda file: file.remove_person(tenant, user_id))
 
     async def clear(self) -> None:
         """See `Index.clear`: an empty file takes the place of the one that counts."""

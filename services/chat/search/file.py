@@ -134,29 +134,30 @@ class IndexFile:
                 self._numbers.clear()  # some of them may never have been written
                 c.execute("ROLLBACK")
 
-    def remove_person(self, tenant_name: str, user_id: str) -> None:
+    def remove_person(self, tenant_name: str, user_id: str) -> int:
         """See `Index.remove_person`. The full-text index is written anew, as it keeps words of what was deleted until then."""
         c = self.connection
+        count = 0
         c.execute("BEGIN IMMEDIATE")
         try:
-            tenant = self._made("tenants", 0, tenant_name)
-            sender = self.number("users", tenant, user_id)
-            while sender is not None:
+            tenant = self.tenant(tenant_name)
+            sender = None if tenant is None else self.number("users", tenant, user_id)
+            while tenant is not None and sender is not None:
                 lines = c.execute(
                     "SELECT conversation, version FROM messages WHERE sender = ? LIMIT ?", (sender, _DELETED_AT_ONCE)
                 ).fetchall()
                 for conversation, version in lines:
                     self._remove(tenant, conversation, version)
+                count += len(lines)
                 if len(lines) < _DELETED_AT_ONCE:
                     break
-            c.execute("DELETE FROM users WHERE tenant = ? AND name = ?", (tenant, user_id))
             c.execute("COMMIT")
         finally:
-            self._numbers.clear()
             if c.in_transaction:
                 c.execute("ROLLBACK")
         c.execute("INSERT INTO found(found) VALUES ('optimize')")
         c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
 
     def _take(self, change: Change) -> None:
         name = change.name

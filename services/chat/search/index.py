@@ -142,10 +142,11 @@ class Index(Protocol):
             PlaceUnknown: the place is none of this order.
         """
 
-    async def remove_person(self, tenant: str, user_id: str) -> None:
+    async def remove_person(self, tenant: str, user_id: str) -> int:
         """Forget what a user said, for good: nothing of it can be read out of what the index keeps, and what comes again is not taken.
 
-        What the index has not been told yet comes without words, once the person is erased (`services.chat.contents`).
+        What the index has not been told yet comes without words, once the person is erased (`services.chat.contents`). Gives how many
+        messages were forgotten; it may be asked again, and by several processes.
         """
 
     async def clear(self) -> None:

@@ -31,7 +31,7 @@ async def searching(ledger: Ledger, contents: Contents, folder: Path, partitions
     follower = Follower(ledger, contents, index, partitions)
     follower.start()
     try:
-        yield SearchService(Finder(ledger, contents, index))
+        yield SearchService(Finder(ledger, contents, index), index)
     finally:
         await follower.close()
         await index.close()

@@ -32,6 +32,9 @@ def changes(tenant: str, conversation_id: str, events: Iterable[chat_pb2.Convers
             yield Reworded(name, version, texts(content), features(content))
         elif which == "deleted":
             yield Removed(Name(tenant, conversation_id, event.deleted.message_version))
+        elif which == "messages_expired":
+            for each in event.messages_expired.messages:
+                yield Removed(Name(tenant, conversation_id, each.message_version))
         elif which == "reaction_added":
             yield Reacted(Name(tenant, conversation_id, event.reaction_added.message_version), version, any=True)
         elif which == "reaction_removed":
