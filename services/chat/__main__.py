@@ -37,6 +37,8 @@ async def main(settings: ChatSettings) -> None:
             OrderWorker(here.ledger, here.telemetry).start()
         chat = ChatService(here.ledger, settings, contents, moderation.reviewer)
         here.server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
+        chat.messaging.pace.metered(here.telemetry.meter)
+        here.sharing.add(chat.messaging.pace.limiters)
         presence = PresenceService(here.ledger, here.nats, whispers, settings)
         await parts.enter_async_context(presence)
         here.server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)

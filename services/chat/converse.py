@@ -107,6 +107,7 @@ class Converse:
         async for request in requests:
             sends = await self._prepared(request)
             await self._admitted(len(sends) + len(request.operations) or 1)
+            await self._paced(sends)
             self._flow.heard()
             if request.HasField("flow"):
                 self._flow.ask(request.flow)
@@ -173,6 +174,18 @@ class Converse:
         while wait > 0:
             await asyncio.sleep(wait)
             wait = self._call.admit(count)
+
+    async def _paced(self, sends: list[_Prepared]) -> None:
+        """Wait until the sender and the conversations may say so much: counted once a frame."""
+        counts: dict[str, int] = {}
+        for send in sends:
+            if len(send) == 3:
+                name = send[0].id
+                counts[name] = counts.get(name, 0) + 1
+        wait = self._messaging.pace.wait(self._call.caller, counts) if counts else 0.0
+        while wait > 0:
+            await asyncio.sleep(wait)
+            wait = self._messaging.pace.wait(self._call.caller, counts)
 
     def _send(self, sends: list[_Prepared]) -> None:
         """Hand sends to the ledger. It answers those of one conversation in their order, so the last one's answer tells of all."""

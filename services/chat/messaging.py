@@ -18,6 +18,7 @@ from services.chat.contents import Contents
 from services.chat.domain import place
 from services.chat.lookups import Lookups
 from services.chat.moderation.review import FREE, Reviewer, Verdict
+from services.chat.pace import Pace
 from services.ledger.decider import Receipt, Request
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
@@ -28,14 +29,23 @@ class Messaging:
     """Sends, and what is done to messages afterwards."""
 
     def __init__(
-        self, ledger: Ledger, lookups: Lookups, contents: Contents | None = None, reviewer: Reviewer | None = None
+        self,
+        ledger: Ledger,
+        lookups: Lookups,
+        contents: Contents | None = None,
+        reviewer: Reviewer | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """Say things in the conversations that ``ledger`` holds; ``contents`` seals them, ``reviewer`` lets tenants look first."""
+        """Say things in the conversations that ``ledger`` holds; ``contents`` seals them, ``reviewer`` lets tenants look first.
+
+        ``pace`` allows so much a second; without it there is no limit.
+        """
         self._ledger = ledger
         self._uses = Uses(ledger)
         self.contents = contents or Contents()
         self._lookups = lookups
         self._reviewer = reviewer or Reviewer({})
+        self.pace = pace or Pace()
 
     def reviewed(self, tenant: str) -> bool:
         """Tell whether a tenant looks at its messages first; then none of them is plain."""
@@ -59,6 +69,7 @@ class Messaging:
 
     async def send(self, request: pb.SendMessageRequest, call: Call) -> tuple[int, int]:
         """Say something; gives its version and when it was taken."""
+        self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller, request.sender_id), commands.now_us()
         cards.require_postable(request.content, actor)
         aggregate = commands.aggregate_of(actor, request.conversation_id)
@@ -121,6 +132,7 @@ class Messaging:
 
     async def edit(self, request: pb.EditMessageRequest, call: Call) -> int:
         """Say something else; gives the event's version."""
+        self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller), commands.now_us()
         cards.require_postable(request.content, actor)
         aggregate = commands.aggregate_of(actor, request.conversation_id)
@@ -186,6 +198,7 @@ class Messaging:
 
     async def react(self, request: pb.AddReactionRequest | pb.RemoveReactionRequest, call: Call) -> None:
         """Give a message an emoji, or take it back."""
+        self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller), commands.now_us()
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         target = await self._lookups.target(aggregate, request.message_version)
@@ -201,6 +214,7 @@ class Messaging:
 
     async def forward(self, request: pb.ForwardMessageRequest, call: Call) -> tuple[int, int]:
         """Say again elsewhere what was said; gives its version there and when it was taken. Raises domain.Refused."""
+        self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller), commands.now_us()
         source = commands.aggregate_of(actor, request.from_conversation_id)
         await readable(self._ledger, actor, source, now)

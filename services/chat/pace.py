@@ -7,23 +7,40 @@ RATE_LIMITED and the time after which to try again; a stream is slowed instead. 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
+
+from opentelemetry.metrics import Meter, NoOpMeter
 
 from services.chat.config import ChatSettings
 from services.runtime.call import EXEMPT, Caller
 from services.runtime.errors import Refused
-from services.runtime.limits import RateLimiter
+from services.runtime.limits import Rate, RateLimiter
+from services.runtime.refusals import Refusals
+
+_NO_LIMIT: Final = Rate(0.0, 1.0)
 
 
 class Pace:
     """Allows messages, edits and reactions; the limits are shared with other processes by ``limiters``."""
 
-    def __init__(self, settings: ChatSettings) -> None:
+    def __init__(self, user: Rate = _NO_LIMIT, conversation: Rate = _NO_LIMIT, capacity: int = 100_000) -> None:
+        """Allow each user and each conversation so much; remember at most so many of them."""
+        self._users = RateLimiter(*user, capacity, name="user_messages")
+        self._conversations = RateLimiter(*conversation, capacity, name="conversation_messages")
+        self._refusals = Refusals(NoOpMeter("chat"))
+
+    @classmethod
+    def of(cls, settings: ChatSettings) -> Pace:
         """Allow what the settings say."""
-        most = settings.rate_callers
-        self._users = RateLimiter(settings.user_message_rate, settings.user_message_burst, most, name="user_messages")
-        self._conversations = RateLimiter(
-            settings.conversation_message_rate, settings.conversation_message_burst, most, name="conversation_messages"
+        return cls(
+            Rate(settings.user_message_rate, settings.user_message_burst),
+            Rate(settings.conversation_message_rate, settings.conversation_message_burst),
+            settings.rate_callers,
         )
+
+    def metered(self, meter: Meter) -> None:
+        """Count with ``meter`` what is refused, or slowed."""
+        self._refusals = Refusals(meter)
 
     @property
     def limiters(self) -> tuple[RateLimiter, ...]:
@@ -47,6 +64,7 @@ class Pace:
         count = sum(counts.values())
         wait = self._users.take(user, count)
         if wait:
+            self._refusals.count(self._users.name)
             return wait
         taken: list[tuple[tuple[str, str], int]] = []
         for conversation_id, said in counts.items():
@@ -56,6 +74,7 @@ class Pace:
                 for charged in taken:
                     self._conversations.give_back(*charged)
                 self._users.give_back(user, count)
+                self._refusals.count(self._conversations.name)
                 return wait
             taken.append((key, said))
         return 0.0

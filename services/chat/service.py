@@ -16,6 +16,7 @@ from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.moderation.review import Reviewer
 from services.chat.operations import Performer
+from services.chat.pace import Pace
 from services.chat.watch import watch
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call, unvalidated
@@ -35,7 +36,7 @@ class ChatService:
         self._ledger = ledger
         self._contents = contents or Contents()
         self._settings = settings
-        self._messaging = Messaging(ledger, Lookups(ledger), self._contents, reviewer)
+        self._messaging = Messaging(ledger, Lookups(ledger), self._contents, reviewer, Pace.of(settings))
         self._changes = Changes(ledger)
         self._performer = Performer(ledger, self._messaging, self._changes)
 

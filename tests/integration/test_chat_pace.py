@@ -1,0 +1,123 @@
+"""How fast people may say things: each user, each conversation, each tenant; refused with the time to wait, slowed on a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from tests.integration.chat_world import ChatWorld, User, chat_world
+from tests.servers import NatsServer
+
+
+async def said(user: User, conversation_id: str, times: int) -> tuple[int, float]:
+    """Say something over and over; gives how often it was taken, and the longest wait that a refusal named."""
+    taken, longest = 0, 0.0
+    for number in range(times):
+        try:
+            await user.send(conversation_id, f"{number}")
+            taken += 1
+        except grpc.aio.AioRpcError as error:
+            longest = max(longest, wait_of(error))
+    return taken, longest
+
+
+def wait_of(error: grpc.aio.AioRpcError) -> float:
+    """The wait that a refusal for its rate names; it always does."""
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(details if isinstance(details, bytes) else details.encode())
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    assert any(detail.Unpack(info) for detail in status.details)
+    assert info.reason == "RATE_LIMITED"
+    assert any(detail.Unpack(retry) for detail in status.details)
+    seconds = retry.retry_delay.ToNanoseconds() / 1e9
+    assert seconds > 0
+    return seconds
+
+
+async def groups(world: ChatWorld, *members: str) -> tuple[list[User], str, str]:
+    users = [world.user(each) for each in members]
+    one = (await users[0].create_group(*members[1:])).conversation_id
+    two = (await users[0].create_group(*members[1:])).conversation_id
+    return users, one, two
+
+
+async def test_a_user_has_its_rate_everywhere_together(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    options = {"user_message_rate": 0.01, "user_message_burst": 5}
+    async with chat_world(own_nats_server.url, tmp_path, **options) as world:
+        (ann, bob), one, two = await groups(world, "ann", "bob")
+        assert await said(ann, one, 3) == (3, 0.0)
+        taken, longest = await said(ann, two, 3)
+        assert taken == 2
+        assert 50 < longest <= 100.0
+        assert (await said(bob, one, 3))[0] == 3
+
+
+async def test_what_a_refusal_promises_is_kept(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    options = {"user_message_rate": 4.0, "user_message_burst": 1}
+    async with chat_world(own_nats_server.url, tmp_path, **options) as world:
+        (ann, _), one, _ = await groups(world, "ann", "bob")
+        wait = 0.0
+        while not wait:
+            _, wait = await said(ann, one, 1)
+        assert wait <= 0.25
+        await asyncio.sleep(wait)
+        assert await said(ann, one, 1) == (1, 0.0)
+
+
+async def test_a_conversation_has_its_rate_whoever_speaks(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    options = {"conversation_message_rate": 0.01, "conversation_message_burst": 4}
+    async with chat_world(own_nats_server.url, tmp_path, **options) as world:
+        (ann, bob), one, two = await groups(world, "ann", "bob")
+        assert (await said(ann, one, 3))[0] == 3
+        assert (await said(bob, one, 3))[0] == 1
+        assert (await said(bob, two, 3))[0] == 3
+
+
+async def test_a_flood_of_one_tenant_leaves_another_s_calls_answered(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    options = {"tenant_rate_limit": 50.0, "tenant_rate_burst": 50.0}
+    async with chat_world(own_nats_server.url, tmp_path, **options) as world:
+        quiet = world.user("quiet", tenant="small")
+        name = (await quiet.create_group()).conversation_id
+        flooding = True
+        refused = 0
+
+        async def flood(number: int) -> None:
+            nonlocal refused
+            loud = world.user(f"loud-{number}", tenant="large")
+            while flooding:
+                try:
+                    await loud.create_group()
+                except grpc.aio.AioRpcError as error:
+                    wait_of(error)
+                    refused += 1
+
+        floods = [asyncio.create_task(flood(number)) for number in range(8)]
+        while refused < 50:
+            await asyncio.sleep(0.01)
+        for number in range(20):
+            await quiet.send(name, f"{number}")
+        flooding = False
+        await asyncio.gather(*floods)
+
+
+async def test_a_stream_waits_where_a_call_would_be_refused(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    options = {"user_message_rate": 200.0, "user_message_burst": 50, "conversation_message_rate": 1000.0}
+    async with chat_world(own_nats_server.url, tmp_path, **options) as world:
+        (ann, _), one, two = await groups(world, "ann", "bob")
+        talk = ann.converse()
+        began = time.monotonic()
+        for _ in range(5):
+            await talk.write(*(ann.message(where, "x") for where in (one, two) for _ in range(15)))
+        await talk.until(lambda t: len(t.results) == 150)
+        assert all(result.version for result in talk.results.values())
+        assert (
+            time.monotonic() - began > 0.4
+        )  # a hundred above the burst, at 200 a second, less what the clock is coarse
+        talk.call.cancel()
