@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -47,7 +48,7 @@ async def groups(world: ChatWorld, *members: str) -> tuple[list[User], str, str]
 
 
 async def test_a_user_has_its_rate_everywhere_together(own_nats_server: NatsServer, tmp_path: Path) -> None:
-    options = {"user_message_rate": 0.01, "user_message_burst": 5}
+    options: dict[str, Any] = {"user_message_rate": 0.01, "user_message_burst": 5}
     async with chat_world(own_nats_server.url, tmp_path, **options) as world:
         (ann, bob), one, two = await groups(world, "ann", "bob")
         assert await said(ann, one, 3) == (3, 0.0)
@@ -58,7 +59,7 @@ async def test_a_user_has_its_rate_everywhere_together(own_nats_server: NatsServ
 
 
 async def test_what_a_refusal_promises_is_kept(own_nats_server: NatsServer, tmp_path: Path) -> None:
-    options = {"user_message_rate": 4.0, "user_message_burst": 1}
+    options: dict[str, Any] = {"user_message_rate": 4.0, "user_message_burst": 1}
     async with chat_world(own_nats_server.url, tmp_path, **options) as world:
         (ann, _), one, _ = await groups(world, "ann", "bob")
         wait = 0.0
@@ -70,7 +71,7 @@ async def test_what_a_refusal_promises_is_kept(own_nats_server: NatsServer, tmp_
 
 
 async def test_a_conversation_has_its_rate_whoever_speaks(own_nats_server: NatsServer, tmp_path: Path) -> None:
-    options = {"conversation_message_rate": 0.01, "conversation_message_burst": 4}
+    options: dict[str, Any] = {"conversation_message_rate": 0.01, "conversation_message_burst": 4}
     async with chat_world(own_nats_server.url, tmp_path, **options) as world:
         (ann, bob), one, two = await groups(world, "ann", "bob")
         assert (await said(ann, one, 3))[0] == 3
@@ -81,7 +82,7 @@ async def test_a_conversation_has_its_rate_whoever_speaks(own_nats_server: NatsS
 async def test_a_flood_of_one_tenant_leaves_another_s_calls_answered(
     own_nats_server: NatsServer, tmp_path: Path
 ) -> None:
-    options = {"tenant_rate_limit": 50.0, "tenant_rate_burst": 50.0}
+    options: dict[str, Any] = {"tenant_rate_limit": 50.0, "tenant_rate_burst": 50.0}
     async with chat_world(own_nats_server.url, tmp_path, **options) as world:
         quiet = world.user("quiet", tenant="small")
         name = (await quiet.create_group()).conversation_id
@@ -108,7 +109,11 @@ async def test_a_flood_of_one_tenant_leaves_another_s_calls_answered(
 
 
 async def test_a_stream_waits_where_a_call_would_be_refused(own_nats_server: NatsServer, tmp_path: Path) -> None:
-    options = {"user_message_rate": 200.0, "user_message_burst": 50, "conversation_message_rate": 1000.0}
+    options: dict[str, Any] = {
+        "user_message_rate": 200.0,
+        "user_message_burst": 50,
+        "conversation_message_rate": 1000.0,
+    }
     async with chat_world(own_nats_server.url, tmp_path, **options) as world:
         (ann, _), one, two = await groups(world, "ann", "bob")
         talk = ann.converse()
