@@ -55,7 +55,7 @@ class Messaging:
         self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, at_us: int, traceparent: str | None
     ) -> tuple[domain.SendMessage | domain.Withheld, Request]:
         """Turn a request to say something into its command, all looked up. Raises domain.Refused, LedgerError."""
-        cards.require_postable(request.content, actor)
+        await self._allowed(request, actor)
         request, attached = await self._attached(request, actor)
         content = request.content
         known = domain.Known()
@@ -71,7 +71,7 @@ class Messaging:
         """Say something; gives its version and when it was taken."""
         self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller, request.sender_id), commands.now_us()
-        cards.require_postable(request.content, actor)
+        await self._allowed(request, actor)
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         request, attached = await self._attached(request, actor)
         unknown = await self._lookups.unknown(aggregate, request.content.reply_to)
@@ -84,6 +84,12 @@ class Messaging:
             return await self._ledger.execute(aggregate, sealed, named, timeout=call.remaining())
 
         return _sent(await self._lookups.informed(aggregate, (request.content.thread_root,), work), now)
+
+    async def _allowed(self, request: pb.SendMessageRequest, actor: Actor) -> None:
+        """Raise domain.Refused where who is named says nothing here, or what is posted is not the actor's to post."""
+        if request.sender_id:
+            await self._reviewer.require_good(actor)
+        cards.require_postable(request.content, actor)
 
     async def _review(
         self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, left: float

@@ -217,8 +217,10 @@ async def test_a_banned_user_can_do_nothing_in_any_process(own_nats_server: Nats
         assert (banned.banned_user.actor_id, banned.banned_user.HasField("until")) == ("chief", False)
         assert await ends(watching) == USER_BANNED
         assert await ends(talk.call) == USER_BANNED
+        bot = one.user("bot", "service")
         for user in (bob, one.user("bob"), one.user("bot", "service", on_behalf_of="bob")):
             assert await refused(user.send(name, "let me")) == USER_BANNED
+        assert await refused(bot.call("SendMessage", bot.message(name, "he says", sender_id="bob"))) == USER_BANNED
         assert await refused(report(bob, name, 2)) == USER_BANNED
         assert await ends(bob.watch(name)) == USER_BANNED
         await ada.send(name, "I may")

@@ -26,6 +26,7 @@ TOPIC: Final = "reports"
 _LOOK_EVERY: Final = 20.0
 _MOST_CHANGED: Final = 1_000
 _PAGE: Final = 100
+_MOST_SENT: Final = 10_000
 
 
 async def listed(
@@ -167,4 +168,6 @@ def _is_news(sent: dict[str, bytes], name: str, shown: bytes) -> bool:
     if sent.get(name) == digest:
         return False
     sent[name] = digest
+    if len(sent) > _MOST_SENT:  # what is forgotten is sent once more, some time
+        del sent[next(iter(sent))]
     return True

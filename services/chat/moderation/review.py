@@ -21,6 +21,7 @@ from tradewind.chat.v1 import message_hook_service_pb2 as pb
 
 from services.chat import commands, domain
 from services.chat.access import Actor
+from services.chat.moderation.bans import Bans
 from services.chat.moderation.hook_settings import MessageHook
 from services.ledger.ids import AggregateId
 from services.runtime.errors import Refused
@@ -56,19 +57,26 @@ FREE: Final = Verdict()
 
 
 class Reviewer:
-    """Asks the hooks of tenants. ``close`` it.
+    """Says what may be said. ``close`` it.
 
     Args:
         hooks: of tenants that have one; of others nothing is asked.
+        bans: who may say nothing at all.
     """
 
-    def __init__(self, hooks: Mapping[str, MessageHook]) -> None:
+    def __init__(self, hooks: Mapping[str, MessageHook], bans: Bans | None = None) -> None:
         """Connect to nothing before the first message."""
+        self._bans = bans
         self._hooks = {tenant: _Hook(tenant, settings) for tenant, settings in hooks.items()}
 
     def asks(self, tenant: str) -> bool:
         """Tell whether a tenant looks at its messages."""
         return tenant in self._hooks
+
+    async def require_good(self, actor: Actor) -> None:
+        """Raise domain.Refused (USER_BANNED) for a user whom a service names as sender, and who is banned."""
+        if self._bans is not None:
+            await self._bans.require_good(actor.tenant, actor.user_id)
 
     async def review(
         self,

@@ -30,7 +30,8 @@ async def moderating(
     server: Server, ledger: Ledger, settings: ChatSettings, whispers: Whispers, contents: Contents
 ) -> AsyncIterator[Moderation]:
     """Serve ``ModerationService``, turn away who is banned, do what was decided, and ask the hooks of tenants."""
-    bans, reviewer = Bans(ledger, whispers), Reviewer(settings.message_hooks)
+    bans = Bans(ledger, whispers)
+    reviewer = Reviewer(settings.message_hooks, bans)
     try:
         server.admit_by(bans)
         service = ModerationService(ledger, settings, whispers, contents, bans)
