@@ -29,7 +29,7 @@ def entry(
         picture=profile.picture,
         member_count=len(profile.members),
         version=tip.version,
-        last_message=tip.preview if not hid else None,
+        last_message=tip.shown(at_us) if not hid else None,
         activity_time=wire.timestamp(tip.said_us),
         unread_count=counts.unread,
         mention_count=counts.mentions,

@@ -27,9 +27,9 @@ _DEEPEST: Final = 2048
 """So many events are looked at for the last message; where none is among them, the oldest of them stands for it."""
 _RECENT: Final = 32
 _KEPT: Final = 20_000
-_TRUSTED_SECONDS: Final = 60.0
+_TRUSTED_SECONDS: Final = 30.0
 """So long an end is believed without looking at what became of its message: a text must not outlive its erasure here."""
-_CHANGE_COUNTS: Final = frozenset({"deleted", "members_added", "members_removed", "created"})
+_CHANGE_COUNTS: Final = frozenset({"deleted", "messages_expired", "members_added", "members_removed", "created"})
 
 
 class News(NamedTuple):
@@ -50,19 +50,29 @@ class Tip:
         said_version: of its last message; 0 where nothing was said.
         said_us: when that was sent, or what stands for it; µs since the Unix epoch.
         preview: the message; None where there is none.
+        person: whose words they are: who sent it, or said first what was forwarded.
         recent: messages above version ``floor``, oldest first, all of them.
         disturbed: version of the last event by which what is unread changes otherwise than by a message.
         read_at: monotonic time at which the message was read.
+        ends_us: when the message is gone for everybody, µs since the Unix epoch; 0 where it lasts.
     """
 
     version: int
     said_version: int
     said_us: int
     preview: pb.MessagePreview | None
+    person: str
     recent: tuple[News, ...]
     floor: int
     disturbed: int
     read_at: float
+    ends_us: int = 0
+
+    def shown(self, at_us: int) -> pb.MessagePreview | None:
+        """Give the message as it is at a time: one whose time is over is as one that was deleted, whether that was told yet or not."""
+        if self.preview is None or not self.ends_us or at_us < self.ends_us:
+            return self.preview
+        return _deleted(self.preview)
 
 
 class Tips:
@@ -94,9 +104,26 @@ class Tips:
             task.add_done_callback(lambda done: self._done(conversation, done))
         return await asyncio.shield(task)
 
+    def forget(self, tenant: str, person: str) -> list[AggregateId]:
+        """Forget a person's words, as they were erased; gives the conversations that end with them."""
+        forgotten = [
+            conversation
+            for conversation, tip in self._known.items()
+            if conversation.tenant == tenant and tip.person == person
+        ]
+        for conversation in forgotten:
+            del self._known[conversation]
+        for conversation in [each for each in self._under_way if each.tenant == tenant]:
+            del self._under_way[
+                conversation
+            ]  # it may have read before the words were erased: it counts for those who wait already
+        return forgotten
+
     def _done(self, conversation: AggregateId, task: asyncio.Task[Tip]) -> None:
-        self._under_way.pop(conversation, None)
-        if task.cancelled() or task.exception() is not None:
+        current = self._under_way.get(conversation) is task
+        if current:
+            del self._under_way[conversation]
+        if task.cancelled() or task.exception() is not None or not current:
             return  # whoever asked was told
         self._known.pop(conversation, None)
         self._known[conversation] = task.result()
@@ -121,7 +148,9 @@ class Tips:
             events += await self._ledger.history(conversation, before=events[-1].version, limit=_PAGE)
         events.reverse()
         floor = events[0].version - 1 if events else 0
-        nothing = Tip(0, 0, wire.time_of(events[0].payload) if events else 0, None, (), floor, floor, time.monotonic())
+        nothing = Tip(
+            0, 0, wire.time_of(events[0].payload) if events else 0, None, "", (), floor, floor, time.monotonic()
+        )
         tip = await self._follow(conversation, nothing, events)
         if tip.said_version:
             # It may have been changed by what is not among these.
@@ -133,19 +162,22 @@ class Tips:
         """Give the end after events, oldest first, that follow what ``tip`` covers."""
         said, edited, deleted = b"", b"", False
         version, said_version, said_us, disturbed = tip.version, tip.said_version, tip.said_us, tip.disturbed
-        recent = list(tip.recent)
+        recent, ends_us = list(tip.recent), tip.ends_us
         for each in fresh:
             event = chat_pb2.ConversationEvent.FromString(each.payload)
             version, which = each.version, event.WhichOneof("event")
             if which in ("message", "system_message"):
                 said, said_version, edited, deleted = each.payload, version, b"", False
-                said_us = wire.microseconds(event.event_time)
+                said_us, ends_us = wire.microseconds(event.event_time), wire.microseconds(event.expire_time)
                 if which == "message":
                     recent.append(News(version, event.actor_id, *wire.mentioned(event.message)))
             elif which == "edited" and event.edited.message_version == said_version:
                 edited = each.payload
             elif which == "deleted" and event.deleted.message_version == said_version:
                 deleted = True
+            elif which == "messages_expired":
+                gone = (each.message_version for each in event.messages_expired.messages)
+                deleted = deleted or said_version in gone
             if which in _CHANGE_COUNTS:
                 disturbed = version
         floor = tip.floor
@@ -153,11 +185,11 @@ class Tips:
             floor = recent[-_RECENT - 1].version
             recent = recent[-_RECENT:]
         preview = await self._preview(conversation, said, said_version) if said else tip.preview
-        after = Tip(version, said_version, said_us, preview, tuple(recent), floor, disturbed, tip.read_at)
+        after = Tip(version, said_version, said_us, preview, tuple(recent), floor, disturbed, tip.read_at, ends_us)
         return await self._changed(conversation, after, edited, deleted=deleted)
 
-    async def _preview(self, conversation: AggregateId, payload: bytes, version: int) -> pb.MessagePreview:
-        (event,) = await self._contents.events(conversation.tenant, [payload])
+    async def _preview(self, conversation: AggregateId, payload: bytes, version: int) -> tuple[pb.MessagePreview, str]:
+        (event,) = await self._contents.events(conversation.tenant, [payload], conversation)
         preview = pb.MessagePreview(version=version, sender_id=event.actor_id, send_time=event.event_time)
         if event.HasField("system_message"):
             preview.sender_id = ""
@@ -166,25 +198,33 @@ class Tips:
         else:
             preview.thread_root = event.message.thread_root
             _show(event.message, preview)
-        return preview
+        return preview, event.message.forwarded.sender_id or event.actor_id
 
     async def _changed(self, conversation: AggregateId, tip: Tip, edited: bytes, *, deleted: bool) -> Tip:
         if tip.preview is None or not (edited or deleted):
             return tip
+        if deleted:
+            return replace(tip, preview=_deleted(tip.preview))
         preview = pb.MessagePreview()
         preview.CopyFrom(tip.preview)
-        if deleted:
-            preview.deleted, preview.text, preview.part_count = True, "", 0
-        elif edited:
-            (event,) = await self._contents.events(conversation.tenant, [edited])
+        if edited:
+            (event,) = await self._contents.events(conversation.tenant, [edited], conversation)
             preview.edited = True
             _show(event.edited.content, preview)
         return replace(tip, preview=preview)
 
 
+def _deleted(preview: pb.MessagePreview) -> pb.MessagePreview:
+    gone = pb.MessagePreview()
+    gone.CopyFrom(preview)
+    gone.deleted, gone.text, gone.part_count = True, "", 0
+    return gone
+
+
 def _show(content: chat_pb2.MessageContent, preview: pb.MessagePreview) -> None:
     preview.text = content.text[:PREVIEW_CHARACTERS]
     preview.part_count = len(content.parts)
+    preview.erased = content.erased
 
 
 def _says(recorded: Recorded) -> bool:
