@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import secrets
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,9 +17,26 @@ from tradewind.chat.v1 import attachment_pb2, attachment_service_pb2_grpc, chat_
 from tradewind.chat.v1 import attachment_service_pb2 as pb
 from tradewind.chat.v1 import chat_service_pb2 as chat
 
-from tests.integration.chat_world import ChatWorld, User, request_id
+from tests.integration.chat_world import ChatWorld, User, chat_world, request_id
+from tests.servers import NatsServer
 
 CHUNK = 256 * 1024
+
+
+@asynccontextmanager
+async def attachment_world(folder: Path, **options: Any) -> AsyncIterator[ChatWorld]:
+    """Run Chat with attachments and links to them, on a nats-server of its own; a folder can be run again."""
+    key = folder / "attachments.key"
+    if not key.exists():
+        key.write_text(secrets.token_hex(32), encoding="ascii")
+    server = NatsServer(folder / "nats")
+    server.start()
+    try:
+        chosen = {"attachment_key_file": key, "search": "off", "attachment_sweep": 3600.0, **options}
+        async with chat_world(server.url, folder, **chosen) as world:
+            yield world
+    finally:
+        server.stop()
 
 
 class Sender:

@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -28,6 +29,7 @@ from services.ledger.varint import read_varint, varint
 _ANSWER_WITHIN: Final = 5.0
 _NAME_IN_USE: Final = 10058
 _WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
+_PASSED_ON: Final = _WRONG_LAST_SEQUENCE | {_NAME_IN_USE}
 _PLACES: Final = "tradewind-places"
 _MOST_DESCRIPTIONS: Final = 256
 _AHEAD: Final = 2
@@ -74,9 +76,10 @@ class JetStreamVault:
         try:
             return Held(held.size + len(data), (await _answered(publish)).seq)
         except APIError as error:
-            if error.err_code in _WRONG_LAST_SEQUENCE:
-                raise Overtaken from error
-            raise VaultUnavailable(f"the object store refused a chunk: {error.err_code}", 5.0) from error
+            raise Overtaken from error
+        except VaultUnavailable:
+            self._made = False  # the bucket may be gone with all its servers held
+            raise
 
     async def inspect(self, name: str, take: Take) -> Inspected:
         """See ``Vault.inspect``."""
@@ -137,7 +140,8 @@ class JetStreamVault:
         self._descriptions.pop(name, None)
         # The description first: what has one can be read.
         for subject in (self._description(name), self._chunks(name)):
-            await _answered(self._js.purge_stream(self._stream, subject=subject))
+            with suppress(NotFoundError):
+                await _answered(self._js.purge_stream(self._stream, subject=subject))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -209,11 +213,8 @@ class JetStreamVault:
             allow_rollup_hdrs=True,
             allow_direct=True,
         )
-        try:
+        with suppress(APIError):  # it is there
             await _answered(self._js.add_stream(config))
-        except APIError as error:
-            if error.err_code != _NAME_IN_USE:
-                raise VaultUnavailable(f"the object store cannot be made: {error.err_code}") from error
         self._made = True
 
     def _chunks(self, name: str) -> str:
@@ -224,11 +225,13 @@ class JetStreamVault:
 
 
 async def _answered(asked: Awaitable[_T]) -> _T:
-    """Await the server's answer. Raises VaultUnavailable; what the server itself refuses, as it is."""
+    """Await the server's answer. Raises VaultUnavailable; what whoever asked can make something of, as it is."""
     try:
         return await asked
-    except APIError:
-        raise
+    except APIError as error:
+        if isinstance(error, NotFoundError) or error.err_code in _PASSED_ON:
+            raise
+        raise VaultUnavailable(f"the object store refused: {error.err_code}", 5.0) from error
     except (TimeoutError, NatsError) as error:
         raise VaultUnavailable(f"the object store did not answer: {type(error).__name__}") from error
 

@@ -14,6 +14,7 @@ import typer
 
 from tradewind.chat.v1 import chat_pb2
 from tradewind.cli import (
+    chat_attachments,
     chat_bots,
     chat_devices,
     chat_inbox,
@@ -34,6 +35,7 @@ from tradewind.sdk import Client
 app = typer.Typer(no_args_is_help=True, help="Conversations.")
 app.add_typer(chat_inbox.app)
 app.add_typer(chat_devices.app)
+app.add_typer(chat_attachments.app)
 app.add_typer(chat_members.app)
 app.add_typer(chat_messages.app)
 app.add_typer(chat_receipts.app)

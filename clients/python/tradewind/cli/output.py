@@ -28,7 +28,8 @@ _JSON_SHOWN = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_BIDI)}
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """Turn a message into what JSON can say: contract names, integers as integers, times as RFC 3339, enums by name.
+    """Turn a message into what JSON can say: contract names, integers as integers, times as RFC 3339, enums by name, bytes as
+    hexadecimal digits.
 
     Fields without presence are there also when empty; absent messages are left out.
     """
@@ -49,6 +50,8 @@ def _plain_value(field: Any, value: Any) -> Any:
         return value.ToDatetime(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, Message):
         return plain(value)
+    if isinstance(value, bytes):
+        return value.hex()
     if field.enum_type is not None:
         known = field.enum_type.values_by_number.get(value)
         return known.name if known is not None else value

@@ -9,6 +9,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
+from tradewind.sdk._chat_attachments import Attachments
 from tradewind.sdk._chat_bots import Pressing
 from tradewind.sdk._chat_devices import Devices
 from tradewind.sdk._chat_inbox import Inbox
@@ -25,7 +26,9 @@ from tradewind.sdk._resume import Frame, Place, watching
 from tradewind.sdk._session import Session
 
 
-class Chat(Membership, Amending, Moderating, Pressing, Receipts, Searching, Inbox, Invitations, Schedule, Devices):
+class Chat(
+    Membership, Amending, Moderating, Pressing, Attachments, Receipts, Searching, Inbox, Invitations, Schedule, Devices
+):
     """Conversations. Every method raises TradewindError; `timeout` is in seconds and covers all tries of a call.
 
     Writes take a `request_id`; without one it is made here, once, and kept over retries. Who may want to repeat a write after a crash of

@@ -447,7 +447,7 @@ class Attachment(_message.Message):
     """SHA-256 of its bytes; empty: not said."""
     attachment_id: _builtins.str
     """Which upload it is. It must be complete, and the sender's own or named by a message that the sender may read; else the message is
-    refused (NO_SUCH_ATTACHMENT). Type, size, digest and measures are then set by the server, and the name where the sender gives none.
+    refused (NO_SUCH_ATTACHMENT). Type, size, digest and measures are then set by the server, whatever the request says.
     """
     width: _builtins.int
     """Points of a picture from left to right; 0: not said."""
