@@ -82,6 +82,14 @@ class Follower:
         if not followed.streams and self._followed.get(followed.conversation) is followed:
             del self._followed[followed.conversation]
 
+    def again(self, conversations: Iterable[AggregateId]) -> None:
+        """Have all who follow some conversations look at them again."""
+        for conversation in conversations:
+            followed = self._followed.get(conversation)
+            if followed is not None:
+                for stream in followed.streams:
+                    stream.grew(conversation)
+
     async def attend(self, tenant: str, user_id: str, stream: Stream) -> Listener:
         """Tell a stream what turns for its user, until ``part``. Raises LogUnavailable where nothing can be heard."""
 

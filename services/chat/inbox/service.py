@@ -34,8 +34,10 @@ class InboxService:
     def __init__(self, ledger: Ledger, settings: ChatSettings, contents: Contents, whispers: Whispers) -> None:
         """Serve the lists of those who are in the conversations that ``ledger`` holds. One a process: it tells the others of its writes."""
         self._ledger, self._settings = ledger, settings
-        self._surveys = Surveys(ledger, Tips(ledger, contents), settings.inbox_conversations)
-        self._follower = Follower(ledger, whispers)
+        tips = Tips(ledger, contents)
+        self._surveys = Surveys(ledger, tips, settings.inbox_conversations)
+        self._follower = follower = Follower(ledger, whispers)
+        contents.on_erased(lambda tenant, user_id: follower.again(tips.forget(tenant, user_id)))
         self._streams = 0
         self._lists: set[InboxStream] = set()
 

@@ -114,9 +114,8 @@ class Tips:
         for conversation in forgotten:
             del self._known[conversation]
         for conversation in [each for each in self._under_way if each.tenant == tenant]:
-            del self._under_way[
-                conversation
-            ]  # it may have read before the words were erased: it counts for those who wait already
+            # It may have read before the words were erased: it counts for those who wait already, and is not kept.
+            del self._under_way[conversation]
         return forgotten
 
     def _done(self, conversation: AggregateId, task: asyncio.Task[Tip]) -> None:
@@ -184,8 +183,11 @@ class Tips:
         if len(recent) > _RECENT:
             floor = recent[-_RECENT - 1].version
             recent = recent[-_RECENT:]
-        preview = await self._preview(conversation, said, said_version) if said else tip.preview
-        after = Tip(version, said_version, said_us, preview, tuple(recent), floor, disturbed, tip.read_at, ends_us)
+        preview, person = tip.preview, tip.person
+        if said:
+            preview, person = await self._preview(conversation, said, said_version)
+        news = tuple(recent)
+        after = Tip(version, said_version, said_us, preview, person, news, floor, disturbed, tip.read_at, ends_us)
         return await self._changed(conversation, after, edited, deleted=deleted)
 
     async def _preview(self, conversation: AggregateId, payload: bytes, version: int) -> tuple[pb.MessagePreview, str]:
@@ -217,7 +219,7 @@ class Tips:
 def _deleted(preview: pb.MessagePreview) -> pb.MessagePreview:
     gone = pb.MessagePreview()
     gone.CopyFrom(preview)
-    gone.deleted, gone.text, gone.part_count = True, "", 0
+    gone.deleted, gone.text, gone.part_count, gone.erased = True, "", 0, False
     return gone
 
 

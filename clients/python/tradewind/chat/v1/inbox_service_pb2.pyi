@@ -150,12 +150,13 @@ class MessagePreview(_message.Message):
     THREAD_ROOT_FIELD_NUMBER: _builtins.int
     EDITED_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Its version."""
     sender_id: _builtins.str
     """Who said it; empty for a system message."""
     text: _builtins.str
-    """The beginning of what it says now, at most 200 characters; empty where it was deleted for all."""
+    """The beginning of what it says now, at most 200 characters; empty where it was deleted for all, or erased."""
     part_count: _builtins.int
     """How many parts it has."""
     code: _builtins.str
@@ -166,6 +167,8 @@ class MessagePreview(_message.Message):
     """Whether it was edited."""
     deleted: _builtins.bool
     """Whether it was deleted for all."""
+    erased: _builtins.bool
+    """Whether its sender was erased, and what it said with it."""
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -182,10 +185,11 @@ class MessagePreview(_message.Message):
         thread_root: _builtins.int = ...,
         edited: _builtins.bool = ...,
         deleted: _builtins.bool = ...,
+        erased: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "deleted", b"deleted", "edited", b"edited", "part_count", b"part_count", "send_time", b"send_time", "sender_id", b"sender_id", "text", b"text", "thread_root", b"thread_root", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "deleted", b"deleted", "edited", b"edited", "erased", b"erased", "part_count", b"part_count", "send_time", b"send_time", "sender_id", b"sender_id", "text", b"text", "thread_root", b"thread_root", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
