@@ -17,6 +17,7 @@ from services.chat import commands, domain, marks
 from services.ledger.decider import Request
 from services.ledger.ids import AggregateId
 from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id, watched
+from tests.integration.inbox_world import Reader
 from tests.servers import NatsServer
 from tests.tally import eventually
 
@@ -226,3 +227,16 @@ def _later_than(nanoseconds: int) -> Any:
         return time.time_ns() > nanoseconds
 
     return check
+
+
+async def test_the_inbox_shows_and_counts_it_no_more(world: ChatWorld) -> None:
+    ada, inbox = world.user("ada"), Reader(world.user("bob"))
+    name = (await ada.create_group("bob")).conversation_id
+    shown = inbox.watch()
+    version = await say(world, name, "ada", 1.0)
+    await shown.until(lambda shown: name in shown.entries and shown.entries[name].last_message.version == version)
+    await until_told(world, name, version)
+    await shown.until(lambda shown: shown.unread(name) == (0, 0))
+    (entry,) = await inbox.list()
+    assert (entry.last_message.deleted, entry.last_message.text, entry.unread_count) == (True, "", 0)
+    shown.call.cancel()
