@@ -193,3 +193,27 @@ async def test_a_hook_that_fails_is_left_alone_for_a_while_and_asked_again(
                 except grpc.aio.AioRpcError as error:
                     assert reason_of(error) == "DEPENDENCY_UNAVAILABLE"
         assert len(hook.asked) == 4
+
+
+async def test_a_hook_that_is_down_is_asked_again_when_it_is_back(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    accepting = Odd(lambda _: pb.ReviewMessageResponse(accept=pb.AcceptMessage()))
+    server, port = await serve(accepting, "127.0.0.1:0")
+    hooks = {TENANT: MessageHook(target=f"127.0.0.1:{port}", timeout=1.0, failures=2, pause=0.1)}
+    async with chat_world(own_nats_server.url, tmp_path, message_hooks=hooks) as world:
+        ada = world.user("ada")
+        name = (await ada.create_group()).conversation_id
+        await ada.send(name, "one")
+        await server.stop(None)
+        sent = ada.message(name, "two")
+        assert await refused(ada.call("SendMessage", sent)) == NO_ANSWER
+        server, _ = await serve(accepting, f"127.0.0.1:{port}")
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await ada.call("SendMessage", sent)
+                    break
+                except grpc.aio.AioRpcError as error:
+                    assert reason_of(error) == "DEPENDENCY_UNAVAILABLE"
+                    await asyncio.sleep(0.05)
+        assert await texts(ada, name) == ["one", "two"]
+    await server.stop(None)
