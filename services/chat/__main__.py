@@ -14,6 +14,7 @@ from services.chat.kinds import KINDS, SLICED
 from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
 from services.chat.presence.service import PresenceService
+from services.chat.privacy.serving import serve_privacy
 from services.chat.privacy.upkeep import private
 from services.chat.push.here import OnlineIsHere
 from services.chat.push.serving import pushing
@@ -45,12 +46,14 @@ async def main(settings: ChatSettings) -> None:
         push = pushing(here.server, here.ledger, settings, contents, OnlineIsHere(presence.roster))
         wakes = await parts.enter_async_context(push)
         await parts.enter_async_context(timed(here.server, here.ledger, chat.messaging, here.telemetry, wakes))
+        search = None
         if settings.search == "embedded":
             work = searching(here.ledger, contents, folder_of(settings), settings.log_partitions)
             search = await parts.enter_async_context(work)
             here.server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
         serve_inbox(here.server, here.ledger, settings, contents, whispers)
-        await parts.enter_async_context(attachments(here.server, here.ledger, settings))
+        house = await parts.enter_async_context(attachments(here.server, here.ledger, settings))
+        serve_privacy(here.server, here.ledger, contents, whispers, house.vault, search)
         bots = BotService(here.ledger, settings, whispers, contents)
         here.server.add(bot_service_pb2.DESCRIPTOR.services_by_name["BotService"], bots)
         await here.server.run_until_signal()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -30,7 +30,23 @@ class Contents:
 
     def __init__(self, keys: PersonKeys | None = None) -> None:
         """Seal with ``keys``."""
-        self._keys = keys
+        self._forgets: list[Callable[[str, str], None]] = []
+        self.keys = keys
+
+    def on_erased(self, forget: Callable[[str, str], None]) -> None:
+        """Have ``forget(tenant, user_id)`` called when a person was erased: for whoever holds opened words in memory.
+
+        It is called on the event loop, must neither wait nor raise, and may miss one (`whispers`): what holds words trusts them for half a
+        minute at most.
+        """
+        self._forgets.append(forget)
+
+    def erased(self, tenant: str, user_id: str) -> None:
+        """Forget whatever this process holds of a person who was erased."""
+        if self.keys is not None:
+            self.keys.forget((tenant, user_id))
+        for forget in self._forgets:
+            forget(tenant, user_id)
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -39,16 +55,16 @@ class Contents:
 
         ``content``: MessageContent's bytes. What comes back is one too, and all of it that the log may hold.
         """
-        if self._keys is None:
+        if self.keys is None:
             return content
-        key = await self._keys.needed((conversation.tenant, person))
+        key = await self.keys.needed((conversation.tenant, person))
         return _sealed(conversation, key, content)
 
     def sealed_text(self, conversation: AggregateId, person: str, content: bytes) -> bytes | None:
         """Seal a content that is a text alone, without waiting; None where the person's key is not in memory."""
-        if self._keys is None:
+        if self.keys is None:
             return content
-        key = self._keys.current((conversation.tenant, person))
+        key = self.keys.current((conversation.tenant, person))
         return sealing.seal(conversation, key, content) if key is not None else None
 
     async def again(self, conversation: AggregateId, content: chat_pb2.MessageContent, sealed: bytes) -> bytes | None:
@@ -57,28 +73,32 @@ class Contents:
         ``content``: readable; ``sealed``: as it was where it was said. The key stays the one of who said it, so the words go with it.
         """
         plain = content.SerializeToString(deterministic=True)
-        if self._keys is None:
+        if self.keys is None:
             return plain
         person, name = (conversation.tenant, content.forwarded.sender_id), sealing.name_of(sealed)
         if name is None:  # it was said before anything was sealed
-            key: sealing.Key | None = await self._keys.needed(person)
+            key: sealing.Key | None = await self.keys.needed(person)
         else:
-            key = self._keys.key(person, name.key_id)
+            key = self.keys.key(person, name.key_id)
             if key is None:
-                await self._keys.read([(person, name.key_id)])
-                key = self._keys.key(person, name.key_id)
+                await self.keys.read([(person, name.key_id)])
+                key = self.keys.key(person, name.key_id)
         return None if key is None else _sealed(conversation, key, plain, sealing.FIRST_SENDERS)
 
     # --- out --------------------------------------------------------------------------------------
 
-    async def events(self, tenant: str, payloads: Sequence[bytes]) -> list[chat_pb2.ConversationEvent]:
+    async def events(
+        self, tenant: str, payloads: Sequence[bytes], conversation: AggregateId | None = None
+    ) -> list[chat_pb2.ConversationEvent]:
         """Read events of a tenant's conversations, in the order given, with what was said in them.
+
+        ``conversation``: where all of them are of one; what was sealed for another then counts as broken.
 
         Raises:
             StoreUnavailable: what it takes to read them cannot be had now.
         """
         events = [chat_pb2.ConversationEvent.FromString(payload) for payload in payloads]
-        await self._open(_said(events), tenant, None)
+        await self._open(_said(events), tenant, conversation)
         return events
 
     async def open(self, conversation: AggregateId, said: Iterable[tuple[chat_pb2.MessageContent, str]]) -> None:
@@ -117,7 +137,7 @@ class Contents:
         self, said: Iterable[tuple[chat_pb2.MessageContent, str]], tenant: str, conversation: AggregateId | None
     ) -> set[tuple[Person, bytes]]:
         """Open what can be opened; gives the keys that the store must be asked for."""
-        keys, missing = self._keys, set()
+        keys, missing = self.keys, set()
         place = sealing.place_of(conversation) if conversation is not None else None
         for content, sender in said:
             sealed = content.sealed
@@ -140,8 +160,8 @@ class Contents:
         return missing
 
     async def _fetch(self, missing: Iterable[tuple[Person, bytes]]) -> None:
-        assert self._keys is not None
-        await self._keys.read(missing)
+        assert self.keys is not None
+        await self.keys.read(missing)
 
 
 _MAYBE_SEALED: Final = bytes((chat_pb2.MessageContent.SEALED_FIELD_NUMBER << 3 | 2,))

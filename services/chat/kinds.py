@@ -15,6 +15,7 @@ from services.chat.domain import place
 from services.chat.expiry.timers import timers
 from services.chat.moderation import kinds as moderation
 from services.chat.moderation.projections import SLICED as MODERATION_SLICED
+from services.chat.privacy import kinds as privacy
 from services.chat.push.kinds import ROUNDS
 from services.chat.push.told import SLICED as PUSH_SLICED
 from services.chat.scheduling import domain as scheduling
@@ -62,6 +63,7 @@ KINDS: Final[tuple[Kind[Any, Any, Any], ...]] = (
     ROUNDS,
     ATTACHMENT,
     ACTIONS,
+    privacy.KIND,
     *moderation.KINDS,
 )
 """All of them."""

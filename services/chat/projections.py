@@ -12,12 +12,14 @@ from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
 BY_USER = "conversations_by_user"
+EVER = "conversations_ever"
+"""Conversations that a user was ever in, by the same keys; never deleted, so that what it did in one that it left can be given to it."""
 FLAGS = "inbox_flags"
 """What a user set for conversations, by conversation."""
 _READER = "~"
 """Ends the key of a channel's reader: it is written by the reader's own aggregate, and beside the key of a member."""
 
-SLICED = {BY_USER: 8}
+SLICED = {BY_USER: 8, EVER: 8}
 """By how many characters of a key a store may cut a user's list: the key begins with the time, so that is a slice for every 72 minutes in
 which conversations with the user began."""
 
@@ -87,6 +89,7 @@ def _changed(
         # The state after the entry decides, whatever happened in between.
         value = b"" if user_id in state.profile.members else None
         yield Row(BY_USER, partition(aggregate.tenant, user_id), where, value)
+        yield Row(EVER, partition(aggregate.tenant, user_id), where, b"")
 
 
 def place_rows(
@@ -98,8 +101,9 @@ def place_rows(
     if any(isinstance(event, place.Archived | place.Silenced | place.Hidden) for _, event in events):
         written.append(flags_row(aggregate.tenant, user_id, conversation_id, state))
     if any(isinstance(event, place.ChannelJoined | place.ChannelLeft) for _, event in events):
-        where = key(state.created_us, conversation_id) + _READER
-        written.append(Row(BY_USER, partition(aggregate.tenant, user_id), where, b"" if state.reads else None))
+        where, whose = key(state.created_us, conversation_id), partition(aggregate.tenant, user_id)
+        written.append(Row(BY_USER, whose, where + _READER, b"" if state.reads else None))
+        written.append(Row(EVER, whose, where, b""))
     return written
 
 

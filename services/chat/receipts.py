@@ -6,6 +6,7 @@ devices and processes, without a log of its own. With it stand the counts by the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
@@ -129,15 +130,24 @@ async def count(ledger: Ledger, aggregate: AggregateId, state: domain.Conversati
     """Count what a user has not read in a conversation as it stands."""
     read = await read_base(ledger, aggregate, user_id)
     base = base_of(state, user_id, read)
-    gone = await _gone(ledger, aggregate, user_id, base.version, state.version)
-    delivered = await ledger.row(DELIVERED, _partition(aggregate), _key(user_id))
+    gone, mentions, delivered = await asyncio.gather(
+        _gone(ledger, aggregate, user_id, base.version, state.version),
+        _mentions(ledger, aggregate, user_id, base.version, state.version),
+        ledger.row(DELIVERED, _partition(aggregate), _key(user_id)),
+    )
     return pb.Unread(
         conversation_id=aggregate.id,
         count=unread(state, user_id, base, len(gone)),
-        mention_count=len(await _mentions(ledger, aggregate, user_id, base.version, state.version) - gone),
+        mention_count=len(mentions - gone),
         read_version=read.version if read is not None else 0,
         delivered_version=delivered.seq if delivered is not None else 0,
     )
+
+
+async def delivered(ledger: Ledger, aggregate: AggregateId, user_id: str) -> int:
+    """Give up to which version a user's devices were given everything; 0 where they never said."""
+    row = await ledger.row(DELIVERED, _partition(aggregate), _key(user_id))
+    return row.seq if row is not None else 0
 
 
 async def read_base(ledger: Ledger, aggregate: AggregateId, user_id: str) -> Base | None:

@@ -27,6 +27,7 @@ from services.chat.kinds import KINDS
 from services.chat.moderation.serving import moderating
 from services.chat.policy import POLICY
 from services.chat.presence.service import PresenceService
+from services.chat.privacy.serving import serve_privacy
 from services.chat.privacy.upkeep import private
 from services.chat.push.here import OnlineIsHere
 from services.chat.push.serving import pushing
@@ -267,11 +268,13 @@ async def chat_world(
     push = pushing(server, ledger, settings, contents, OnlineIsHere(presence.roster))
     wakes = await parts.enter_async_context(push)
     await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry, wakes))
+    search = None
     if settings.search == "embedded":
         search = await parts.enter_async_context(searching(ledger, contents, folder / "search", 2))
         server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
     inbox = serve_inbox(server, ledger, settings, contents, whispers)
     house = await parts.enter_async_context(attachments(server, ledger, settings))
+    serve_privacy(server, ledger, contents, whispers, house.vault, search)
     server.add(
         bot_service_pb2.DESCRIPTOR.services_by_name["BotService"], BotService(ledger, settings, whispers, contents)
     )

@@ -40,16 +40,17 @@ async def private(ledger: Ledger, key_file: Path | None, whispers: Whispers) -> 
     master = await asyncio.to_thread(Master.from_file, key_file)
     ledger.engine.digest_key = master.digest_key
     keys = PersonKeys(ledger, master)
+    contents = Contents(keys)
+    contents.on_erased(lambda *_: ledger.engine.shelf.forget_runs())
 
     def heard(data: bytes) -> None:
         tenant, _, user_id = data.decode().partition("/")
-        keys.forget((tenant, user_id))
-        ledger.engine.shelf.forget_runs()
+        contents.erased(tenant, user_id)
 
     listener = await whispers.listen(EVERYONE, TOPIC, heard)
     pruning = asyncio.create_task(_prune(ledger, keys), name="prune-keys")
     try:
-        yield Contents(keys)
+        yield contents
     finally:
         await end([pruning])
         await whispers.leave(listener)

@@ -16,11 +16,14 @@ import structlog
 
 from services.chat.commands import KIND
 from services.chat.contents import Contents
+from services.chat.privacy.keys import HELD_S
+from services.chat.privacy.kinds import PERSON
 from services.chat.search.index import Change, Index, Position, Replaced
 from services.chat.search.telling import changes
 from services.ledger.decider import Delivered
 from services.ledger.ending import end
 from services.ledger.errors import LedgerError
+from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
 ROLE: Final = "search"
@@ -52,6 +55,7 @@ class Follower:
         self._partitions = partitions
         self._runner: asyncio.Task[None] | None = None
         self._parts: list[asyncio.Task[None]] = []
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Follow as soon as it is this process's turn, until closed. Outages are waited out."""
@@ -62,7 +66,7 @@ class Follower:
         # The parts are ended here and not by a task that is itself being ended: a part may take more than one cancellation.
         if self._runner is not None:
             await end([self._runner])
-        await end(self._parts)
+        await end([*self._parts, *self._forgetting])
 
     async def _run(self) -> None:
         while True:
@@ -100,6 +104,11 @@ class Follower:
                 begun = time.monotonic()
                 found = await _patiently(partial(self._told, page.entries))
                 position = Position(partition, page.upto) if page.upto else None
+                erased = [entry.aggregate for entry in page.entries if entry.aggregate.kind == PERSON]
+                if erased:
+                    await self._put(found, None)
+                    found = []
+                    await self._forget(erased)
                 await self._put(found, position)
                 # Half of the time at most is spent on it, and what comes meanwhile shares a transaction.
                 await asyncio.sleep(min(_LONGEST_PAUSE, max(_PAUSE, time.monotonic() - begun)))
@@ -112,6 +121,19 @@ class Follower:
                 events = await self._contents.events(tenant, [recorded.payload for recorded in entry.events])
                 found += changes(tenant, entry.aggregate.id, events)
         return found
+
+    async def _forget(self, persons: Sequence[AggregateId]) -> None:
+        """Forget persons who were erased: now, and when no key of theirs can be in this memory any more, for what is read just now."""
+        for person in persons:
+            await _patiently(partial(self._index.remove_person, person.tenant, person.id))
+        task = asyncio.create_task(self._forget_later(persons), name="search-forget")
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    async def _forget_later(self, persons: Sequence[AggregateId]) -> None:
+        await asyncio.sleep(2 * HELD_S)
+        for person in persons:
+            await _patiently(partial(self._index.remove_person, person.tenant, person.id))
 
     async def _put(self, found: Sequence[Change], position: Position | None) -> None:
         for start in range(0, max(1, len(found)), _CHANGES_AT_ONCE):
