@@ -100,7 +100,10 @@ def write_credentials(path: Path, keys: Keys, ports: Ports) -> None:
 
 def endpoints(ports: Ports) -> dict[str, str]:
     """Say where everything is reached, by name."""
+    # A cluster has no push simulator.
+    push = {"push": f"{HOST}:{ports.push}"} if "push" in ports.named() else {}
     return {
+        **push,
         "chat": f"{HOST}:{ports.chat}",
         "order": f"{HOST}:{ports.order}",
         "mail": f"{HOST}:{ports.mail}",

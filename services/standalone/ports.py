@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 HOST = "127.0.0.1"
-COUNT = 8
+COUNT = 9
 
 
 class PortTaken(Exception):
@@ -65,6 +65,11 @@ class Ports:
         """The log server's monitoring, HTTP."""
         return self.first + 7
 
+    @property
+    def push(self) -> int:
+        """The push simulator, gRPC."""
+        return self.first + 8
+
     def named(self) -> dict[str, int]:
         """All ports by the name of who listens."""
         return {
@@ -76,6 +81,7 @@ class Ports:
             "inbox": self.inbox,
             "tracking": self.tracking,
             "nats-monitor": self.nats_monitor,
+            "push": self.push,
         }
 
     def require_free(self) -> None:

@@ -40,7 +40,8 @@ def programs(
         *stores,
         payments("payments", ports.payments, shared, home),
         inbox("inbox", ports.inbox, shared, home),
-        service("chat", "services.chat", ports.chat, shared, chat_settings(home)),
+        push("push", ports.push, shared, home),
+        service("chat", "services.chat", ports.chat, shared, {**chat_settings(home), **push_settings(ports)}),
         service("order", "services.order", ports.order, shared, order_settings(home, ports)),
         service("mail", "services.mail", ports.mail, shared, mail_settings(home, secrets, ports, ports.tracking)),
     ]
@@ -65,6 +66,12 @@ def payments(name: str, port: int, shared: Mapping[str, str], home: Home) -> Pro
     """Give the payment simulator."""
     own = {"STORE_FILE": str(home.archive / "payments.db")}
     return service(name, "services.payments_simulator", port, shared, own, PARTNERS)
+
+
+def push(name: str, port: int, shared: Mapping[str, str], home: Home) -> Program:
+    """Give the push simulator."""
+    own = {"STORE_FILE": str(home.archive / "push.db")}
+    return service(name, "services.push_simulator", port, shared, own, PARTNERS)
 
 
 def inbox(name: str, port: int, shared: Mapping[str, str], home: Home) -> Program:
@@ -96,6 +103,11 @@ def shared_by_all(settings: StandaloneSettings, home: Home, secrets: Keys, nats_
 def chat_settings(home: Home) -> dict[str, str]:
     """What Chat is told."""
     return {"STORE_FILE": str(home.archive / "chat.db"), "PERSON_KEY_FILE": str(Keys(home.keys).persons)}
+
+
+def push_settings(ports: Ports) -> dict[str, str]:
+    """What Chat is told where there is a push simulator."""
+    return {"PUSH_GATEWAY": f"{HOST}:{ports.push}"}
 
 
 def order_settings(home: Home, ports: Ports) -> dict[str, str]:

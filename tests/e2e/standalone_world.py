@@ -22,7 +22,7 @@ from services.standalone.lock import holder_of
 from services.standalone.ports import COUNT, HOST
 
 SECONDS = 60.0
-CHILDREN = ("nats", "payments", "inbox", "chat", "order", "mail")
+CHILDREN = ("nats", "payments", "inbox", "push", "chat", "order", "mail")
 
 
 def free_ports(count: int = COUNT) -> int:

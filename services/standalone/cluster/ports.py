@@ -54,7 +54,8 @@ class ClusterPorts(Ports):
 
     def named(self) -> dict[str, int]:
         """All ports by the name of who listens."""
-        edge = {**super().named(), "envoy admin": self.admin, "cql": self.cql, "cql storage": self.cql_storage}
+        single = {name: port for name, port in super().named().items() if name != "push"}
+        edge = {**single, "envoy admin": self.admin, "cql": self.cql, "cql storage": self.cql_storage}
         nodes = {
             f"nats-{node} {what}": port for node in range(1, NODES + 1) for what, port in self.nats_node(node).items()
         }
