@@ -10,6 +10,7 @@ from services.chat.config import ChatSettings
 from services.chat.kinds import KINDS as CHAT_KINDS
 from services.chat.kinds import SLICED as CHAT_SLICED
 from services.chat.moderation.resolving import ROLE as MODERATION_ROLE
+from services.chat.scheduling.sending import ROLE as SCHEDULES_ROLE
 from services.chat.worker import ROLE as CHAT_ROLE
 from services.chat.worker import SOURCE as CHAT_SOURCE
 from services.host import ServiceSettings
@@ -42,7 +43,12 @@ class Known:
 
 
 SERVICES: Final[Mapping[str, Known]] = {
-    "chat": Known(ChatSettings, CHAT_KINDS, ((CHAT_ROLE, CHAT_SOURCE), (MODERATION_ROLE, "chat")), CHAT_SLICED),
+    "chat": Known(
+        ChatSettings,
+        CHAT_KINDS,
+        ((CHAT_ROLE, CHAT_SOURCE), (MODERATION_ROLE, "chat"), (SCHEDULES_ROLE, "chat")),
+        CHAT_SLICED,
+    ),
     "order": Known(OrderSettings, KINDS, ((ORDER_ROLE, "order"),), SLICED),
     "mail": Known(MailSettings, (MAIL,), ((DELIVERY_ROLE, "mail"), (ORDERS_ROLE, ORDER))),
 }
