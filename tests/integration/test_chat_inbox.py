@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 import grpc
@@ -16,8 +14,8 @@ from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import inbox_service_pb2 as pb
 
-from tests.integration.chat_world import ChatWorld, User, refused, request_id
-from tests.integration.inbox_world import Reader, Shown, mark, member, say, two_worlds
+from tests.integration.chat_world import ChatWorld, refused, request_id
+from tests.integration.inbox_world import Reader, mark, member, say, two_worlds
 from tests.servers import NatsServer
 
 NOT_FOUND = (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
@@ -278,85 +276,3 @@ async def test_receipts_rise_live(worlds: Worlds, last: str) -> None:
     assert not (await theirs.read()).receipts
     await member(ada.user, "RemoveMembers", name, "cy")
     assert (await refused(theirs.read()))[1] == "NOT_A_MEMBER"
-
-
-async def test_a_list_is_what_the_counts_say_whatever_happens(worlds: Worlds) -> None:
-    """Three people talk, read, mention, delete, come and go on both servers; in the end every list is what unary calls say."""
-    chance = random.Random(7)
-    people = ("ada", "bob", "cy")
-    users = {person: [world.user(person) for world in worlds] for person in people}
-    names = [(await users["ada"][0].create_group("bob", "cy")).conversation_id for _ in range(3)]
-    lists = {person: [Reader(user).watch() for user in users[person]] for person in people}
-    for shown in (each for both in lists.values() for each in both):
-        await shown.until(lambda shown: len(shown.entries) == 3)
-    said: dict[str, list[int]] = {name: [] for name in names}
-    out: set[tuple[str, str]] = set()
-    for _ in range(150):
-        name, person = chance.choice(names), chance.choice(people)
-        user = users[person][chance.randrange(2)]
-        there = (name, person) not in out
-        match chance.choice(("say", "say", "say", "mark", "delete", "hide", "member", "react")):
-            case "say" if there:
-                said[name].append(await say(user, name, mentions=chance.sample(people, chance.randrange(3))))
-            case "mark" if there and said[name]:
-                await mark(user, name, chance.choice(said[name]))
-            case "delete" | "hide" as way if there and said[name]:
-                gone = chat.DeleteMessageRequest(request_id=request_id(), conversation_id=name, for_me=way == "hide")
-                gone.message_version = chance.choice(said[name])
-                await (user if way == "hide" else users["ada"][0]).call("DeleteMessage", gone)
-            case "member" if person != "ada":
-                await member(users["ada"][0], "RemoveMembers" if there else "AddMembers", name, person)
-                (out.add if there else out.remove)((name, person))
-            case "react" if there and said[name]:
-                liked = chat.AddReactionRequest(request_id=request_id(), conversation_id=name, emoji="👍")
-                liked.message_version = said[name][-1]
-                await liked_or_deleted(user, liked)
-    for person in people:
-        listed = {entry.conversation_id: entry for entry in await Reader(users[person][0]).list()}
-        counted = {
-            name: (await users[person][1].call("GetUnread", chat.GetUnreadRequest(conversation_id=name))).unread
-            for name in listed
-        }
-        assert set(listed) == {name for name in names if (name, person) not in out}
-        totals = await Reader(users[person][1]).totals()
-        assert totals.unread_count == sum(each.count for each in counted.values())
-        for name, entry in listed.items():
-            assert (entry.unread_count, entry.mention_count) == (counted[name].count, counted[name].mention_count)
-        for shown in lists[person]:
-            await shown.until(partial(agrees, listed, totals))
-
-
-async def liked_or_deleted(user: User, request: chat.AddReactionRequest) -> None:
-    """Like a message, which may have been deleted."""
-    try:
-        await user.call("AddReaction", request)
-    except grpc.aio.AioRpcError as error:
-        assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-
-
-async def test_a_reader_that_stalls_costs_nothing_and_is_told_the_newest(worlds: Worlds) -> None:
-    ada = worlds[0].user("ada")
-    # Its client takes no more than a window of 64 KiB, and nobody reads.
-    stalled = Reader(worlds[1].user("bob", options=[("grpc.http2.bdp_probe", 0)]))
-    others = Reader(worlds[1].user("cy"))
-    names = [(await ada.create_group("bob", "cy", title="x" * 250)).conversation_id for _ in range(20)]
-    waits, reads = stalled.watch(), others.watch()
-    await waits.until(lambda shown: len(shown.entries) == 20)
-    talk = ada.converse()
-    for turn in range(40):
-        await talk.write(*(ada.message(name, f"{turn} " + "words " * 60) for name in names))
-        await reads.until(partial(says, str(turn)))
-    # It was told what fits a window; of the rest its stream knows where to look, and no more.
-    assert max(worlds[1].inbox.waiting) == len(names)
-    await waits.until(partial(says, "39"))
-    assert waits.totals.unread_count == 800
-    talk.call.cancel()
-
-
-def says(word: str, shown: Shown) -> bool:
-    """Whether the last message of every conversation begins with a word."""
-    return {entry.last_message.text.partition(" ")[0] for entry in shown.entries.values()} == {word}
-
-
-def agrees(entries: dict[str, pb.InboxEntry], totals: pb.UnreadTotals, shown: Shown) -> bool:
-    return shown.entries == entries and shown.totals == totals

@@ -136,8 +136,10 @@ class Tips:
         if known is not None and not _aged(known):
             if not page or page[0].version <= known.version:
                 return known
-            if page[-1].version <= known.version + 1:
-                fresh = [each for each in reversed(page) if each.version > known.version]
+            fresh = [each for each in reversed(page) if each.version > known.version]
+            if _FIRST_PAGE < page[0].version - known.version <= _PAGE:
+                fresh = await self._ledger.history(conversation, after=known.version, limit=_PAGE)
+            if fresh[0].version == known.version + 1:
                 return await self._follow(conversation, known, fresh)
         return await self._anew(conversation, page)
 
