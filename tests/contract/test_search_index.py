@@ -182,7 +182,7 @@ async def play(data: st.DataObject, opener: Opener, folder: Path) -> None:
         await compare(data, index, model)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 @pytest.mark.parametrize("name", sorted(INDEXES))
 def test_it_finds_what_a_look_at_everything_finds(name: str, data: st.DataObject) -> None:

@@ -68,11 +68,11 @@ class _Worker:
 
 
 class EmbeddedIndex:
-    """An `Index` in a folder. Make it with `open` inside a running event loop."""
+    """An `Index` in a folder. Make it inside a running event loop; the folder is made when it is first led, or with `open`."""
 
-    def __init__(self, folder: Path, lock: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = lock
+        self._lock: int | None = None
         self._leads = False
         self._began: Path | None = None
         self._writer = _Worker(folder, "search-writer")
@@ -89,17 +89,31 @@ class EmbeddedIndex:
         Raises:
             StoreUnavailable: it cannot be opened.
         """
+        index = cls(folder)
         try:
-            lock = await asyncio.to_thread(_open, folder)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreUnavailable(f"cannot open the index: {error}") from error
-        return cls(folder, lock)
+            await index._opened()
+        except StoreUnavailable:
+            await index.close()
+            raise
+        return index
 
     async def lead(self) -> bool:
-        """Tell whether this process is the one that writes: the first to ask, until it ends. The system frees the lock of one that died."""
+        """Tell whether this process is the one that writes: the first to ask, until it ends. The system frees the lock of one that died.
+
+        Raises:
+            StoreUnavailable: the folder cannot be used now.
+        """
         if not self._leads:
-            self._leads = await asyncio.to_thread(_locked, self._lock)
+            self._leads = await asyncio.to_thread(_locked, await self._opened())
         return self._leads
+
+    async def _opened(self) -> int:
+        if self._lock is None:
+            try:
+                self._lock = await asyncio.to_thread(_open, self._folder)
+            except (OSError, sqlite3.Error) as error:
+                raise StoreUnavailable(f"cannot open the index: {error}") from error
+        return self._lock
 
     async def begin(self, source: str, partitions: int) -> Sequence[int]:
         """See `Index.begin`."""
@@ -134,7 +148,8 @@ class EmbeddedIndex:
     async def close(self) -> None:
         """See `Index.close`."""
         await asyncio.gather(self._writer.close(), *(reader.close() for reader in self._readers))
-        os.close(self._lock)  # and with it the lock is free
+        if self._lock is not None:
+            os.close(self._lock)  # and with it the lock is free
 
     def _begin(self, file: IndexFile, source: str) -> tuple[Path, dict[int, int]]:
         if file.note(SOURCE) not in ("", source):

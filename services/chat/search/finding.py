@@ -29,6 +29,7 @@ _ROWS_AT_ONCE: Final = 1000
 _AT_ONCE: Final = 8
 _ROUNDS: Final = 8
 _LEAST_ASKED: Final = 10
+_LOOKED_UP_AT_ONCE: Final = 25
 _FEATURES: Final = {
     pb.MESSAGE_FEATURE_ATTACHMENT: Feature.ATTACHMENT,
     pb.MESSAGE_FEATURE_CARD: Feature.CARD,
@@ -63,15 +64,17 @@ class Finder:
                 )
             except PlaceUnknown:
                 raise pages.refused() from None
-            found = await self._found(actor, asked, hits.hits)
-            for hit, result in zip(hits.hits, found, strict=True):
-                if result is not None:
-                    size += result.ByteSize()
-                    if len(response.results) == wanted or (response.results and size > PAGE_BYTES):
-                        response.next_page_token = pages.make(place, *listing)
-                        return response
-                    response.results.append(result)
-                place = hit.place
+            for start in range(0, len(hits.hits), _LOOKED_UP_AT_ONCE):
+                some = hits.hits[start : start + _LOOKED_UP_AT_ONCE]
+                found = await self._found(actor, asked, some)
+                for hit, result in zip(some, found, strict=True):
+                    if result is not None:
+                        size += result.ByteSize()
+                        if len(response.results) == wanted or (response.results and size > PAGE_BYTES):
+                            response.next_page_token = pages.make(place, *listing)
+                            return response
+                        response.results.append(result)
+                    place = hit.place
             place = hits.place
             if not place:
                 return response
@@ -107,7 +110,9 @@ class Finder:
         room = asyncio.Semaphore(_AT_ONCE)
         shown = await asyncio.gather(*(self._shown(actor, name, each, room) for name, each in versions.items()))
         messages = dict(zip(versions, shown, strict=True))
-        return [_result(asked, hit.conversation_id, messages[hit.conversation_id].get(hit.version)) for hit in hits]
+        named = [(hit.conversation_id, messages[hit.conversation_id].get(hit.version)) for hit in hits]
+        # Long texts take a while to read, and others wait for the loop.
+        return await asyncio.to_thread(lambda: [_result(asked, name, message) for name, message in named])
 
     async def _shown(
         self, actor: Actor, conversation_id: str, versions: Sequence[int], room: asyncio.Semaphore

@@ -24,10 +24,9 @@ def folder_of(settings: ChatSettings) -> Path:
 async def searching(ledger: Ledger, contents: Contents, folder: Path, partitions: int) -> AsyncIterator[SearchService]:
     """Search in the embedded index in ``folder``, and keep it true where this process is the one that does.
 
-    Raises:
-        StoreUnavailable: the folder cannot be used.
+    Where the folder cannot be used, searches are answered UNAVAILABLE until it can; all else of Chat goes on.
     """
-    index = await EmbeddedIndex.open(folder)
+    index = EmbeddedIndex(folder)
     follower = Follower(ledger, contents, index, partitions)
     follower.start()
     try:
