@@ -6,7 +6,7 @@ let through. Beyond the limit there can be, at any time, no more than what the o
 of a message: at most (processes - 1) x (burst + rate x that time), after a pause of the caller, and not again before it is worked off.
 
 A process that does not hear its own word any more is cut off: it then allows an equal part of each limit, one of as many processes as it
-last knew, until it hears itself again. See docs/adr/0013-limits-are-told.md.
+last knew, until it hears itself again. See docs/adr/0017-limits-are-told.md.
 """
 
 from __future__ import annotations
