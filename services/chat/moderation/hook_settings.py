@@ -20,13 +20,13 @@ class MessageHook(BaseModel):
     """PEM certificates that it is signed by; turns TLS on."""
     token_file: FilePath | None = None
     """A secret that it knows Chat by, sent as bearer token."""
-    timeout: Seconds = Field(0.3, ge=0.005, le=10.0)
+    timeout: Seconds = Field(default=0.3, ge=0.005, le=10.0)
     """An answer later than this is none."""
     when_down: Literal["accept", "refuse"] = "refuse"
     """What is done with messages for which there is no answer: take them as they are, or refuse them for now (UNAVAILABLE)."""
-    in_flight: int = Field(64, ge=1, le=1024)
+    in_flight: int = Field(default=64, ge=1, le=1024)
     """Messages that one process asks about at a time; further ones wait, within the timeout."""
-    failures: int = Field(5, ge=1)
+    failures: int = Field(default=5, ge=1)
     """After so many in a row without an answer it is not asked for a while."""
-    pause: Seconds = Field(10.0, ge=0.05)
+    pause: Seconds = Field(default=10.0, ge=0.05)
     """For so long."""
