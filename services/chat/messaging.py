@@ -52,10 +52,17 @@ class Messaging:
         return self._reviewer.asks(tenant)
 
     async def prepare(
-        self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, at_us: int, traceparent: str | None
+        self,
+        request: pb.SendMessageRequest,
+        actor: Actor,
+        aggregate: AggregateId,
+        at_us: int,
+        traceparent: str | None,
+        *,
+        occasion: hook.MessageOccasion.ValueType = hook.MESSAGE_OCCASION_SEND,
     ) -> tuple[domain.SendMessage | domain.Withheld, Request]:
         """Turn a request to say something into its command, all looked up. Raises domain.Refused, LedgerError."""
-        await self._allowed(request, actor)
+        await self._allowed(request, actor, True)
         request, attached = await self._attached(request, actor)
         content = request.content
         known = domain.Known()
@@ -64,14 +71,14 @@ class Messaging:
         unknown = await self._lookups.unknown(aggregate, content.reply_to)
         said = await self._said(content, aggregate, known, attached)
         command, named = commands.send(request, actor, at_us, traceparent, unknown, said)
-        verdict = await self._review(request, actor, aggregate, math.inf)
+        verdict = await self._review(request, actor, aggregate, math.inf, occasion)
         return await self._sealed(aggregate, command, verdict), named
 
     async def send(self, request: pb.SendMessageRequest, call: Call) -> tuple[int, int]:
         """Say something; gives its version and when it was taken."""
         self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller, request.sender_id), commands.now_us()
-        await self._allowed(request, actor)
+        await self._allowed(request, actor, bool(request.sender_id))
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         request, attached = await self._attached(request, actor)
         unknown = await self._lookups.unknown(aggregate, request.content.reply_to)
@@ -85,22 +92,28 @@ class Messaging:
 
         return _sent(await self._lookups.informed(aggregate, (request.content.thread_root,), work), now)
 
-    async def _allowed(self, request: pb.SendMessageRequest, actor: Actor) -> None:
-        """Raise domain.Refused where who is named says nothing here, or what is posted is not the actor's to post."""
-        if request.sender_id:
+    async def _allowed(self, request: pb.SendMessageRequest, actor: Actor, unknown: bool) -> None:
+        """Raise domain.Refused where the actor says nothing here, or what is posted is not its to post.
+
+        ``unknown``: the actor is not the caller, whose standing was looked at when the call came in.
+        """
+        if unknown:
             await self._reviewer.require_good(actor)
         cards.require_postable(request.content, actor)
 
     async def _review(
-        self, request: pb.SendMessageRequest, actor: Actor, aggregate: AggregateId, left: float
+        self,
+        request: pb.SendMessageRequest,
+        actor: Actor,
+        aggregate: AggregateId,
+        left: float,
+        occasion: hook.MessageOccasion.ValueType = hook.MESSAGE_OCCASION_SEND,
     ) -> Verdict:
         """Let the tenant look at what is to be said, as it came. Raises domain.Refused for what nobody may say."""
         if not self._reviewer.asks(aggregate.tenant):
             return FREE
         commands.checked(request.content)
-        said = hook.ReviewMessageRequest(
-            occasion=hook.MESSAGE_OCCASION_SEND, content=request.content, request_id=request.request_id
-        )
+        said = hook.ReviewMessageRequest(occasion=occasion, content=request.content, request_id=request.request_id)
         return await self._reviewer.review(aggregate, actor, said, left)
 
     async def _sealed(

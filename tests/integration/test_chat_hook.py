@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,13 +12,24 @@ from typing import Any
 
 import grpc
 import pytest
-from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_pb2, schedule_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import message_hook_service_pb2 as pb
+from tradewind.chat.v1 import schedule_service_pb2 as schedule
 
 from services.chat.moderation.hook_settings import MessageHook
 from services.hook_simulator.service import WordHook, serve
-from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, reason_in, reason_of, refused, request_id
+from tests.integration.chat_world import (
+    TENANT,
+    ChatWorld,
+    User,
+    chat_world,
+    reason_in,
+    reason_of,
+    refused,
+    request_id,
+    watched,
+)
 from tests.servers import NatsServer
 
 MESSAGE_REFUSED = (grpc.StatusCode.PERMISSION_DENIED, "MESSAGE_REFUSED")
@@ -228,3 +240,20 @@ async def goes_and_comes(nats: NatsServer, folder: Path, accepting: WordHook, po
         await until_taken(ada, sent)
         assert await texts(ada, name) == ["one", "two"]
     await server.stop(None)
+
+
+async def test_a_scheduled_message_is_looked_at_when_its_time_has_come(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    hook = WordHook(masked=["darn"])
+    async with hooked(own_nats_server, tmp_path, hook) as world:
+        ada = world.user("ada")
+        name = (await ada.create_group()).conversation_id
+        request = schedule.ScheduleMessageRequest(
+            request_id=request_id(), conversation_id=name, content=chat_pb2.MessageContent(text="darn")
+        )
+        request.send_time.FromMilliseconds(int(time.time() * 1000) + 1_000)
+        await schedule_service_pb2_grpc.ScheduleServiceStub(ada.channel).ScheduleMessage(request, metadata=ada.metadata)
+        (event,) = await watched(ada.watch(name, 1), 1)
+        assert event.message.text == "****"
+        assert hook.asked[-1].occasion == pb.MESSAGE_OCCASION_SCHEDULED

@@ -16,8 +16,16 @@ from tradewind.chat.v1 import chat_pb2, moderation_pb2, moderation_service_pb2_g
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import moderation_service_pb2 as pb
 
+from services.chat import commands
+from services.chat.access import Actor
+from services.chat.domain import Refused
+from services.chat.lookups import Lookups
+from services.chat.messaging import Messaging
+from services.chat.moderation.bans import Bans
 from services.chat.moderation.domain import reports, standing
 from services.chat.moderation.projections import report_of, standing_of
+from services.chat.moderation.review import Reviewer
+from services.chat.whispers import Whispers
 from services.ledger.decider import Request
 from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, facts_of, reason_of, refused, request_id
 from tests.servers import NatsServer
@@ -259,6 +267,18 @@ async def test_a_ban_that_nobody_whispered_of_is_in_force_within_seconds(world: 
     await world.ledger.execute(standing_of(TENANT, "ada"), command, Request(request_id(), b"ban"))
     assert await ends(watching) == USER_BANNED
     assert await refused(ada.send(name, "hm")) == USER_BANNED
+
+
+async def test_what_a_banned_user_left_to_be_said_later_is_not_said(world: ChatWorld) -> None:
+    name = (await world.user("ada").create_group()).conversation_id
+    await moderate(world.user("chief", "admin"), "BanUser", user_id="ada")
+    bans = Bans(world.ledger, Whispers(world.client))
+    messaging = Messaging(world.ledger, Lookups(world.ledger), reviewer=Reviewer({}, bans))
+    actor, request = Actor(TENANT, "ada", "", False, False), world.user("ada").message(name, "later")
+    with pytest.raises(Refused) as told:
+        await messaging.prepare(request, actor, commands.aggregate_of(actor, name), 1, None)
+    assert told.value.reason == "USER_BANNED"
+    await bans.close()
 
 
 async def test_the_author_of_a_reported_message_is_banned_for_a_time(world: ChatWorld) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tradewind.chat.v1 import chat_pb2, chat_service_pb2
+from tradewind.chat.v1 import chat_pb2, chat_service_pb2, message_hook_service_pb2
 
 from services.chat import commands
 from services.chat import domain as chat
@@ -29,6 +29,7 @@ _MOST_STEPS: Final = 4 * domain.MAX_WAITING
 _TRIES: Final = 8
 _AGAIN_US: Final = 1_000_000
 _GONE: Final = "NO_SUCH_MESSAGE"
+_OCCASION: Final = message_hook_service_pb2.MESSAGE_OCCASION_SCHEDULED
 
 
 class NotNow(Exception):
@@ -119,7 +120,7 @@ class Sending:
         """Tell why a message would be refused now; None where it would be taken, as far as can be seen."""
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         try:
-            command, _ = await self._messaging.prepare(request, actor, aggregate, at_us, None)
+            command, _ = await self._messaging.prepare(request, actor, aggregate, at_us, None, occasion=_OCCASION)
             chat.decide((await self._ledger.read(aggregate)).state, command)
         except chat.Refused as refused:
             return refused
@@ -139,7 +140,9 @@ class Sending:
         conversation = commands.aggregate_of(actor, item.conversation_id)
         for _ in range(_TRIES):
             try:
-                command, named = await self._messaging.prepare(request, actor, conversation, at_us, traceparent)
+                command, named = await self._messaging.prepare(
+                    request, actor, conversation, at_us, traceparent, occasion=_OCCASION
+                )
                 receipt = await self._ledger.execute(conversation, command, named)
                 return domain.Conclude(at_us, item.id, receipt.first_version)
             except chat.Stale:
