@@ -255,7 +255,8 @@ async def test_nothing_of_an_erased_person_is_left(opener: Opener, tmp_path: Pat
         await index.begin("one", 1)
         anns = [said(n, f"xylophone{n} secret") for n in range(1, 40, 2)]
         bobs = [said(n, f"zither{n} secret", sender="bob") for n in range(2, 40, 2)]
-        await index.put([*anns, *bobs])
+        forwarded = Said(Name("a", "c1", 50), "bob", 50, ["xylophone secret"], author_id="ann")
+        await index.put([*anns, *bobs, forwarded])
         await index.remove_person("a", "ann")
         everywhere = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
         assert b"zither" in everywhere

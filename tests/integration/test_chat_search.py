@@ -10,7 +10,13 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from tradewind.chat.v1 import chat_pb2, search_service_pb2, search_service_pb2_grpc
+from tradewind.chat.v1 import (
+    chat_pb2,
+    privacy_service_pb2,
+    privacy_service_pb2_grpc,
+    search_service_pb2,
+    search_service_pb2_grpc,
+)
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1.search_service_pb2 import SearchMessagesRequest as Search
 
@@ -19,6 +25,7 @@ from services.chat.privacy.keys import PersonKeys
 from services.chat.privacy.master import Master
 from services.chat.search import generations
 from services.chat.search.rebuilding import rebuild
+from services.chat.search.running import searching as searching_in
 from services.ledger.archive import Scanned
 from services.ledger.errors import StoreUnavailable
 from services.ledger.sqlite import SqliteArchive
@@ -250,3 +257,41 @@ async def test_where_it_is_off_there_is_none(own_nats_server: NatsServer, tmp_pa
     async with chat_world(own_nats_server.url, tmp_path) as world:
         code, _ = await refused(searching(world, world.user("ada"))("tea"))
         assert code == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_what_an_erased_person_said_goes_from_every_machines_index(world: ChatWorld, tmp_path: Path) -> None:
+    ada, bob, root = world.user("ada"), world.user("bob"), world.user("root", "admin")
+    where = (await ada.create_group("bob")).conversation_id
+    await ada.send(where, "xylophone lessons")
+    kept = await bob.send(where, "zither lessons")
+    await indexed(world, bob, where)
+
+    # Another machine, with an index of its own.
+    keys = PersonKeys(world.ledger, Master.from_file(world.settings.person_key_file or Path()))
+    elsewhere = tmp_path / "elsewhere"
+    async with searching_in(world.ledger, Contents(keys), elsewhere, 2):
+        await until_holds(elsewhere, b"xylophone", b"zither")
+        erase = privacy_service_pb2.ErasePersonRequest(request_id=request_id(), user_id="ada")
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}")
+        world._channels.append(channel)
+        stub = privacy_service_pb2_grpc.PrivacyServiceStub(channel)
+        answer = await stub.ErasePerson(erase, metadata=root.metadata)
+        assert {part.name: part.count for part in answer.parts}["search"] == 1
+        assert b"xylophone" not in held(tmp_path / "search")
+        assert places(await searching(world, bob)("lessons")) == [(where, kept)]
+        async with asyncio.timeout(20):
+            while b"xylophone" in held(elsewhere):
+                await asyncio.sleep(0.02)
+        assert b"zither" in held(elsewhere)
+
+
+def held(folder: Path) -> bytes:
+    """Give all bytes that an index keeps."""
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("index*")))
+
+
+async def until_holds(folder: Path, *words: bytes) -> None:
+    """Wait until words are in an index."""
+    async with asyncio.timeout(20):
+        while not folder.is_dir() or not all(word in held(folder) for word in words):
+            await asyncio.sleep(0.02)

@@ -29,10 +29,11 @@ CREATE TABLE IF NOT EXISTS users (
 );
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, version INTEGER NOT NULL, sender INTEGER NOT NULL,
-    revision INTEGER NOT NULL, reaction_revision INTEGER NOT NULL, flags INTEGER NOT NULL, words TEXT NOT NULL,
+    author INTEGER, revision INTEGER NOT NULL, reaction_revision INTEGER NOT NULL, flags INTEGER NOT NULL, words TEXT NOT NULL,
     UNIQUE (conversation, version)
 );
 CREATE INDEX IF NOT EXISTS messages_by_sender ON messages (sender);
+CREATE INDEX IF NOT EXISTS messages_by_author ON messages (author) WHERE author IS NOT NULL;
 CREATE TABLE IF NOT EXISTS gone (
     conversation INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (conversation, version)
 ) WITHOUT ROWID;
@@ -144,7 +145,8 @@ class IndexFile:
             sender = None if tenant is None else self.number("users", tenant, user_id)
             while tenant is not None and sender is not None:
                 lines = c.execute(
-                    "SELECT conversation, version FROM messages WHERE sender = ? LIMIT ?", (sender, _DELETED_AT_ONCE)
+                    "SELECT conversation, version FROM messages WHERE sender = ? OR author = ? LIMIT ?",
+                    (sender, sender, _DELETED_AT_ONCE),
                 ).fetchall()
                 for conversation, version in lines:
                     self._remove(tenant, conversation, version)
@@ -175,13 +177,14 @@ class IndexFile:
         if self._is_known(conversation, version):
             return
         sender = self._made("users", tenant, said.sender_id)
+        author = self._made("users", tenant, said.author_id) if said.author_id else None
         rowid, words, flags = id_of(said.at_us, version), _joined(said.texts), flags_of(said.has)
         # Another conversation's message of the same microsecond may stand there.
         while c.execute("SELECT 1 FROM messages WHERE id = ?", (rowid,)).fetchone():
             rowid += 1
         c.execute(
-            "INSERT INTO messages VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
-            (rowid, conversation, version, sender, version, flags, words),
+            "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
+            (rowid, conversation, version, sender, author, version, flags, words),
         )
         self._enter(rowid, tenant, conversation, sender, flags, words)
 

@@ -36,6 +36,7 @@ class Said:
         at_us: when, in microseconds since the Unix epoch.
         texts: its own text first, then those of its parts; no phrase runs from one into the next.
         has: without `Feature.REACTION`.
+        author_id: who said it first, where it was forwarded: it is forgotten with either.
     """
 
     name: Name
@@ -43,6 +44,7 @@ class Said:
     at_us: int
     texts: Sequence[str]
     has: frozenset[Feature] = frozenset()
+    author_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +145,11 @@ class Index(Protocol):
         """
 
     async def remove_person(self, tenant: str, user_id: str) -> int:
-        """Forget what a user said, for good: nothing of it can be read out of what the index keeps, and what comes again is not taken.
+        """Forget what a user said, also where others forwarded it, for good.
 
-        What the index has not been told yet comes without words, once the person is erased (`services.chat.contents`). Gives how many
-        messages were forgotten; it may be asked again, and by several processes.
+        Nothing of it can be read out of what the index keeps, and what comes again is not taken. What the index has not been told yet comes
+        without words, once the person is erased (`services.chat.contents`). Gives how many messages were forgotten; it may be asked
+        again, and by several processes.
         """
 
     async def clear(self) -> None:

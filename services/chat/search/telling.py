@@ -25,7 +25,8 @@ def changes(tenant: str, conversation_id: str, events: Iterable[chat_pb2.Convers
                 said, has = texts(event.message), features(event.message)
             else:
                 said, has = [event.system_message.text], _features_of(event.system_message.text)
-            yield Said(name, event.actor_id, wire.microseconds(event.event_time), said, has)
+            author_id = event.message.forwarded.sender_id if which == "message" else ""
+            yield Said(name, event.actor_id, wire.microseconds(event.event_time), said, has, author_id)
         elif which == "edited":
             content = event.edited.content
             name = Name(tenant, conversation_id, event.edited.message_version)
