@@ -28,6 +28,8 @@ class ServiceProcess:
             "store_file": str(folder / f"{module}.db"),
             "rate_limit": "0",
             "tenant_rate_limit": "0",
+            "user_message_rate": "0",
+            "conversation_message_rate": "0",
             **settings,
         }
         self._process: asyncio.subprocess.Process | None = None

@@ -19,8 +19,8 @@ from tests.servers import NatsServer
 class ChatProcess(ServiceProcess):
     """``python -m services.chat``."""
 
-    def __init__(self, nats_url: str, folder: Path) -> None:
-        super().__init__("services.chat", folder, nats_urls=nats_url, order_events="false")
+    def __init__(self, nats_url: str, folder: Path, **settings: str) -> None:
+        super().__init__("services.chat", folder, nats_urls=nats_url, order_events="false", **settings)
 
     def member(self, user_id: str) -> User:
         """Let somebody in, on a connection of its own."""
@@ -31,9 +31,9 @@ class ChatProcess(ServiceProcess):
 
 
 @asynccontextmanager
-async def pair(nats_url: str, folder: Path) -> AsyncIterator[tuple[ChatProcess, ...]]:
+async def pair(nats_url: str, folder: Path, **settings: str) -> AsyncIterator[tuple[ChatProcess, ...]]:
     async with AsyncExitStack() as stack:
-        made = tuple(ChatProcess(nats_url, folder) for _ in range(2))
+        made = tuple(ChatProcess(nats_url, folder, **settings) for _ in range(2))
         for process in made:
             stack.push_async_callback(process.close)
         await asyncio.gather(*(process.start() for process in made))
