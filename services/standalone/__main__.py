@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m services.standalone",
         description="Start everything on this machine, play an order's journey, serve until Ctrl-C.",
         epilog="TRADEWIND_HOME names the folder of all state (.tradewind), "
-        "TRADEWIND_PORT the first of nine ports (7400), of eleven with --store cql, of a hundred with --cluster.",
+        "TRADEWIND_PORT the first of ten ports (7400), of twelve with --store cql, of a hundred with --cluster.",
     )
     parser.add_argument("--once", action="store_true", help="end after the journey: 0 if every step held, else 1")
     parser.add_argument(

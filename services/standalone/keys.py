@@ -58,6 +58,11 @@ class Keys:
         return self.folder / "persons.key"
 
     @property
+    def attachments(self) -> Path:
+        """Secret that links to attachments are signed with: 32 bytes as hexadecimal text."""
+        return self.folder / "attachments.key"
+
+    @property
     def dkim(self) -> Path:
         """RSA private key that mails are signed with (RFC 6376), PEM."""
         return self.folder / "dkim.pem"
@@ -76,6 +81,7 @@ class Keys:
         """Make what is missing; what is there stays. Raises OSError, or ValueError where a key file holds something else."""
         _make(self.signing, _ed25519)
         _make(self.tracking, lambda: secrets.token_hex(32).encode())
+        _make(self.attachments, lambda: secrets.token_hex(32).encode())
         _make(self.persons, lambda: secrets.token_hex(32).encode())
         _make(self.dkim, _rsa)
         _make(self.nats, lambda: secrets.token_urlsafe(32).encode())
@@ -109,6 +115,7 @@ def endpoints(ports: Ports) -> dict[str, str]:
         "mail": f"{HOST}:{ports.mail}",
         "payments": f"{HOST}:{ports.payments}",
         "tracking": f"http://{HOST}:{ports.tracking}",
+        "downloads": f"http://{HOST}:{ports.downloads}",
         "smtp": f"{HOST}:{ports.inbox}",
         "nats": f"nats://{HOST}:{ports.nats}",
         "nats_monitor": f"http://{HOST}:{ports.nats_monitor}",

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 HOST = "127.0.0.1"
-COUNT = 9
+COUNT = 10
 
 
 class PortTaken(Exception):
@@ -70,6 +70,11 @@ class Ports:
         """The push simulator, gRPC."""
         return self.first + 8
 
+    @property
+    def downloads(self) -> int:
+        """Attachments of Chat, HTTP."""
+        return self.first + 9
+
     def named(self) -> dict[str, int]:
         """All ports by the name of who listens."""
         return {
@@ -82,6 +87,7 @@ class Ports:
             "tracking": self.tracking,
             "nats-monitor": self.nats_monitor,
             "push": self.push,
+            "downloads": self.downloads,
         }
 
     def require_free(self) -> None:

@@ -29,6 +29,7 @@ def programs(
         cluster = cassandra.Cluster.at(home.cassandra, 1, ports.cql, ports.cql_storage)
         stores = cluster.programs(LEDGERS, stage=LOG, tell=tell)
         shared.update(cluster.settings())
+    chat = {**chat_settings(home), **push_settings(ports), **download_settings(secrets, ports, ports.downloads)}
     return [
         Program(
             "nats",
@@ -41,7 +42,7 @@ def programs(
         payments("payments", ports.payments, shared, home),
         inbox("inbox", ports.inbox, shared, home),
         push("push", ports.push, shared, home),
-        service("chat", "services.chat", ports.chat, shared, {**chat_settings(home), **push_settings(ports)}),
+        service("chat", "services.chat", ports.chat, shared, chat),
         service("order", "services.order", ports.order, shared, order_settings(home, ports)),
         service("mail", "services.mail", ports.mail, shared, mail_settings(home, secrets, ports, ports.tracking)),
     ]
@@ -103,6 +104,15 @@ def shared_by_all(settings: StandaloneSettings, home: Home, secrets: Keys, nats_
 def chat_settings(home: Home) -> dict[str, str]:
     """What Chat is told."""
     return {"STORE_FILE": str(home.archive / "chat.db"), "PERSON_KEY_FILE": str(Keys(home.keys).persons)}
+
+
+def download_settings(secrets: Keys, ports: Ports, downloads_port: int) -> dict[str, str]:
+    """What Chat is told of attachments; it serves them on ``downloads_port``, and people reach them at that of ``ports``."""
+    return {
+        "ATTACHMENT_KEY_FILE": str(secrets.attachments),
+        "ATTACHMENT_LISTEN": f"{HOST}:{downloads_port}",
+        "ATTACHMENT_URL": keys.endpoints(ports)["downloads"],
+    }
 
 
 def push_settings(ports: Ports) -> dict[str, str]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sysconfig
+import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,21 @@ async def test_people_talk(standalone: Standalone) -> None:
     assert title in (await standalone.command("chat", "list", "--as", "courier")).stdout
     shown = await one(standalone, "chat", "show", name, "--as", "courier")
     assert {member["user_id"] for member in shown["members"]} == {"shop", "customer", "courier"}
+
+
+async def test_people_attach_files(standalone: Standalone, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("What was said at lunch\n" * 20_000, encoding="utf-8")
+    name = (await one(standalone, "chat", "create", "customer", "--as", "shop"))["conversation_id"]
+    sent = await one(standalone, "chat", "attach", name, str(file), "--text", "Notes", "--as", "shop")
+    copy = tmp_path / "copy.txt"
+    await one(standalone, "chat", "download", sent["attachment_id"], "-o", str(copy), "--as", "customer")
+    assert copy.read_bytes() == file.read_bytes()
+    link = await one(standalone, "chat", "link", sent["attachment_id"], "--as", "customer")
+    with await asyncio.to_thread(urllib.request.urlopen, link["uri"]) as answer:
+        assert answer.read() == file.read_bytes()
+    refused = await standalone.command("chat", "download", sent["attachment_id"], "-o", str(copy), "--as", "courier")
+    assert refused.returncode == 1
 
 
 async def test_people_keep_order_amend_react_and_read(standalone: Standalone) -> None:

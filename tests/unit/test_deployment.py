@@ -190,13 +190,14 @@ def test_two_of_each_service_and_three_of_what_they_stand_on(compose: dict[str, 
 def test_envoy_finds_everybody_where_they_listen(compose: dict[str, Any], envoy: dict[str, Any]) -> None:
     listens = {name: port_of(told) for name, _, told in ours(compose) if "TRADEWIND_LISTEN" in told}
     listens["tracking"] = port_of(compose["services"]["mail"]["environment"], "TRADEWIND_TRACKING_LISTEN")
+    listens["downloads"] = port_of(compose["services"]["chat"]["environment"], "TRADEWIND_ATTACHMENT_LISTEN")
     listeners = {one["name"]: one["address"]["socket_address"] for one in envoy["static_resources"]["listeners"]}
     assert {name: address["port_value"] for name, address in listeners.items()} == listens
     assert set(listeners) == set(edge.KINDS)
     for cluster in envoy["static_resources"]["clusters"]:
         [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
         address = endpoint["endpoint"]["address"]["socket_address"]
-        host = "mail" if cluster["name"] == "tracking" else cluster["name"]
+        host = edge.BESIDE.get(cluster["name"], cluster["name"])
         assert (address["address"], address["port_value"]) == (host, listens[cluster["name"]])
         assert set(compose["services"]["envoy"]["networks"]) & set(compose["services"][host]["networks"])
 
@@ -205,7 +206,7 @@ def test_only_what_people_need_is_reached_from_outside(compose: dict[str, Any], 
     published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
     assert set(published) == {"envoy"}
     assert {_filled(port) for port in published["envoy"]} == {
-        f"127.0.0.1:{port}:{port}" for port in (7401, 7402, 7403, 7406)
+        f"127.0.0.1:{port}:{port}" for port in (7401, 7402, 7403, 7406, 7409)
     }
     assert envoy["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
     assert compose["networks"]["log"]["internal"] is True

@@ -123,7 +123,7 @@ class Cluster:
 
     async def balanced(self, seconds: float = _BALANCED_SECONDS) -> None:
         """Wait until Envoy finds every process healthy. Raises ChildFailed when it does not in time."""
-        wanted = {kind: len(self._numbers.get(kind, self._numbers["mail"])) for kind in edge.KINDS}
+        wanted = {kind: len(self._numbers[edge.BESIDE.get(kind, kind)]) for kind in edge.KINDS}
         look = edge.serving(self.ports.admin, wanted)
         until = time.monotonic() + seconds
         while not await look():
@@ -138,7 +138,7 @@ class Cluster:
             raise ValueError(f"{kind}: at most {MOST_PROCESSES} processes, while the cluster runs")
         child = await self.fleet.add(self._programs.process(kind, number))
         self._numbers[kind].append(number)
-        served = (kind, "tracking") if kind == "mail" else (kind,)
+        served = (kind, *(beside for beside, by in edge.BESIDE.items() if by == kind))
         for name in served:
             ports = [self.ports.process(name, each) for each in self._numbers[kind]]
             await asyncio.to_thread(edge.assign, self.home, name, ports)

@@ -19,8 +19,10 @@ from services.standalone.ports import HOST
 
 BASE = Path(__file__).parents[3] / "infra" / "envoy" / "envoy.yaml"
 """What the edge is like everywhere."""
-KINDS = ("chat", "order", "mail", "payments", "inbox", "tracking")
+KINDS = ("chat", "order", "mail", "payments", "inbox", "tracking", "downloads")
 """Its listeners, each with a cluster of the same name."""
+BESIDE = {"tracking": "mail", "downloads": "chat"}
+"""Listeners that are served by processes of another kind, beside what these serve by gRPC."""
 
 _ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 

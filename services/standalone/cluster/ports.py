@@ -1,4 +1,4 @@
-"""The ports of a cluster on one machine: a hundred from TRADEWIND_PORT on, the first eight as a single standalone has them."""
+"""The ports of a cluster on one machine: a hundred from TRADEWIND_PORT on, most of the first ten as a single standalone has them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ NODES = 3
 MOST_PROCESSES = 9
 """Processes that a service can have here."""
 
-_INNER = ("chat", "order", "mail", "tracking", "payments", "inbox")
+_INNER = ("chat", "order", "mail", "tracking", "payments", "inbox", "downloads")
 
 
 @dataclass(frozen=True)
 class ClusterPorts(Ports):
-    """Who listens where. Chat, Order, Mail, payments, inbox and tracking are Envoy's listeners; `process` gives those behind it."""
+    """Who listens where. Chat, Order, Mail, payments, inbox, tracking and downloads are Envoy's listeners; `process` gives those behind."""
 
     processes: int = 2
 

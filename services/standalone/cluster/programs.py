@@ -98,8 +98,11 @@ class Programs:
         )
 
     def _chat(self, name: str, number: int) -> Program:
-        own = single.chat_settings(self._home)
-        return single.service(name, "services.chat", self._ports.process("chat", number), self._shared, own)
+        downloads = self._ports.process("downloads", number)
+        links = single.download_settings(self._secrets, self._ports, downloads)
+        own = {**single.chat_settings(self._home), **links, "ATTACHMENT_REPLICAS": str(NODES)}
+        made = single.service(name, "services.chat", self._ports.process("chat", number), self._shared, own)
+        return replace(made, ports={**made.ports, "downloads": downloads})
 
     def _order(self, name: str, number: int) -> Program:
         own = single.order_settings(self._home, self._ports)
