@@ -153,7 +153,8 @@ async def test_archived_muted_and_hidden_keep_their_rules(worlds: Worlds) -> Non
     await say(ada, name)  # it is back
     await shown.until(lambda shown: not shown.entries[name].archived and shown.totals.unread_count == 2)
 
-    assert (await elsewhere.set("MuteNotifications", name)).muted
+    entry = await elsewhere.set("MuteNotifications", name)
+    assert (entry.muted, entry.archived) == (True, False)  # muted only now, it is not put aside again
     await elsewhere.set("ArchiveConversation", name)
     await say(ada, name, mentions=["bob"])  # it stays
     await shown.until(lambda shown: shown.entries[name].archived and shown.totals.archived_mention_count == 1)

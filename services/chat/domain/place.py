@@ -55,12 +55,16 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Want no notifications until a time (µs since the Unix epoch, or FOR_EVER); 0: want them again."""
+    """Want no notifications until a time (µs since the Unix epoch, or FOR_EVER); 0: want them again.
+
+    ``lifted``: a message brought the conversation back since it was put aside; muted only now, it is not put aside again.
+    """
 
     at_us: int
     actor: str
     until_us: int
     acting_service: str = ""
+    lifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +186,21 @@ def decide(state: Place, command: PlaceCommand) -> Sequence[PlaceChange]:
                 return ()
             return (Archived(command.at_us, command.actor, command.acting_service, command.version),)
         case Silence():
-            if command.until_us == state.muted_until_us:
-                return ()
-            return (Silenced(command.at_us, command.actor, command.acting_service, command.until_us),)
+            return _silence(state, command)
         case Hide():
             if command.version == state.hidden:
                 return ()
             return (Hidden(command.at_us, command.actor, command.acting_service, command.version),)
     raise TypeError(f"no command of a place: {type(command).__name__}")
+
+
+def _silence(state: Place, command: Silence) -> Sequence[PlaceChange]:
+    if command.until_us == state.muted_until_us:
+        return ()
+    silenced = Silenced(command.at_us, command.actor, command.acting_service, command.until_us)
+    if not (command.lifted and state.archived):
+        return (silenced,)
+    return (Archived(command.at_us, command.actor, command.acting_service, 0), silenced)
 
 
 def evolve(state: Place, event: PlaceChange) -> Place:

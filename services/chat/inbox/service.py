@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -14,6 +15,7 @@ from services.chat.access import Actor, actor_of
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.domain import place
+from services.chat.domain.inbox import is_archived
 from services.chat.inbox import listing
 from services.chat.inbox.following import Follower
 from services.chat.inbox.receipts_stream import ReceiptsStream
@@ -110,7 +112,12 @@ class InboxService:
         state = await receipts.seated(self._ledger, actor, conversation, now)
         here = projections.place_of(conversation, actor.user_id)
         named = commands.named(request, actor, call.traceparent)
-        await self._ledger.execute(here, make(request, actor, now, state.version), named, timeout=call.remaining())
+        command = make(request, actor, now, state.version)
+        if isinstance(command, place.Silence):
+            tip = await self._surveys.tips.at(conversation, state.version)
+            flags = await self._surveys.flags_of(actor, conversation.id)
+            command = replace(command, lifted=flags.archived > 0 and not is_archived(flags, tip.said_version, now))
+        await self._ledger.execute(here, command, named, timeout=call.remaining())
         return await listing.one(self._surveys, actor, conversation)
 
     # --- receipts -----------------------------------------------------------------------------------
