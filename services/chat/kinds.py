@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from services.chat import domain, marks, projections, receipts, wire
 from services.chat.attachments.kind import ATTACHMENT
+from services.chat.attachments.rows import NAMES as ATTACHMENT_NAMES
 from services.chat.attachments.rows import SLICED as ATTACHMENTS_SLICED
 from services.chat.bots.kind import ACTIONS
 from services.chat.bots.kind import SLICED as BOTS_SLICED
@@ -15,7 +16,9 @@ from services.chat.domain import place
 from services.chat.expiry.timers import timers
 from services.chat.moderation import kinds as moderation
 from services.chat.moderation.projections import SLICED as MODERATION_SLICED
+from services.chat.privacy import keys as privacy_keys
 from services.chat.privacy import kinds as privacy
+from services.chat.push.devices import DEVICES, TOKENS
 from services.chat.push.kinds import ROUNDS
 from services.chat.push.told import SLICED as PUSH_SLICED
 from services.chat.scheduling import domain as scheduling
@@ -78,3 +81,6 @@ SLICED: Final[Mapping[str, int]] = {
     **receipts.SLICED,
 }
 """The read models that a store may cut into slices, and by how many characters of a key; never changed for one that has rows."""
+
+KEPT: Final = (privacy_keys.TABLE, receipts.READ, receipts.DELIVERED, DEVICES, TOKENS, ATTACHMENT_NAMES)
+"""The read models that no entry writes: a backup holds them. Keys of persons stay wrapped in it."""

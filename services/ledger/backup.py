@@ -1,6 +1,7 @@
-"""A backup: all entries of one store in one file, whichever kind of store it is.
+"""A backup: all entries of one store in one file, whichever kind of store it is, and the rows that no entry writes.
 
-Read models, heads and snapshots are not in it, as they are functions of the entries. The format is `tradewind.ledger.v1.BackupRecord`.
+All other read models, heads and snapshots are not in it, as they are functions of the entries. The format is
+`tradewind.ledger.v1.BackupRecord`.
 Writing and reading take bounded memory; a file that was cut or changed is refused before anything of it is used.
 """
 
@@ -20,13 +21,14 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from tradewind.ledger.v1 import backup_pb2, entry_pb2
 
-from services.ledger.archive import Archive, StoredEntry
+from services.ledger.archive import Archive, Row, StoredEntry
 from services.ledger.clock import SYSTEM, Clock
 from services.ledger.ids import AggregateId
 from services.ledger.repair import role_of
 from services.ledger.varint import varint
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, 2)  # the first had no rows
 MOST_PARTITIONS = 256
 """No log has more."""
 _PAGE = 1000
@@ -50,7 +52,7 @@ class Contents:
 
 async def back_up(
     archive: Archive, service: str, roles: Sequence[tuple[str, str]], file: Path, *,
-    after_seq: int = 0, clock: Clock = SYSTEM,
+    after_seq: int = 0, kept: Sequence[str] = (), clock: Clock = SYSTEM,
 ) -> Contents:  # fmt: skip
     """Writes a store's entries into a new file, which has its name only when it is whole and on the disk.
 
@@ -59,6 +61,7 @@ async def back_up(
     Args:
         roles: (role, source) of the consumers whose places are kept.
         after_seq: only entries above this sequence; 0: all.
+        kept: read models that are written by themselves, and not with entries; all their rows are in the file, whatever `after_seq` is.
 
     Raises:
         BackupUnusable: the file is there already or cannot be written, or the store has no registered life of a log.
@@ -74,12 +77,25 @@ async def back_up(
             place = page.next_place
             if not place:
                 break
+        for table in kept:
+            async for rows in _rows(archive, table):
+                await asyncio.to_thread(writer.add_rows, rows)
         trailer = await asyncio.to_thread(writer.finish)
     except OSError as error:
         raise BackupUnusable(f"{file} cannot be written: {error.strerror}") from error
     finally:
         await asyncio.to_thread(writer.close)
     return Contents(header, trailer)
+
+
+async def _rows(archive: Archive, table: str) -> AsyncIterator[Sequence[Row]]:
+    place = ""
+    while True:
+        page = await archive.scan_rows(table, place=place, limit=_PAGE)
+        yield page.rows
+        place = page.next_place
+        if not place:
+            return
 
 
 async def _header(
@@ -122,10 +138,27 @@ async def entries_of(file: Path) -> AsyncIterator[list[entry_pb2.ScannedEntry]]:
     Raises:
         BackupUnusable: it is no whole backup.
     """
+    async for page in _pages(file):
+        yield [record.entry for record in page if record.WhichOneof("record") == "entry"]
+
+
+async def rows_of(file: Path) -> AsyncIterator[list[Row]]:
+    """The rows of a file, some at a time, in its order.
+
+    Raises:
+        BackupUnusable: it is no whole backup.
+    """
+    async for page in _pages(file):
+        rows = [record.row for record in page if record.WhichOneof("record") == "row"]
+        if rows:
+            yield [Row(row.table, row.partition, row.key, row.value, row.seq) for row in rows]
+
+
+async def _pages(file: Path) -> AsyncIterator[list[backup_pb2.BackupRecord]]:
     records = _records(file)
     try:
         while page := await asyncio.to_thread(_page, records):
-            yield [record.entry for record in page if record.WhichOneof("record") == "entry"]
+            yield page
     finally:
         records.close()
 
@@ -135,7 +168,7 @@ def _page(records: Iterator[backup_pb2.BackupRecord]) -> list[backup_pb2.BackupR
     size = 0
     for record in islice(records, _PAGE):
         page.append(record)
-        size += len(record.entry.entry)
+        size += len(record.entry.entry) + len(record.row.value)
         if size >= _PAGE_BYTES:
             break
     return page
@@ -172,7 +205,7 @@ class _Reader:
     def __init__(self, stream: gzip.GzipFile) -> None:
         self._stream = stream
         self._digest = hashlib.blake2b(digest_size=32)
-        self._entries = self._aggregates = 0
+        self._entries = self._aggregates = self._rows = 0
         self._last: tuple[str, str, str] | None = None
 
     def __iter__(self) -> Iterator[backup_pb2.BackupRecord]:
@@ -182,7 +215,7 @@ class _Reader:
             which = record.WhichOneof("record")
             if first != (which == "header") or which is None:
                 raise EOFError
-            if first and record.header.format != FORMAT:
+            if first and record.header.format not in _READABLE:
                 raise BackupUnusable(f"the backup has format {record.header.format}, which this version cannot read")
             first = False
             if which == "trailer":
@@ -214,15 +247,19 @@ class _Reader:
 
     def _count(self, data: bytes, record: backup_pb2.BackupRecord) -> None:
         self._digest.update(varint(len(data)) + data)
-        if record.WhichOneof("record") == "entry":
+        which = record.WhichOneof("record")
+        self._rows += which == "row"
+        if which == "entry":
+            if self._rows:
+                raise EOFError
             name = (record.entry.tenant, record.entry.kind, record.entry.id)
             self._entries += 1
             self._aggregates += name != self._last
             self._last = name
 
     def _hold_to(self, trailer: backup_pb2.BackupTrailer) -> None:
-        found = (self._entries, self._aggregates, self._digest.digest())
-        if found != (trailer.entries, trailer.aggregates, trailer.digest):
+        found = (self._entries, self._aggregates, self._rows, self._digest.digest())
+        if found != (trailer.entries, trailer.aggregates, trailer.rows, trailer.digest):
             raise EOFError
 
 
@@ -254,6 +291,15 @@ class _Writer:
             self._trailer.newest_seq = max(self._trailer.newest_seq, records[-1].entry.seq)
         self._trailer.entries += len(records)
         self._put(records)
+
+    def add_rows(self, rows: Sequence[Row]) -> None:
+        """Writes rows, after all entries."""
+        self._trailer.rows += len(rows)
+        named = (
+            backup_pb2.BackupRow(table=r.table, partition=r.partition, key=r.key, value=r.value or b"", seq=r.seq)
+            for r in rows
+        )
+        self._put([backup_pb2.BackupRecord(row=row) for row in named])
 
     def finish(self) -> backup_pb2.BackupTrailer:
         """Makes it whole: on the disk first, then under its name."""

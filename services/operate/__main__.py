@@ -56,8 +56,12 @@ async def recover(options: argparse.Namespace) -> int:
 async def write_backup(options: argparse.Namespace) -> int:
     """Writes all entries of the store into a file."""
     async with opened(options.service, with_log=False) as place:
-        made = await back_up(place.archive, place.service, place.known.roles, options.file, after_seq=options.since)
-    tell(f"{options.file}: {made.trailer.entries} entries of {made.trailer.aggregates} aggregates")
+        known = place.known
+        made = await back_up(
+            place.archive, place.service, known.roles, options.file, after_seq=options.since, kept=known.kept
+        )
+    counts = f"{made.trailer.entries} entries of {made.trailer.aggregates} aggregates, {made.trailer.rows} rows"
+    tell(f"{options.file}: {counts}")
     tell(f"what comes after it: backup --since {made.header.complete_seq}")
     return 0
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from services.chat.config import ChatSettings
+from services.chat.kinds import KEPT as CHAT_KEPT
 from services.chat.kinds import KINDS as CHAT_KINDS
 from services.chat.kinds import SLICED as CHAT_SLICED
 from services.chat.moderation.resolving import ROLE as MODERATION_ROLE
@@ -33,6 +34,7 @@ class Known:
         kinds: its aggregates.
         roles: (role, source) of every consumer whose place is in its store. Those that are functions of the log, such as the
             statistics of Mail, begin anew in another store and are not among them.
+        kept: its read models that no entry writes, so that a backup must hold them.
         sliced: its read models that a store may cut into slices, as its processes say.
     """
 
@@ -40,6 +42,7 @@ class Known:
     kinds: tuple[Kind[Any, Any, Any], ...]
     roles: tuple[tuple[str, str], ...]
     sliced: Mapping[str, int] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
 
 
 SERVICES: Final[Mapping[str, Known]] = {
@@ -48,6 +51,7 @@ SERVICES: Final[Mapping[str, Known]] = {
         CHAT_KINDS,
         ((CHAT_ROLE, CHAT_SOURCE), (MODERATION_ROLE, "chat"), (SCHEDULES_ROLE, "chat")),
         CHAT_SLICED,
+        CHAT_KEPT,
     ),
     "order": Known(OrderSettings, KINDS, ((ORDER_ROLE, "order"),), SLICED),
     "mail": Known(MailSettings, (MAIL,), ((DELIVERY_ROLE, "mail"), (ORDERS_ROLE, ORDER))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,9 +22,13 @@ from tradewind.chat.v1 import (
 from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.push.v1 import push_gateway_service_pb2
 
+from services.chat.kinds import KEPT, KINDS
 from services.chat.privacy.keys import TABLE, partition
+from services.ledger.backup import back_up
+from services.ledger.restoring import restore
 from tests.integration.attachment_world import Sender
 from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, refused, request_id, watched
+from tests.integration.operate_world import operators
 from tests.integration.test_chat_privacy import logged, on_disk, read, talk, word
 from tests.servers import NatsServer
 from tests.tally import eventually
@@ -212,3 +217,33 @@ async def _keep(world: ChatWorld, group: str, later: str, name: str, token: str,
     sender = Sender(world, "ann")
     await sender.send(group, (await sender.upload(group, body.encode(), name=name)).attachment_id)
     await sender.close()
+
+
+async def test_a_restored_store_is_readable_and_the_erased_stay_erased(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """The backup was made before; the log that goes on from it destroys the keys again."""
+    first, second, file = tmp_path / "first", tmp_path / "second", tmp_path / "backup"
+    first.mkdir()
+    async with chat_world(own_nats_server.url, first) as world:
+        ann, bob, admin = world.user("ann"), world.user("bob"), world.user("root", "admin")
+        group = (await ann.create_group("bob")).conversation_id
+        anns, bobs = await ann.send(group, "mine"), await bob.send(group, "and mine")
+        await bob.call("MarkMessages", pb.MarkMessagesRequest(conversation_id=group, read_version=anns))
+        made = await back_up(world.archive, "chat", [], file, kept=KEPT)
+        assert made.trailer.rows == 4  # two keys, and how far bob has read, and was given
+        await erase(world, admin, erasing("ann"))
+    shutil.copytree(first, second, ignore=shutil.ignore_patterns("chat.db*"))
+    async with operators(own_nats_server.url, second / "chat.db", "chat") as (lives, archive, _):
+        await restore(archive, lives, "chat", KINDS, [file], lambda _: None, quiet=0.0)
+    async with chat_world(own_nats_server.url, second) as world:
+        bob = world.user("bob")
+
+        async def is_repaired() -> bool:
+            return not await world.ledger.rows(TABLE, partition(TENANT, "ann"), limit=9)
+
+        await eventually(is_repaired, timeout=20.0)
+        found = await read(bob, group)
+        assert (found[anns].content.erased, found[bobs].content.text) == (True, "and mine")
+        unread = await bob.call("GetUnread", pb.GetUnreadRequest(conversation_id=group))
+        assert unread.unread.read_version == anns

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.ledger.archive import Archive
+from services.ledger.archive import Archive, Row
 from services.ledger.backup import BackupUnusable, back_up, contents
 from services.ledger.errors import HistoryGap, StoreLost
 from services.ledger.ids import AggregateId
@@ -89,6 +89,30 @@ async def test_a_store_restored_from_its_backup_is_the_same(nats_server: NatsSer
         assert (again.replayed, again.first_version) == (True, first.first_version)
         assert await add(ledger, TILLS[0]) == first.last_version + 1
         assert await broken(archive) == []
+
+
+async def test_rows_that_no_entry_writes_are_kept_with_their_sequences(nats_server: NatsServer, tmp_path: Path) -> None:
+    service = fresh_service()
+    kept = [
+        Row("kept", f"acme/{who}", f"{key:03}", b"%d" % key, key) for who in ("ann", "bob") for key in range(1, 800)
+    ]
+    async with open_ledger(nats_server.url, tmp_path / "a.db", service=service) as ledger:
+        await add(ledger, TILLS[0])
+        await ledger.put_rows([*kept, Row("dropped", "acme/ann", "1", b"x", 1)])
+        archive = ledger.engine.archive
+        made = await back_up(archive, service, [], tmp_path / "backup", kept=["kept", "other"])
+        assert made == await contents(tmp_path / "backup")
+        assert (made.trailer.entries, made.trailer.rows) == (1, len(kept))
+    await filled(nats_server.url, tmp_path / "b.db", service, tmp_path / "backup")
+    async with open_ledger(nats_server.url, tmp_path / "b.db", service=service) as ledger:
+        for who in ("ann", "bob"):
+            rows = await ledger.rows("kept", f"acme/{who}", limit=1000)
+            assert rows == [row for row in kept if row.partition == f"acme/{who}"]
+        assert await ledger.row("dropped", "acme/ann", "1") is None
+        await ledger.put_rows(
+            [Row("kept", "acme/ann", "001", b"older", 0), Row("kept", "acme/ann", "002", b"newer", 9)]
+        )
+        assert [row.value for row in await ledger.rows("kept", "acme/ann", limit=2)] == [b"1", b"newer"]
 
 
 async def test_an_aggregate_held_in_part_shows_as_a_gap_and_no_other_does(

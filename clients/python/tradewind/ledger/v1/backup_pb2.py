@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tradewind.ledger.v1 import entry_pb2 as tradewind_dot_ledger_dot_v1_dot_entry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tradewind/ledger/v1/backup.proto\x12\x13tradewind.ledger.v1\x1a\x1ftradewind/ledger/v1/entry.proto\"\xb8\x01\n\x0c\x42\x61\x63kupRecord\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.tradewind.ledger.v1.BackupHeaderH\x00\x12\x32\n\x05\x65ntry\x18\x02 \x01(\x0b\x32!.tradewind.ledger.v1.ScannedEntryH\x00\x12\x35\n\x07trailer\x18\x03 \x01(\x0b\x32\".tradewind.ledger.v1.BackupTrailerH\x00\x42\x08\n\x06record\"\xdb\x01\n\x0c\x42\x61\x63kupHeader\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x11\n\tafter_seq\x18\x05 \x01(\x04\x12\x10\n\x08\x62\x65gun_us\x18\x06 \x01(\x03\x12\x14\n\x0c\x63omplete_seq\x18\x07 \x01(\x04\x12\x16\n\x0e\x63omplete_epoch\x18\x08 \x01(\x04\x12\x36\n\tpositions\x18\t \x03(\x0b\x32#.tradewind.ledger.v1.BackupPosition\"]\n\x0e\x42\x61\x63kupPosition\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\r\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0b\n\x03seq\x18\x05 \x01(\x04\"X\n\rBackupTrailer\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x04\x12\x12\n\naggregates\x18\x02 \x01(\x04\x12\x12\n\nnewest_seq\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tradewind/ledger/v1/backup.proto\x12\x13tradewind.ledger.v1\x1a\x1ftradewind/ledger/v1/entry.proto\"\xe7\x01\n\x0c\x42\x61\x63kupRecord\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.tradewind.ledger.v1.BackupHeaderH\x00\x12\x32\n\x05\x65ntry\x18\x02 \x01(\x0b\x32!.tradewind.ledger.v1.ScannedEntryH\x00\x12\x35\n\x07trailer\x18\x03 \x01(\x0b\x32\".tradewind.ledger.v1.BackupTrailerH\x00\x12-\n\x03row\x18\x04 \x01(\x0b\x32\x1e.tradewind.ledger.v1.BackupRowH\x00\x42\x08\n\x06record\"\xdb\x01\n\x0c\x42\x61\x63kupHeader\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x11\n\tafter_seq\x18\x05 \x01(\x04\x12\x10\n\x08\x62\x65gun_us\x18\x06 \x01(\x03\x12\x14\n\x0c\x63omplete_seq\x18\x07 \x01(\x04\x12\x16\n\x0e\x63omplete_epoch\x18\x08 \x01(\x04\x12\x36\n\tpositions\x18\t \x03(\x0b\x32#.tradewind.ledger.v1.BackupPosition\"V\n\tBackupRow\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x0c\x12\x0b\n\x03seq\x18\x05 \x01(\x04\"]\n\x0e\x42\x61\x63kupPosition\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\r\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x0b\n\x03seq\x18\x05 \x01(\x04\"f\n\rBackupTrailer\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x04\x12\x12\n\naggregates\x18\x02 \x01(\x04\x12\x12\n\nnewest_seq\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x0c\n\x04rows\x18\x05 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tradewind.ledger.v1.backup_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BACKUPRECORD']._serialized_start=91
-  _globals['_BACKUPRECORD']._serialized_end=275
-  _globals['_BACKUPHEADER']._serialized_start=278
-  _globals['_BACKUPHEADER']._serialized_end=497
-  _globals['_BACKUPPOSITION']._serialized_start=499
-  _globals['_BACKUPPOSITION']._serialized_end=592
-  _globals['_BACKUPTRAILER']._serialized_start=594
-  _globals['_BACKUPTRAILER']._serialized_end=682
+  _globals['_BACKUPRECORD']._serialized_end=322
+  _globals['_BACKUPHEADER']._serialized_start=325
+  _globals['_BACKUPHEADER']._serialized_end=544
+  _globals['_BACKUPROW']._serialized_start=546
+  _globals['_BACKUPROW']._serialized_end=632
+  _globals['_BACKUPPOSITION']._serialized_start=634
+  _globals['_BACKUPPOSITION']._serialized_end=727
+  _globals['_BACKUPTRAILER']._serialized_start=729
+  _globals['_BACKUPTRAILER']._serialized_end=831
 # @@protoc_insertion_point(module_scope)

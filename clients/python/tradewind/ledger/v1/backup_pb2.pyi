@@ -4,7 +4,7 @@ isort:skip_file
 What a backup file holds. Internal to Tradewind: written and read by the operator's commands only, under contract because a
 backup outlives the release that wrote it.
 
-The file is a gzip stream (RFC 1952) of records: a header, all entries, a trailer, each with its length before it as a base 128 varint.
+The file is a gzip stream (RFC 1952) of records: a header, all entries, rows, a trailer, each with its length before it as a base 128 varint.
 """
 
 from collections import abc as _abc
@@ -32,6 +32,7 @@ class BackupRecord(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
     TRAILER_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___BackupHeader:
         """First of all."""
@@ -44,18 +45,23 @@ class BackupRecord(_message.Message):
     def trailer(self) -> Global___BackupTrailer:
         """Last of all; a file without it was cut."""
 
+    @_builtins.property
+    def row(self) -> Global___BackupRow:
+        """A row that no entry writes; after all entries."""
+
     def __init__(
         self,
         *,
         header: Global___BackupHeader | None = ...,
         entry: _entry_pb2.ScannedEntry | None = ...,
         trailer: Global___BackupTrailer | None = ...,
+        row: Global___BackupRow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "header", b"header", "record", b"record", "trailer", b"trailer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "header", b"header", "record", b"record", "row", b"row", "trailer", b"trailer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "header", b"header", "record", b"record", "trailer", b"trailer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "header", b"header", "record", b"record", "row", b"row", "trailer", b"trailer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["header", "entry", "trailer"]  # noqa: Y015
+    _WhichOneofReturnType_record: _TypeAlias = _typing.Literal["header", "entry", "trailer", "row"]  # noqa: Y015
     _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
 
@@ -77,7 +83,7 @@ class BackupHeader(_message.Message):
     COMPLETE_EPOCH_FIELD_NUMBER: _builtins.int
     POSITIONS_FIELD_NUMBER: _builtins.int
     format: _builtins.int
-    """Version of this format: 1."""
+    """Version of this format: 2; 1 had no rows."""
     service: _builtins.str
     """The service whose store it is."""
     identity: _builtins.str
@@ -116,6 +122,44 @@ class BackupHeader(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BackupHeader: _TypeAlias = BackupHeader  # noqa: Y015
+
+@_typing.final
+class BackupRow(_message.Message):
+    """A row of a read model that is kept by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """Which read model."""
+    partition: _builtins.str
+    """What is read together."""
+    key: _builtins.str
+    """Place in the partition."""
+    value: _builtins.bytes
+    """What is kept."""
+    seq: _builtins.int
+    """The higher one wins."""
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        partition: _builtins.str = ...,
+        key: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "partition", b"partition", "seq", b"seq", "table", b"table", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupRow: _TypeAlias = BackupRow  # noqa: Y015
 
 @_typing.final
 class BackupPosition(_message.Message):
@@ -165,6 +209,7 @@ class BackupTrailer(_message.Message):
     AGGREGATES_FIELD_NUMBER: _builtins.int
     NEWEST_SEQ_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
     entries: _builtins.int
     """How many entries."""
     aggregates: _builtins.int
@@ -173,6 +218,8 @@ class BackupTrailer(_message.Message):
     """The highest log sequence among them."""
     digest: _builtins.bytes
     """BLAKE2b, 32 bytes, of all bytes before this record."""
+    rows: _builtins.int
+    """How many rows."""
     def __init__(
         self,
         *,
@@ -180,10 +227,11 @@ class BackupTrailer(_message.Message):
         aggregates: _builtins.int = ...,
         newest_seq: _builtins.int = ...,
         digest: _builtins.bytes = ...,
+        rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "digest", b"digest", "entries", b"entries", "newest_seq", b"newest_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "digest", b"digest", "entries", b"entries", "newest_seq", b"newest_seq", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
