@@ -16,9 +16,9 @@ from services.runtime.call import ANONYMOUS, EXEMPT, Call, Caller
 from services.runtime.config import RuntimeSettings
 from services.runtime.errors import Refused
 from services.runtime.limits import CallerLimits, RateLimiter
-from services.runtime.room import Room
 from services.runtime.policy import PUBLIC, authorise
 from services.runtime.refusals import Refusals
+from services.runtime.room import Room
 from services.runtime.spans import NO_SPAN
 from services.runtime.telemetry import Telemetry
 from services.runtime.tokens import Authenticator

@@ -60,7 +60,9 @@ _MANY: Final = {
 
 TABLE: Final[Mapping[Kind, Mapping[Role, frozenset[Permission]]]] = {
     # Both of a direct conversation are owners of it, for ever.
-    Kind.DIRECT: {Role.OWNER: frozenset({_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN, _P.REACT, _P.PRESS_ACTION})},
+    Kind.DIRECT: {
+        Role.OWNER: frozenset({_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN, _P.REACT, _P.PRESS_ACTION})
+    },
     Kind.GROUP: _MANY,
     Kind.CHANNEL: _MANY,
 }

@@ -36,7 +36,16 @@ EXPECTED = {
     "change_profile": ("owner admin", False),
     "change_settings": ("owner admin", False),
 }
-NOT_FOR_OVERSEERS = {"post", "mention_all", "edit_own", "delete_own", "react", "press_action", "leave", "skip_slow_mode"}
+NOT_FOR_OVERSEERS = {
+    "post",
+    "mention_all",
+    "edit_own",
+    "delete_own",
+    "react",
+    "press_action",
+    "leave",
+    "skip_slow_mode",
+}
 
 
 def commands(actor: str, oversees: bool) -> dict[str, list[domain.Command]]:

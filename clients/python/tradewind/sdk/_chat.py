@@ -244,9 +244,9 @@ class Chat(
     ) -> Session:
         """Open a session, to be used with `async with`: many conversations over one stream.
 
-        At most `window` sends and operations (up to 1,024) are unanswered; about `buffer` events wait for a slow reader; a send is given up,
-        outcome unknown, after `timeout` seconds. A server that says nothing for more than three times `heartbeat` seconds (1 to 300) is left
-        for another one.
+        At most `window` sends and operations (up to 1,024) are unanswered; about `buffer` events wait for a slow reader; a send is
+        given up, outcome unknown, after `timeout` seconds. A server that says nothing for more than three times `heartbeat` seconds
+        (1 to 300) is left for another one.
         """
         wait = self._connection.timeout if timeout is None else timeout
         return Session(self._connection, window=window, buffer=buffer, timeout=wait, heartbeat=heartbeat)
