@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,18 @@ from tests.integration.chat_world import TENANT, ChatWorld, chat_world
 BEAT = 0.2
 ONLINE, AWAY, OFFLINE = pb.PRESENCE_STATE_ONLINE, pb.PRESENCE_STATE_AWAY, pb.PRESENCE_STATE_OFFLINE
 UNKNOWN = pb.PRESENCE_STATE_UNKNOWN
+
+
+async def patiently(ask: Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
+    """Call, and again while the answer is that it cannot be now, as every client does."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                return await ask()
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                await asyncio.sleep(0.1)
 
 
 class Person:
@@ -39,16 +51,16 @@ class Person:
 
     async def report(self, state: int, device_id: str = "phone", lease: int = 0) -> pb.ReportPresenceResponse:
         request = pb.ReportPresenceRequest(device_id=device_id, state=state, lease_seconds=lease)  # type: ignore[arg-type]
-        answer: pb.ReportPresenceResponse = await self.call("ReportPresence", request)
+        answer: pb.ReportPresenceResponse = await patiently(lambda: self.call("ReportPresence", request))
         return answer
 
     async def report_briefly(self, state: State, seconds: float, device_id: str = "phone") -> None:
         """Report with a lease that is shorter than the contract allows, as nobody waits ten seconds gladly."""
-        await self.world.presence.roster.report(Report((self.tenant, self.id), device_id, state, seconds), 5)
+        await self.world.presence.roster.report(Report((self.tenant, self.id), device_id, state, seconds), 30)
 
     async def get(self, *user_ids: str) -> list[pb.Presence]:
         request = pb.GetPresenceRequest(user_ids=user_ids)
-        return list((await self.call("GetPresence", request)).presences)
+        return list((await patiently(lambda: self.call("GetPresence", request))).presences)
 
     async def watch(self, user_ids: Iterable[str]) -> Watching:
         call = self.call("WatchPresence")

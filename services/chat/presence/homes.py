@@ -69,6 +69,7 @@ class Homes:
         self._leaving: dict[int, float] = {}
         self._first: list[str] = [""] * SLOTS
         self._moved = asyncio.Event()
+        self._settling = True
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -94,6 +95,11 @@ class Homes:
         """The processes that hold presence now."""
         return self._peers.ready
 
+    @property
+    def settled(self) -> bool:
+        """Whether this process holds what it is to hold, as far as it knows which others there are."""
+        return not self._moved.is_set() and not self._settling
+
     # --- who holds what ---------------------------------------------------------------------------
 
     def _on_peers(self, gained: bool) -> None:
@@ -116,8 +122,10 @@ class Homes:
         """Hold what is this process's to hold, whenever that changes."""
         self._moved.set()
         while True:
+            self._settling = False
             await self._moved.wait()
             self._moved.clear()
+            self._settling = True
             if self.process not in self._peers.ready:
                 await self._peers.say(greets=True)
                 await asyncio.sleep(self._beat / 2)  # who is there has answered by then
@@ -179,8 +187,8 @@ class Homes:
             return  # it was given away just now
         if message.subject.endswith(words.REPORT):
             await self._on_report(slot, shelf, message)
-        elif self._first[slot] == self.process:
-            people = {key: shelf.seen(key) for key in words.decode_keys(message.data)}
+        elif self._first[slot] == self.process and shelf.filled:
+            people = {key: shelf.answer(key) for key in words.decode_keys(message.data)}
             await self._answer(message, words.encode_told(Told(self.process, shelf.number, people)))
 
     async def _on_report(self, slot: int, shelf: Shelf, message: Msg) -> None:

@@ -24,7 +24,7 @@ from nats.errors import Error as NatsError
 from services.chat.presence import words
 from services.chat.presence.domain import State
 from services.chat.presence.homes import Homes
-from services.chat.presence.slots import SLOTS, Key, slot_of
+from services.chat.presence.slots import Key, slot_of
 from services.chat.presence.words import Beat, Report, Seen, Told
 from services.ledger.ending import end
 from services.runtime.errors import Refused
@@ -114,6 +114,11 @@ class Roster:
         """The processes that hold presence now."""
         return self._homes.processes
 
+    @property
+    def settled(self) -> bool:
+        """Whether this process holds what it is to hold, as far as it knows which others there are."""
+        return self._homes.settled
+
     # --- once -------------------------------------------------------------------------------------
 
     async def report(self, report: Report, seconds: float) -> Seen:
@@ -144,7 +149,7 @@ class Roster:
     async def _patiently(self, subject: str, data: bytes, seconds: float) -> Told:
         """Ask a slot's home; while it changes, for a few beats."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + min(seconds, self._patience + ASK_SECONDS)
+        until = loop.time() + min(seconds, self._patience + 3 * ASK_SECONDS)
         while self._client.is_connected:
             left = until - loop.time()
             if left <= 0:
@@ -325,10 +330,9 @@ class Roster:
         while True:
             await asyncio.sleep(_AGAIN)
             if self._client.is_connected and self._client.stats["reconnects"] == links:
+                self._on_homes()  # one that is not the home any more may have answered in between
                 continue
             if self._client.is_connected:
                 links = self._client.stats["reconnects"]
-            for slot in range(SLOTS):
-                view = self._views.get(slot)
-                if view is not None:
-                    self._doubt(view)
+            for view in self._views.values():
+                self._doubt(view)

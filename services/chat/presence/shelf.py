@@ -26,7 +26,9 @@ class Shelf:
         self.number = 0
         """Of the last change that was told."""
         self.settled = False
-        """Whether it was filled with what other processes held."""
+        """Whether it has all that other processes hold."""
+        self.filled = False
+        """Whether it was filled once, so that what it says is worth something."""
         self._people: dict[Key, Person] = {}
         self._gone: OrderedDict[Key, None] = OrderedDict()
         self._changed: dict[Key, None] = {}
@@ -45,6 +47,12 @@ class Shelf:
             return Seen(State.OFFLINE)
         state = domain.state_of(person)
         return Seen(state, person.seen_us if state is State.OFFLINE else 0)
+
+    def answer(self, key: Key) -> Seen:
+        """Give how a user is to one who may watch it; what it learns before it was told is told nevertheless, whatever it is by then."""
+        if key in self._changed:
+            self._people[key].told = State.UNKNOWN
+        return self.seen(key)
 
     def holds(self, key: Key) -> bool:
         """Tell whether a user is there, and needs no room that is not taken already."""
@@ -65,14 +73,17 @@ class Shelf:
         for key, other in people.items():
             for device_id in [each for each in other.devices if (key, each) in self._signed_off]:
                 del other.devices[device_id]
-            person = self._people.setdefault(key, other)
-            if person is not other:
+            person = self._people.get(key)
+            if person is None:
+                # Not told of yet: whoever asked here before heard that nobody is there.
+                person = self._people[key] = other
+            else:
                 domain.merge(person, other)
             self._placed(key, person)
 
     def settle(self) -> None:
         """Note that it was filled."""
-        self.settled = True
+        self.settled = self.filled = True
         self._signed_off.clear()
 
     def lapse(self, now: float) -> None:
@@ -86,11 +97,12 @@ class Shelf:
                 self._placed(key, person)
 
     def hush(self) -> None:
-        """Take all changes as told: another process tells them, or whoever listens will ask."""
+        """Take all changes as told: another process tells them. Who takes this one for the home sees by the number that it missed some."""
         for key in self._changed:
             person = self._people.get(key)
             if person is not None:
                 person.told = domain.state_of(person)
+        self.number += bool(self._changed)
         self._changed.clear()
 
     def changes(self, now: float, limit: int) -> dict[Key, Seen]:

@@ -128,7 +128,7 @@ def decode_keys(data: bytes) -> list[Key]:
 def encode_people(people: Mapping[Key, Person], now: float, after: int) -> bytes:
     """Write what is held of users, and where the next page begins; 0 at the end."""
     rows = [
-        [*key, person.seen_us, person.told, [[name, d.state, d.until - now, d.seen_us] for name, d in person.devices.items()]]
+        [*key, person.seen_us, [[name, d.state, d.until - now, d.seen_us] for name, d in person.devices.items()]]
         for key, person in people.items()
     ]  # fmt: skip
     return _dump([after, rows])
@@ -138,9 +138,9 @@ def decode_people(data: bytes, now: float) -> tuple[dict[Key, Person], int]:
     """Read what is held of users, and where the next page begins."""
     after, rows = json.loads(data)
     people = {}
-    for tenant, user_id, seen_us, told, devices in rows:
+    for tenant, user_id, seen_us, devices in rows:
         held = {name: Device(State(state), now + left, at_us) for name, state, left, at_us in devices}
-        people[tenant, user_id] = Person(held, seen_us, State(told), credited=now)
+        people[tenant, user_id] = Person(held, seen_us, credited=now)
     return people, after
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -55,6 +55,15 @@ def test_who_flaps_is_told_a_few_times_and_then_seldom_and_the_last_state_always
         now += 0.25
     assert len(told) <= domain.TELL_BURST + 125 / domain.TELL_EVERY
     assert told[-1] == Seen(State.OFFLINE, 7)
+
+
+def test_who_was_asked_for_before_a_change_was_told_hears_of_the_next_one() -> None:
+    shelf = Shelf()
+    shelf.report(Report(KEY, "phone", State.ONLINE, 60), 0.0, 1)
+    assert shelf.answer(KEY) == Seen(State.ONLINE)
+    shelf.report(Report(KEY, "phone", State.OFFLINE, 0), 0.0, 2)
+    assert shelf.changes(0.0, 10) == {KEY: Seen(State.OFFLINE, 2)}
+    assert shelf.changes(0.0, 10) == {}
 
 
 def test_the_held_back_do_not_keep_others_from_being_told() -> None:
@@ -166,3 +175,4 @@ class Leases(RuleBasedStateMachine):
 
 
 TestLeases = Leases.TestCase
+TestLeases.settings = settings(max_examples=40)
