@@ -184,8 +184,10 @@ def end(message: chat_pb2.Message, at_us: int) -> None:
 
 
 def _delete(message: chat_pb2.Message, at: Timestamp) -> None:
+    where = message.content.thread_root  # it stays where it was said
     message.ClearField("content")
     message.content.SetInParent()
+    message.content.thread_root = where
     message.ClearField("reactions")
     message.delete_time.CopyFrom(at)
 

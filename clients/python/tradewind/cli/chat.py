@@ -24,15 +24,18 @@ from tradewind.cli import (
     chat_presence,
     chat_receipts,
     chat_search,
+    chat_terminal,
     chat_timed,
 )
 from tradewind.cli.chat_members import told_of_order
-from tradewind.cli.chat_messages import shown_message, told_of_message
+from tradewind.cli.chat_messages import shown_message, shown_part, told_of_message
+from tradewind.cli.exits import Exit
 from tradewind.cli.output import Output, plain
 from tradewind.cli.running import run
 from tradewind.sdk import Client
 
-app = typer.Typer(no_args_is_help=True, help="Conversations.")
+app = typer.Typer(help="Conversations. Without a command, on a terminal: talk on the whole screen.")
+app.add_typer(chat_terminal.app)
 app.add_typer(chat_inbox.app)
 app.add_typer(chat_devices.app)
 app.add_typer(chat_attachments.app)
@@ -50,6 +53,17 @@ _Attributes = Annotated[
 ]
 
 
+@app.callback(invoke_without_command=True)
+def usual(ctx: typer.Context) -> None:
+    """Open the terminal client where no command is given."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        typer.echo(ctx.get_help())
+        raise typer.Exit(int(Exit.USAGE))
+    chat_terminal.open_terminal(ctx)
+
+
 def pairs(texts: list[str] | None) -> dict[str, str]:
     """Read KEY=VALUE options. Raises typer.BadParameter."""
     found = {}
@@ -65,7 +79,8 @@ def told(event: chat_pb2.ConversationEvent) -> str:
     """Write an event as a line for people."""
     which = event.WhichOneof("event")
     if which == "message":
-        return f"{event.version:>6}  <{event.actor_id}> {event.message.text}"
+        carried = "".join(f"  [{shown_part(part)}]" for part in event.message.parts)
+        return f"{event.version:>6}  <{event.actor_id}> {event.message.text}{carried}"
     if which == "system_message":
         return f"{event.version:>6}  * {event.system_message.text}"
     if which == "members_added":

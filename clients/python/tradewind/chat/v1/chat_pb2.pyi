@@ -664,7 +664,7 @@ class Message(_message.Message):
 
     @_builtins.property
     def content(self) -> Global___MessageContent:
-        """What is said now, after edits; empty where it was deleted."""
+        """What is said now, after edits; empty but for its `thread_root` where it was deleted."""
 
     @_builtins.property
     def edit_time(self) -> _timestamp_pb2.Timestamp:

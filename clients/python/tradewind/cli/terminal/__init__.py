@@ -1,0 +1,1 @@
+"""The terminal client: conversations as people see them, on one screen."""
