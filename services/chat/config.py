@@ -49,8 +49,9 @@ class ChatSettings(AttachmentSettings):
     """Users that this process may hold who are online or away; each is held by two processes."""
     presence_watched: int = Field(2_000_000, ge=1)
     """Users whose presence all streams of this process together may watch, counted once for each stream."""
-    search: Literal["off", "embedded"] = "embedded"
-    """Where what was said is searched: nowhere, or in an index of this machine that its processes share."""
+    search: Literal["off", "reading", "embedded"] = "embedded"
+    """Where what was said is searched: nowhere, or in an index of this machine that its processes share. One of those that are not only
+    ``reading`` follows the log."""
     search_folder: Path | None = None
     """Where that index is; absent: in the folder ``search`` beside the store's file."""
     inbox_conversations: int = Field(10_000, ge=1, le=100_000)

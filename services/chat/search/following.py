@@ -29,7 +29,7 @@ from services.ledger.ledger import Ledger
 ROLE: Final = "search"
 _CHANGES_AT_ONCE: Final = 1000
 _PAUSE: Final = 0.01
-_LONGEST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 1.0
 _LOOK: Final = 1.0
 _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
@@ -110,8 +110,8 @@ class Follower:
                     found = []
                     await self._forget(erased)
                 await self._put(found, position)
-                # Half of the time at most is spent on it, and what comes meanwhile shares a transaction.
-                await asyncio.sleep(min(_LONGEST_PAUSE, max(_PAUSE, time.monotonic() - begun)))
+                # A quarter of the time at most is spent on it, and what comes meanwhile shares a transaction.
+                await asyncio.sleep(min(_LONGEST_PAUSE, max(_PAUSE, 3 * (time.monotonic() - begun))))
 
     async def _told(self, entries: Sequence[Delivered]) -> list[Change]:
         found: list[Change] = []

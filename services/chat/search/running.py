@@ -21,14 +21,17 @@ def folder_of(settings: ChatSettings) -> Path:
 
 
 @asynccontextmanager
-async def searching(ledger: Ledger, contents: Contents, folder: Path, partitions: int) -> AsyncIterator[SearchService]:
-    """Search in the embedded index in ``folder``, and keep it true where this process is the one that does.
+async def searching(
+    ledger: Ledger, contents: Contents, folder: Path, partitions: int, *, follows: bool = True
+) -> AsyncIterator[SearchService]:
+    """Search in the embedded index in ``folder``, and keep it true where this process ``follows`` the log and is the one that does.
 
     Where the folder cannot be used, searches are answered UNAVAILABLE until it can; all else of Chat goes on.
     """
     index = EmbeddedIndex(folder)
     follower = Follower(ledger, contents, index, partitions)
-    follower.start()
+    if follows:
+        follower.start()
     try:
         yield SearchService(Finder(ledger, contents, index), index)
     finally:
