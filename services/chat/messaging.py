@@ -14,6 +14,7 @@ from services.chat import commands, domain, marks, projections, wire
 from services.chat.access import Actor, actor_of, may_read, readable
 from services.chat.attachments.using import NOTHING, Attached, Uses
 from services.chat.bots import cards
+from services.chat.attachments.using import NOTHING, Attached, Uses
 from services.chat.contents import Contents
 from services.chat.domain import place
 from services.chat.lookups import Lookups
@@ -122,6 +123,10 @@ class Messaging:
         content = command.content if verdict.content is None else wire.content_bytes(verdict.content)
         sealed = await self.contents.sealed(aggregate, command.actor, content)
         return verdict.on(command._replace(content=sealed))
+
+    async def described(self, content: chat_pb2.MessageContent, actor: Actor) -> chat_pb2.MessageContent:
+        """Give a content with what is known of the attachments that it names. Raises LedgerError."""
+        return (await self._uses.said(content, actor))[0]
 
     async def _attached(self, request: pb.SendMessageRequest, actor: Actor) -> tuple[pb.SendMessageRequest, Attached]:
         """Look at what a request attaches; gives the request with what is known of it."""

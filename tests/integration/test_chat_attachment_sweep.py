@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
 import pytest_asyncio
+from tradewind.chat.v1 import chat_pb2, schedule_service_pb2, schedule_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as chat
 
 from services.chat import commands
@@ -16,7 +18,7 @@ from services.chat.attachments import collector, domain, rows
 from services.chat.attachments.collector import Collector
 from services.chat.attachments.removing import erase_person, named
 from services.chat.attachments.vault import NoObject
-from tests.integration.attachment_world import CHUNK, Sender, attachment_world, picture, sha256, some_bytes
+from tests.integration.attachment_world import CHUNK, Sender, attachment_world, part, picture, sha256, some_bytes
 from tests.integration.chat_world import TENANT, ChatWorld, refused, request_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -133,6 +135,27 @@ async def test_who_sends_what_is_condemned_spares_it(world: ChatWorld) -> None:
     await sweep(world, expired=True, waited=True)
     assert (await state_of(world, made)).care is domain.Care.KEPT
     assert await ann.download(made) == b"at the last moment"
+
+
+async def test_what_a_scheduled_message_names_waits_for_it(world: ChatWorld) -> None:
+    ann = Sender(world, "planner")
+    group = (await ann.user.create_group()).conversation_id
+    made = (await ann.upload(group, b"for tomorrow")).attachment_id
+    stub = schedule_service_pb2_grpc.ScheduleServiceStub(ann.channel)
+    asked = schedule_service_pb2.ScheduleMessageRequest(
+        request_id=request_id(), conversation_id=group, content=chat_pb2.MessageContent(parts=[part(made)])
+    )
+    asked.send_time.FromSeconds(int(time.time()) + 3600)
+    scheduled = (await stub.ScheduleMessage(asked, metadata=ann.metadata)).scheduled_message
+    for _ in range(2):
+        await sweep(world, expired=True, waited=True)
+    assert (await state_of(world, made)).care is domain.Care.FRESH
+    cancel = schedule_service_pb2.CancelScheduledMessageRequest(
+        request_id=request_id(), scheduled_id=scheduled.scheduled_id
+    )
+    await stub.CancelScheduledMessage(cancel, metadata=ann.metadata)
+    await sweep(world, expired=True)
+    assert (await state_of(world, made)).care is domain.Care.CONDEMNED
 
 
 async def test_all_of_a_person_goes(world: ChatWorld) -> None:

@@ -18,6 +18,7 @@ from services.chat.attachments import domain, rows, seeing
 from services.chat.attachments.config import AttachmentSettings
 from services.chat.attachments.quota import DAY_US
 from services.chat.attachments.removing import named, remove_bytes, remove_now
+from services.chat.attachments.scheduled import is_scheduled
 from services.chat.attachments.vault import Vault, VaultUnavailable
 from services.chat.wire import microseconds
 from services.ledger.decider import Delivered, Request
@@ -110,6 +111,8 @@ class Collector:
             await self._do(aggregate, domain.Purge(now), named(aggregate, state, "purge"))
         elif await seeing.is_named(self._ledger, tenant, attachment_id):
             await self._do(aggregate, domain.Keep(now, state.version), named(aggregate, state, "keep"))
+        elif await is_scheduled(self._ledger, tenant, state.owner, attachment_id):
+            return  # it is looked at again by the next sweep
         elif state.care is not domain.Care.CONDEMNED:
             await self._do(aggregate, domain.Condemn(now, state.version), named(aggregate, state, "condemn"))
         else:

@@ -111,6 +111,8 @@ class ScheduleService:
     async def _checked(self, conversation_id: str, content: chat_pb2.MessageContent, actor: Actor) -> bytes:
         """Give a content as log and store hold it. Raises chat.Refused (INVALID_FIELD)."""
         where = commands.aggregate_of(actor, conversation_id)
+        # What it attaches is named where all can read it, so that it is not taken for what nobody needs.
+        content = await self._messaging.described(content, actor)
         return await self._messaging.contents.sealed(where, actor.user_id, commands.checked(content))
 
     async def _allowed(self, request: pb.ScheduleMessageRequest, actor: Actor, at_us: int) -> None:

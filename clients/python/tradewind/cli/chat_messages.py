@@ -17,6 +17,14 @@ app = typer.Typer()
 _Message = Annotated[int, typer.Argument(min=1, metavar="VERSION", help="The message's version.")]
 
 
+def shown_part(part: chat_pb2.Part) -> str:
+    """Write what a message carries in a few words: of an attachment its name, and its id to download it by."""
+    if not part.HasField("attachment"):
+        return part.WhichOneof("part") or "part"
+    attachment = part.attachment
+    return f"{attachment.name or 'attachment'} {attachment.attachment_id or attachment.uri}"
+
+
 def shown_message(message: chat_pb2.Message) -> str:
     """Write a message as a line for people."""
     text = "(deleted)" if message.HasField("delete_time") else message.content.text
@@ -26,7 +34,7 @@ def shown_message(message: chat_pb2.Message) -> str:
     if message.content.HasField("forwarded"):
         notes.append(f"from {message.content.forwarded.sender_id}")
     if message.content.parts:
-        notes.append(", ".join(part.WhichOneof("part") or "part" for part in message.content.parts))
+        notes.append(", ".join(shown_part(part) for part in message.content.parts))
     if message.edits:
         notes.append("edited")
     if message.pinned:
