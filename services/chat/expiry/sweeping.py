@@ -16,6 +16,10 @@ _MOST_BATCHES: Final = 50
 """After so many the timer comes again, so that one conversation does not keep all others waiting."""
 
 
+_CLOCKS_APART_US: Final = 3_600_000_000
+"""A message may end so much before the time at which to look, where the clocks of processes are apart."""
+
+
 class NotNow(Exception):
     """What became of a step is not known: the timer comes again."""
 
@@ -52,7 +56,7 @@ class Sweeping:
         await self._ledger.arm(aggregate)
 
     async def _sweep(self, aggregate: AggregateId, version: int, next_us: int, at_us: int) -> None:
-        found = await self._find(aggregate, at_us)
+        found = await self._find(aggregate, next_us, at_us)
         due = tuple(_due(row) for row in found.rows)
         # Two wake-ups that look at the same version tell of it once.
         scope = (aggregate.key, "expire", str(version))
@@ -67,9 +71,11 @@ class Sweeping:
         # The event takes its own rows with it. What was deleted before is in none, and its row is of no more use.
         await self._ledger.put_rows([Row(row.table, row.partition, row.key, None, row.seq + 1) for row in found.rows])
 
-    async def _find(self, aggregate: AggregateId, at_us: int) -> _Found:
+    async def _find(self, aggregate: AggregateId, next_us: int, at_us: int) -> _Found:
         where, most = marks.partition(aggregate), domain.MOST_AT_ONCE
-        rows = await self._ledger.rows(marks.EXPIRING, where, after=None, limit=most + 1)
+        # What lies before was told long ago, and a store may still be wading through what is left of its rows.
+        after = marks.key(max(0, next_us - _CLOCKS_APART_US))
+        rows = await self._ledger.rows(marks.EXPIRING, where, after=after, limit=most + 1)
         ended = [row for row in rows[:most] if marks.version_of(row.key) <= at_us]
         return _Found(ended, marks.version_of(rows[len(ended)].key) if len(rows) > len(ended) else 0)
 
