@@ -22,6 +22,7 @@ from tradewind.cli import (
     chat_messages,
     chat_moderation,
     chat_presence,
+    chat_privacy,
     chat_receipts,
     chat_search,
     chat_terminal,
@@ -47,6 +48,7 @@ app.add_typer(chat_presence.app)
 app.add_typer(chat_search.app)
 app.add_typer(chat_moderation.app)
 app.add_typer(chat_bots.app)
+app.add_typer(chat_privacy.app)
 
 _Attributes = Annotated[
     list[str] | None, typer.Option("--attribute", metavar="KEY=VALUE", help="A free word; repeatable.")

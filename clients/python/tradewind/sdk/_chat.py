@@ -17,6 +17,7 @@ from tradewind.sdk._chat_invitations import Invitations
 from tradewind.sdk._chat_members import Membership
 from tradewind.sdk._chat_messages import Amending, content_of
 from tradewind.sdk._chat_moderation import Moderating
+from tradewind.sdk._chat_privacy import Privacy
 from tradewind.sdk._chat_receipts import Receipts
 from tradewind.sdk._chat_schedule import Schedule
 from tradewind.sdk._chat_search import Searching
@@ -27,7 +28,18 @@ from tradewind.sdk._session import Session
 
 
 class Chat(
-    Membership, Amending, Moderating, Pressing, Attachments, Receipts, Searching, Inbox, Invitations, Schedule, Devices
+    Membership,
+    Amending,
+    Moderating,
+    Pressing,
+    Attachments,
+    Receipts,
+    Searching,
+    Inbox,
+    Invitations,
+    Schedule,
+    Devices,
+    Privacy,
 ):
     """Conversations. Every method raises TradewindError; `timeout` is in seconds and covers all tries of a call.
 
