@@ -14,7 +14,6 @@ from services.chat import commands, domain, marks, projections, wire
 from services.chat.access import Actor, actor_of, may_read, readable
 from services.chat.attachments.using import NOTHING, Attached, Uses
 from services.chat.bots import cards
-from services.chat.attachments.using import NOTHING, Attached, Uses
 from services.chat.contents import Contents
 from services.chat.domain import place
 from services.chat.lookups import Lookups

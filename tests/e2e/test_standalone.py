@@ -91,7 +91,10 @@ def test_secrets_are_readable_by_their_owner_only(standalone: Standalone) -> Non
 
 def test_no_secret_or_address_is_in_logs_or_traces(standalone: Standalone) -> None:
     home = standalone.home
-    secrets = [(home.keys / name).read_bytes().strip() for name in ("nats.token", "tracking.key", "persons.key", "attachments.key")]
+    secrets = [
+        (home.keys / name).read_bytes().strip()
+        for name in ("nats.token", "tracking.key", "persons.key", "attachments.key")
+    ]
     secrets += [b"ann@", b"Bearer ", b"eyJ", b"before six", b"bicycle", b"pm_visa", b"PRIVATE KEY"]
     for path in [*home.logs.iterdir(), *home.traces.iterdir()]:
         said = path.read_bytes()
