@@ -11,6 +11,7 @@ from services.ledger.ids import AggregateId
 HearStored = Callable[[AggregateId, int], None]
 HearWritten = Callable[[AggregateId, Sequence[tuple[int, Any]]], None]
 HearRows = Callable[[Sequence[Row]], None]
+HearReconnected = Callable[[], None]
 
 
 class Hearers:
@@ -19,13 +20,14 @@ class Hearers:
     Whoever hears is called on the event loop for each entry; it is quick, and neither waits nor raises.
     """
 
-    __slots__ = ("_rows", "_stored", "_written")
+    __slots__ = ("_reconnected", "_rows", "_stored", "_written")
 
     def __init__(self) -> None:
         """Nobody listens yet."""
         self._stored: list[HearStored] = []
         self._written: list[HearWritten] = []
         self._rows: list[HearRows] = []
+        self._reconnected: list[HearReconnected] = []
 
     def on_stored(self, hear: HearStored) -> None:
         """Hear of each entry that any process of the service stores: of which aggregate, and the version it ends at."""
@@ -38,6 +40,10 @@ class Hearers:
     def on_rows(self, hear: HearRows) -> None:
         """Hear of rows of read models that this process put beside the entries, once they are stored."""
         self._rows.append(hear)
+
+    def on_reconnected(self, hear: HearReconnected) -> None:
+        """Hear that this process was away from the others for a while: what they announced meanwhile was not heard."""
+        self._reconnected.append(hear)
 
     def stored(self, aggregate: AggregateId, version: int) -> None:
         """An entry was stored."""
@@ -53,3 +59,8 @@ class Hearers:
         """Rows were put here."""
         for hear in self._rows:
             hear(rows)
+
+    def reconnected(self) -> None:
+        """This process is back."""
+        for hear in self._reconnected:
+            hear()

@@ -106,7 +106,8 @@ class Ledger:
         await ledger._desk.serve(nats, settings.service)
         ledger._start(ledger._repair.run(), "repair")
         ledger._start(ledger._guard.run(), "guard")
-        ledger._start(follow_reconnects(nats, lambda: list(ledger._residents.values())), "reconnects")
+        again = follow_reconnects(nats, lambda: list(ledger._residents.values()), ledger.engine.hearers.reconnected)
+        ledger._start(again, "reconnects")
         return ledger
 
     @property

@@ -29,14 +29,17 @@ async def catch_up(resident: Aggregate) -> None:
             wait = min(5.0, wait * 2)
 
 
-async def follow_reconnects(nats: Client, residents: Callable[[], Iterable[Aggregate]]) -> None:
-    """Catches up what is watched after every reconnect, until cancelled."""
+async def follow_reconnects(
+    nats: Client, residents: Callable[[], Iterable[Aggregate]], reconnected: Callable[[], None]
+) -> None:
+    """Catches up what is watched after every reconnect, and tells of it, until cancelled."""
     seen = nats.stats["reconnects"]
     while True:
         await asyncio.sleep(_LOOK)
         if nats.stats["reconnects"] == seen or not nats.is_connected:
             continue
         seen = nats.stats["reconnects"]
+        reconnected()
         watched = [resident for resident in residents() if resident.watchers]
         for start in range(0, len(watched), _AT_ONCE):
             await asyncio.gather(*(catch_up(resident) for resident in watched[start : start + _AT_ONCE]))

@@ -148,6 +148,29 @@ async def test_what_was_not_heard_is_found_all_the_same(own_nats_server: NatsSer
             assert [each.read_version for each in (await receipts_.read()).receipts] == [last]
 
 
+async def test_lists_live_through_an_outage_of_the_log(worlds: Worlds, own_nats_server: NatsServer) -> None:
+    ada, bob = worlds[0].user("ada"), Reader(worlds[1].user("bob"))
+    name, other = [(await ada.create_group("bob")).conversation_id for _ in range(2)]
+    last = await say(ada, name)
+    shown = bob.watch()
+    await shown.until(lambda shown: shown.unread(name) == (1, 0))
+    await asyncio.to_thread(own_nats_server.kill)
+    assert [entry.conversation_id for entry in await bob.list()] == [name, other]  # the store alone knows
+    await mark(worlds[0].user("bob"), name, last)
+    await asyncio.to_thread(own_nats_server.start)
+    await shown.until(lambda shown: shown.unread(name) == (0, 0))
+    message = ada.message(other, "back")
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await ada.call("SendMessage", message)
+                break
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is grpc.StatusCode.UNAVAILABLE
+                await asyncio.sleep(0.2)
+    await shown.until(lambda shown: shown.unread(other) == (1, 0) and shown.order[0] == other)
+
+
 @asynccontextmanager
 async def silent_ledger(world: ChatWorld, folder: Path) -> AsyncIterator[Ledger]:
     """Open a world's ledger once more, as a process that serves no inbox does."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Protocol
 
+import structlog
 from nats.errors import Error as NatsError
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, projections, receipts
 from services.chat.whispers import Listener, Whispers
 from services.ledger.archive import Row
-from services.ledger.errors import LogUnavailable
+from services.ledger.errors import LedgerError, LogUnavailable
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
 _AT_ONCE: Final = 256
+_LOOKS_AT_ONCE: Final = 32
+_RETRY_SECONDS: Final = 1.0
+_log = structlog.get_logger(__name__)
+Look = Callable[[AggregateId], Awaitable[int]]
 
 
 class Stream(Protocol):
@@ -27,6 +32,9 @@ class Stream(Protocol):
 
     def turned(self, conversation_id: str) -> None:
         """What its user is or has in a conversation may have changed."""
+
+    def missed(self) -> None:
+        """Anything of that may have been missed."""
 
 
 class Followed:
@@ -51,17 +59,19 @@ class Follower:
     Args:
         ledger: whose entries are heard of.
         whispers: how processes tell each other what no entry tells.
+        look: gives the version of a conversation as the store has it now.
     """
 
-    def __init__(self, ledger: Ledger, whispers: Whispers) -> None:
+    def __init__(self, ledger: Ledger, whispers: Whispers, look: Look) -> None:
         """Hear of every entry from now on."""
-        self._whispers = whispers
+        self._whispers, self._look = whispers, look
         self._followed: dict[AggregateId, Followed] = {}
         self._users: dict[tuple[str, str], dict[Stream, None]] = {}
         self._saying: set[asyncio.Task[None]] = set()
         ledger.engine.hearers.on_stored(self._stored)
         ledger.engine.hearers.on_written(self._written)
         ledger.engine.hearers.on_rows(self._put)
+        ledger.engine.hearers.on_reconnected(lambda: self._start(self._catch_up()))
 
     @property
     def follows(self) -> int:
@@ -160,6 +170,24 @@ class Follower:
     async def _marked(self, tenant: str, conversation_id: str, receipt: pb.Receipt) -> None:
         await self._whispers.say(tenant, f"receipts/{conversation_id}", receipt.SerializeToString())
         await self._whispers.say(tenant, f"user/{receipt.user_id}", conversation_id.encode())
+
+    async def _catch_up(self) -> None:
+        """Look at everything that is followed, once for all streams: entries may have been stored unheard."""
+        for stream in {each for streams in self._users.values() for each in streams}:
+            stream.missed()
+        waiting = list(self._followed.values())
+        while waiting:
+            waiting = [followed for followed in waiting if followed.streams]
+            some, waiting = waiting[:_LOOKS_AT_ONCE], waiting[_LOOKS_AT_ONCE:]
+            try:
+                found = await asyncio.gather(*(self._look(followed.conversation) for followed in some))
+            except LedgerError as error:
+                _log.warning("inbox_catch_up_waits", reason=error.reason)
+                waiting = some + waiting
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            for followed, version in zip(some, found, strict=True):
+                self._stored(followed.conversation, version)
 
     def _start(self, saying: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(saying)

@@ -85,7 +85,7 @@ class Held:
         if followed.sure:
             return await self._surveys.tips.at(conversation, followed.version)
         tip = await self._surveys.tips.now(conversation)
-        followed.sure = True
+        followed.sure, followed.version = True, max(followed.version, tip.version)
         return tip
 
     async def newest(self, most: int) -> tuple[list[pb.InboxEntry], str]:
@@ -166,12 +166,17 @@ class Held:
         else:
             self._flags[conversation_id] = flags
 
-    async def suspects(self, most: int) -> list[str]:
-        """Give conversations to look at again: those that came, went or were flagged unheard, and a few in turn. Raises LedgerError."""
+    async def suspects(self, most: int, *, missed: bool) -> list[str]:
+        """Give conversations to look at again: those that came, went or were flagged unheard, and a few in turn.
+
+        ``missed``: words were surely missed, so what is unread may have been read elsewhere. Raises LedgerError.
+        """
         ids = set(await self._surveys.ids(self._actor))
         flags = await self._surveys.flags(self._actor)
         found = ids ^ self._entries.keys()
         found |= {each for each in ids if flags.get(each, NO_FLAGS) != self._flags.get(each, NO_FLAGS)}
+        if missed:
+            found.update(each for each, entry in self._entries.items() if entry.unread)
         known = list(self._entries)
         found.update(known[self._checked : self._checked + most])
         self._checked = self._checked + most if self._checked + most < len(known) else 0

@@ -48,6 +48,9 @@ class ReceiptsStream:
     def turned(self, _conversation_id: str) -> None:
         """Hear nothing of the user's own list."""
 
+    def missed(self) -> None:
+        """Read them anew in time, as ever."""
+
     def _heard(self, data: bytes) -> None:
         with suppress(DecodeError):  # of another release
             receipt = chat_service_pb2.Receipt.FromString(data)

@@ -38,7 +38,7 @@ class InboxService:
         self._ledger, self._settings = ledger, settings
         tips = Tips(ledger, contents)
         self._surveys = Surveys(ledger, tips, settings.inbox_conversations)
-        self._follower = follower = Follower(ledger, whispers)
+        self._follower = follower = Follower(ledger, whispers, tips.version)
         contents.on_erased(lambda tenant, user_id: follower.again(tips.forget(tenant, user_id)))
         self._streams = 0
         self._lists: set[InboxStream] = set()

@@ -104,6 +104,10 @@ class Tips:
             task.add_done_callback(lambda done: self._done(conversation, done))
         return await asyncio.shield(task)
 
+    async def version(self, conversation: AggregateId) -> int:
+        """Give the version of a conversation as the store has it now. Raises LedgerError."""
+        return (await self.now(conversation)).version
+
     def forget(self, tenant: str, person: str) -> list[AggregateId]:
         """Forget a person's words, as they were erased; gives the conversations that end with them."""
         forgotten = [

@@ -43,6 +43,7 @@ class InboxStream:
         self._turned: dict[str, None] = {}
         self._flag = asyncio.Event()
         self._told_totals = b""
+        self._missed = False
         self._next_survey = 0.0
 
     @property
@@ -63,6 +64,13 @@ class InboxStream:
             self._turned[conversation_id] = None
         else:
             self._next_survey = 0.0  # more than a list can hold: see what came or went
+        self._flag.set()
+
+    def missed(self) -> None:
+        """Look soon at what was not heard; not all streams at once."""
+        self._missed = True
+        soon = asyncio.get_running_loop().time() + random.uniform(0, self._settings.reconnect_spread)
+        self._next_survey = min(self._next_survey, soon)
         self._flag.set()
 
     # --- told ---------------------------------------------------------------------------------------
@@ -149,7 +157,8 @@ class InboxStream:
         if now < self._next_survey:
             return
         self._survey_later(now)
-        for conversation_id in await self._held.suspects(_LOOKED_AT_AGAIN):
+        missed, self._missed = self._missed, False
+        for conversation_id in await self._held.suspects(_LOOKED_AT_AGAIN, missed=missed):
             self._turned[conversation_id] = None
 
     def _survey_later(self, now: float) -> None:
