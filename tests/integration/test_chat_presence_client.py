@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tradewind.chat.v1 import presence_service_pb2 as pb
@@ -58,7 +62,7 @@ async def test_a_lease_lasts_as_long_as_its_block(own_nats_server: NatsServer, t
 
 
 async def test_watchers_go_on_when_their_server_comes_again(own_nats_server: NatsServer, tmp_path: Path) -> None:
-    options = {"presence_beat": BEAT, "reconnect_spread": 0.01}
+    options: dict[str, Any] = {"presence_beat": BEAT, "reconnect_spread": 0.01}
     async with chat_world(own_nats_server.url, tmp_path, **options) as first:
         port, tokens = first.server.port, {"bob": token(first, "bob")}
         group = await first.user("ada").create_group("bob")
@@ -109,3 +113,20 @@ async def test_the_command_line_tells_who_is_there(own_nats_server: NatsServer, 
             assert (nobody["user_id"], nobody["state"]) == ("cy", "PRESENCE_STATE_OFFLINE")
         assert await say("typing", group.conversation_id) == [{"lasts": 6.0}]
         assert await say("typing", group.conversation_id, "--stopped") == [{"lasts": 0.0}]
+
+
+async def test_online_lasts_until_ctrl_c(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with services(own_nats_server.url, tmp_path, 1) as (here,), client(here, "bob") as bob:
+        environment = {"TRADEWIND_ENDPOINT": f"127.0.0.1:{here.server.port}", "TRADEWIND_TOKEN": token(here, "ada")}
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tradewind.cli", "--json", "chat", "online", "--away", "--device", "laptop"),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+        assert program.stdout is not None
+        said = json.loads(await asyncio.wait_for(program.stdout.readline(), 30))
+        assert said == {"device_id": "laptop", "state": "away"}
+        assert (await bob.presence.get(["ada"]))[0].state == AWAY
+        program.send_signal(signal.SIGINT)
+        await asyncio.wait_for(program.wait(), 30)
+        assert (await bob.presence.get(["ada"]))[0].state == OFFLINE
