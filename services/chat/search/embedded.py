@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -128,6 +129,8 @@ class EmbeddedIndex:
             if file.path != self._began:
                 raise Replaced
             file.put(changes, positions)
+            if not changes:  # nothing happens: there is time
+                file.tidy(time.time())
 
         await self._write(put)
 

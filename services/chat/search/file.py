@@ -8,6 +8,7 @@ they are (tokenizer ascii: all that is not ASCII belongs to words). Every word s
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -51,6 +52,9 @@ END_ID: Final = (LATEST_US + 1) << _VERSION_BITS
 """Above all places of messages."""
 _REMEMBERED: Final = 50_000
 _DELETED_AT_ONCE: Final = 1000
+TIDY_AFTER_S: Final = 86_400
+_UNTIDY: Final = "untidy"
+"""The note of since when words of what was deleted or reworded are in the full-text index."""
 
 
 def id_of(at_us: int, version: int = 0) -> int:
@@ -121,6 +125,8 @@ class IndexFile:
     ) -> None:
         """Take in changes, places and notes in one transaction. Raises sqlite3.Error; then nothing of it is there."""
         c = self.connection
+        if not (changes or positions or notes):
+            return
         c.execute("BEGIN IMMEDIATE")
         try:
             for change in changes:
@@ -157,9 +163,22 @@ class IndexFile:
         finally:
             if c.in_transaction:
                 c.execute("ROLLBACK")
-        c.execute("INSERT INTO found(found) VALUES ('optimize')")
-        c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._write_anew()
         return count
+
+    def tidy(self, now_s: float) -> None:
+        """Write the full-text index anew a day after something was deleted or reworded: it keeps those words until then."""
+        since = self.note(_UNTIDY)
+        if since and now_s - int(since) >= TIDY_AFTER_S:
+            self._write_anew()
+            self.connection.execute("DELETE FROM notes WHERE name = ?", (_UNTIDY,))
+
+    def _write_anew(self) -> None:
+        self.connection.execute("INSERT INTO found(found) VALUES ('optimize')")
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _soil(self) -> None:
+        self.connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (_UNTIDY, str(int(time.time()))))
 
     def _take(self, change: Change) -> None:
         name = change.name
@@ -207,6 +226,7 @@ class IndexFile:
                 return
             new_words, revision = _joined(change.texts), change.revision
             new_flags = flags_of(change.has) | flags & reaction
+            self._soil()
         else:
             if change.revision <= reaction_revision:
                 return
@@ -226,6 +246,7 @@ class IndexFile:
             rowid, _, sender, flags, words, _, _ = line
             self._leave(rowid, tenant, conversation, sender, flags, words)
             self.connection.execute("DELETE FROM messages WHERE id = ?", (rowid,))
+            self._soil()
         self.connection.execute("INSERT OR IGNORE INTO gone VALUES (?, ?)", (conversation, version))
 
     def _enter(self, rowid: int, tenant: int, conversation: int, sender: int, flags: int, words: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from services.chat.domain import Refused
 from services.chat.search import generations, query
 from services.chat.search.asked import Query, Term
 from services.chat.search.embedded import EmbeddedIndex
-from services.chat.search.index import Name, Order, Position, Replaced, Said
+from services.chat.search.file import TIDY_AFTER_S
+from services.chat.search.index import Name, Order, Position, Removed, Replaced, Reworded, Said
 from services.ledger.errors import StoreUnavailable
 
 TEA = Query((Term(("tea",)),))
@@ -92,6 +94,21 @@ async def test_a_broken_file_is_an_outage(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         await versions(index)
     await index.close()
+
+
+def test_words_that_were_deleted_leave_the_file_within_a_day(tmp_path: Path) -> None:
+    def held() -> bytes:
+        return b"".join(path.read_bytes() for path in sorted(tmp_path.glob("building*")))
+
+    file = generations.begin(tmp_path)
+    file.put([said(1, "xylophone"), said(2, "zither"), said(3, "bassoon")])
+    file.put([Removed(Name("a", "c", 1)), Reworded(Name("a", "c", 3), 4, ["oboe"])])
+    now = time.time()
+    file.tidy(now)
+    assert b"xylophone" in held()
+    file.tidy(now + TIDY_AFTER_S + 1)
+    assert [word in held() for word in (b"xylophone", b"bassoon", b"zither", b"oboe")] == [False, False, True, True]
+    file.close()
 
 
 async def test_more_conversations_than_an_expression_names(tmp_path: Path) -> None:
