@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import TypeAdapter
+from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain, wire
 from services.chat.domain import Due, Known, Role, conversation, expiring, inviting, recent
@@ -240,3 +241,16 @@ def test_a_timer_that_comes_too_early_or_again_does_nothing() -> None:
     state = domain.evolve(state, event)
     assert state.expiring.next_us == 0
     assert not domain.decide(state, domain.ExpireMessages(START + 11 * SECOND, due, 0, 2))
+
+
+def test_a_message_s_end_is_written_as_protobuf_would() -> None:
+    content = chat_pb2.MessageContent(text="hi", thread_root=2).SerializeToString()
+    about = domain.About(2, 7, (), False, START + 10 * SECOND + 5)
+    event = domain.MessageSent(START, "ada", "robot", content, 3, about)
+    encoded = wire.encode(event, 9)
+    message = chat_pb2.ConversationEvent.FromString(encoded)
+    assert message.SerializeToString() == encoded
+    assert wire.microseconds(message.expire_time) == START + 10 * SECOND + 5
+    said = wire.said(encoded)
+    assert said is not None
+    assert [said.ended(START + 10 * SECOND + late) for late in (4, 5)] == [False, True]
