@@ -43,7 +43,8 @@ async def main(settings: ChatSettings) -> None:
         presence = PresenceService(here.ledger, here.nats, whispers, settings)
         await parts.enter_async_context(presence)
         here.server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
-        push = pushing(here.server, here.ledger, settings, contents, OnlineIsHere(presence.roster))
+        online = OnlineIsHere(presence.roster)
+        push = pushing(here.server, here.ledger, settings, contents, online, moderation.bans.require_good)
         wakes = await parts.enter_async_context(push)
         await parts.enter_async_context(timed(here.server, here.ledger, chat.messaging, here.telemetry, wakes))
         search = None

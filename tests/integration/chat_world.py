@@ -265,7 +265,8 @@ async def chat_world(
     server.add(pb.DESCRIPTOR.services_by_name["ChatService"], chat)
     presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
     server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
-    push = pushing(server, ledger, settings, contents, OnlineIsHere(presence.roster))
+    online = OnlineIsHere(presence.roster)
+    push = pushing(server, ledger, settings, contents, online, moderation.bans.require_good)
     wakes = await parts.enter_async_context(push)
     await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry, wakes))
     search = None

@@ -13,6 +13,8 @@ from tradewind.chat.v1 import (
     chat_pb2,
     inbox_service_pb2,
     inbox_service_pb2_grpc,
+    moderation_service_pb2,
+    moderation_service_pb2_grpc,
     presence_service_pb2,
     presence_service_pb2_grpc,
 )
@@ -214,6 +216,41 @@ async def test_quiet_hours_end_in_one_notification(own_nats_server: NatsServer, 
         assert data_of(told) == ("While it was quiet", "3 new messages in 2 conversations", 3)
         await pushed.until("cy-phone", 3)
         assert len(await pushed.came("bob-phone")) == 1
+
+
+async def test_what_was_read_in_the_night_is_not_told_in_the_morning(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    now = int(time.time()) // 60 % 1440
+    hours = devices_pb.QuietHours(start_minute=(now - 1) % 1440, end_minute=(now + 30) % 1440, time_zone="UTC")
+    async with push_world(own_nats_server.url, tmp_path) as (world, pushed):
+        ann, bob, cy = world.user("ann"), world.user("bob"), world.user("cy")
+        await register(bob, "bob-phone")
+        await register(cy, "cy-phone")
+        await prefer(bob, quiet_hours=hours)
+        names = [(await ann.create_group("bob", "cy", title=title)).conversation_id for title in ("One", "Two")]
+        versions = [await ann.send(name, "Hello") for name in names]
+        await pushed.until("cy-phone", 2)
+        for name, version in zip(names, versions, strict=True):
+            await read(bob, name, version)
+        await prefer(bob)
+        for name in names:
+            await ann.send(name, "Good morning")
+        assert [data_of(each)[1] for each in await pushed.until("bob-phone", 2)] == ["ann: Good morning"] * 2
+
+
+async def test_who_is_banned_is_told_nothing(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with push_world(own_nats_server.url, tmp_path) as (world, pushed):
+        ann, bob, cy, root = world.user("ann"), world.user("bob"), world.user("cy"), world.user("root", "admin")
+        name = (await ann.create_group("bob", "cy")).conversation_id
+        await register(bob, "bob-phone")
+        await register(cy, "cy-phone")
+        stub = moderation_service_pb2_grpc.ModerationServiceStub(root.channel)
+        ban = moderation_service_pb2.BanUserRequest(request_id=request_id(), user_id="bob")
+        await stub.BanUser(ban, metadata=root.metadata)
+        await ann.send(name, "Hello")
+        await pushed.until("cy-phone", 1)
+        assert await pushed.came("bob-phone") == []
 
 
 async def test_devices(own_nats_server: NatsServer, tmp_path: Path) -> None:

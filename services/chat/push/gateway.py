@@ -32,5 +32,8 @@ class Gateway:
         except grpc.aio.AioRpcError as error:
             _log.warning("push_not_taken", code=error.code().name, notifications=len(notifications))
             return [pb.PUSH_OUTCOME_RETRY_LATER] * len(notifications)
+        except grpc.aio.UsageError:
+            # The channel is closed: this process ends, and the round goes on in another.
+            return [pb.PUSH_OUTCOME_RETRY_LATER] * len(notifications)
         answered = {result.notification_id: result.outcome for result in response.results}
         return [answered.get(each.notification_id, pb.PUSH_OUTCOME_RETRY_LATER) for each in notifications]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from services.chat.push.domain import Rounds
 from services.chat.push.gateway import MOST_AT_ONCE, Gateway
 from services.chat.push.news import News, Tail, Wishes
 from services.chat.push.presence import Presence
+from services.chat.push.told import Held
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
@@ -32,6 +33,9 @@ MOST_BADGE_CONVERSATIONS: Final = 200
 _AT_ONCE: Final = 8
 _PAGE: Final = 200
 _T = TypeVar("_T")
+
+RequireGood = Callable[[str, str], Awaitable[None]]
+"""Raises domain.Refused for a user, (tenant, user), whom its tenant has banned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class _Known:
 
     end: Tail
     floors: Mapping[str, int]
-    held: Mapping[str, int]
+    held: Mapping[str, Held]
     now: int
 
 
@@ -66,13 +70,20 @@ class Round:
     """Tells the members of conversations."""
 
     def __init__(
-        self, ledger: Ledger, contents: Contents, gateway: Gateway, presence: Presence, settings: ChatSettings
+        self,
+        ledger: Ledger,
+        contents: Contents,
+        gateway: Gateway,
+        presence: Presence,
+        require_good: RequireGood,
+        settings: ChatSettings,
     ) -> None:
         """Tell over ``gateway`` who is not here by ``presence``."""
         self._ledger = ledger
         self._contents = contents
         self._gateway = gateway
         self._presence = presence
+        self._require_good = require_good
         self._members = settings.push_members
         self._previews = settings.push_previews
 
@@ -90,6 +101,11 @@ class Round:
         )
         users = await self._candidates(conversation, state, rounds, held)
         floors = {each: news.floor(state, each, read.get(each, 0), was_told.get(each, 0)) for each in users}
+        # Nothing is held back any more for who has read it meanwhile, or is not in it.
+        over = [each for each, what in held.items() if floors.get(each, upto) >= what.upto]
+        if over:
+            await self._ledger.put_rows([told.held_row(conversation, each, None) for each in over])
+            held = {each: what for each, what in held.items() if each not in over}
         away = await self._away(conversation.tenant, [each for each in users if floors[each] < upto])
         if not away:
             return Outcome()
@@ -100,7 +116,7 @@ class Round:
         return Outcome(min((plan.held_until for plan in plans if plan.held_until), default=0), failed)
 
     async def _candidates(
-        self, conversation: AggregateId, state: domain.Conversation, rounds: Rounds, held: Mapping[str, int]
+        self, conversation: AggregateId, state: domain.Conversation, rounds: Rounds, held: Mapping[str, Held]
     ) -> Collection[str]:
         """Give who is told at all: everybody, or in a large group or a channel those whom somebody mentioned."""
         profile = state.profile
@@ -136,7 +152,7 @@ class Round:
 
     async def _plan(self, known: _Known, user_id: str, reach: Reach) -> Plan:
         conversation, plan = known.end.conversation, Plan(user_id)
-        if reach.preferences.muted:
+        if reach.preferences.muted or not await self._is_good(conversation.tenant, user_id):
             plan.rows = self._done(known, user_id)
             return plan
         wishes = await self._wishes(conversation, user_id, reach, known.now)
@@ -146,17 +162,17 @@ class Round:
             return plan
         plan.held_until = self._quiet_until(reach, known.now)
         if plan.held_until:
-            plan.rows = [told.held_row(conversation, user_id, plan.held_until)]
+            plan.rows = [told.held_row(conversation, user_id, Held(plan.held_until, known.end.upto))]
             return plan
         plan.rows = self._done(known, user_id)
-        all_found, ended_us = [found], known.held.get(user_id, 0)
-        if ended_us:
-            for other in await self._held_elsewhere(conversation, user_id, reach, known.now):
-                all_found.append(other)
-                plan.rows += [
-                    told.told_row(other.conversation, user_id, other.upto),
-                    told.held_row(other.conversation, user_id, None),
-                ]
+        all_found, ended_us = [found], 0
+        if user_id in known.held:
+            ended_us = known.held[user_id].until_us
+            for elsewhere, other in await self._held_elsewhere(conversation, user_id, reach, known.now):
+                plan.rows.append(told.held_row(elsewhere, user_id, None))
+                if other is not None:
+                    all_found.append(other)
+                    plan.rows.append(told.told_row(elsewhere, user_id, other.upto))
         await self._write(plan, known, reach, all_found, ended_us)
         return plan
 
@@ -179,22 +195,35 @@ class Round:
             rows.append(told.held_row(conversation, user_id, None))
         return rows
 
-    async def _held_elsewhere(self, here: AggregateId, user_id: str, reach: Reach, now: int) -> list[News]:
+    async def _held_elsewhere(
+        self, here: AggregateId, user_id: str, reach: Reach, now: int
+    ) -> list[tuple[AggregateId, News | None]]:
         """Find what was held back for a user in other conversations, whose rounds then find nothing left to tell."""
-        found = []
+        found: list[tuple[AggregateId, News | None]] = []
         for conversation in await self._conversations(here.tenant, user_id, now):
-            if conversation == here or not await told.is_held(self._ledger, conversation, user_id):
+            if conversation == here:
+                continue
+            held = await told.held_one(self._ledger, conversation, user_id)
+            if held is None:
                 continue
             state: domain.Conversation = (await self._ledger.read(conversation, fresh=False)).state
             base = await receipts.read_base(self._ledger, conversation, user_id)
             was_told = await told.told_one(self._ledger, conversation, user_id)
             floor = news.floor(state, user_id, base.version if base is not None else 0, was_told)
-            end = await news.tail(self._ledger, self._contents, conversation, state, state.version)
-            wishes = await self._wishes(conversation, user_id, reach, now)
-            other = await news.news(self._ledger, end, user_id, floor, wishes)
-            if other is not None:
-                found.append(other)
+            other = None
+            if floor < held.upto:
+                end = await news.tail(self._ledger, self._contents, conversation, state, state.version)
+                wishes = await self._wishes(conversation, user_id, reach, now)
+                other = await news.news(self._ledger, end, user_id, floor, wishes)
+            found.append((conversation, other))
         return found
+
+    async def _is_good(self, tenant: str, user_id: str) -> bool:
+        try:
+            await self._require_good(tenant, user_id)
+        except domain.Refused:
+            return False
+        return True
 
     async def _badge(self, tenant: str, user_id: str, now: int) -> int | None:
         """Count all that a user has not read; None where it is in too many conversations."""

@@ -12,7 +12,7 @@ from services.chat.contents import Contents
 from services.chat.push.gateway import Gateway
 from services.chat.push.kinds import ROUNDS
 from services.chat.push.presence import Presence
-from services.chat.push.round import Round
+from services.chat.push.round import RequireGood, Round
 from services.chat.push.service import DeviceService
 from services.chat.push.worker import PushWorker
 from services.chat.timers import Wake
@@ -23,15 +23,24 @@ from services.runtime.server import Server
 
 @asynccontextmanager
 async def pushing(
-    server: Server, ledger: Ledger, settings: ChatSettings, contents: Contents, presence: Presence
+    server: Server,
+    ledger: Ledger,
+    settings: ChatSettings,
+    contents: Contents,
+    presence: Presence,
+    require_good: RequireGood,
 ) -> AsyncIterator[Mapping[str, Wake]]:
-    """Serve devices and tell members; gives who is to be woken by which timers. Raises services.runtime.tokens.BadKey."""
+    """Serve devices and tell members; gives who is to be woken by which timers. Raises services.runtime.tokens.BadKey.
+
+    ``require_good`` refuses whom the tenant has banned.
+    """
     server.add(device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"], DeviceService(ledger))
     if settings.push_gateway is None:
         yield {}
         return
     # A call whose answer was lost is repeated by the next round, and not by the channel behind its back.
     async with service_channel(settings, settings.push_gateway, "chat", retries=False) as channel:
-        worker = PushWorker(ledger, Round(ledger, contents, Gateway(channel), presence, settings), settings)
+        round_ = Round(ledger, contents, Gateway(channel), presence, require_good, settings)
+        worker = PushWorker(ledger, round_, settings)
         worker.start()
         yield {ROUNDS.name: worker.on_timer}

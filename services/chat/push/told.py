@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from services.chat import commands, marks, receipts
@@ -14,7 +14,7 @@ from services.ledger.ledger import Ledger
 TOLD: Final = "push_told"
 """Up to which version a member was told; the sequence is that version, so it only rises."""
 HELD: Final = "push_held"
-"""When the quiet hours end of a member for whom something is held back."""
+"""When the quiet hours end of a member for whom something is held back, and up to which version."""
 SLICED: Final = {TOLD: 2, HELD: 2}
 """A conversation's rows are cut into 256 slices, as its cursors are."""
 _PAGE: Final = 500
@@ -26,9 +26,16 @@ async def told(ledger: Ledger, conversation: AggregateId) -> dict[str, int]:
     return {row.key[2:]: row.seq for row in await _all(ledger, TOLD, conversation)}
 
 
-async def held(ledger: Ledger, conversation: AggregateId) -> dict[str, int]:
-    """Read for whom something is held back, and until when. Raises StoreUnavailable."""
-    return {row.key[2:]: int(row.value or b"0") for row in await _all(ledger, HELD, conversation)}
+class Held(NamedTuple):
+    """Something is held back: until when (µs since the Unix epoch), and what was said up to which version."""
+
+    until_us: int
+    upto: int
+
+
+async def held(ledger: Ledger, conversation: AggregateId) -> dict[str, Held]:
+    """Read for whom something is held back. Raises StoreUnavailable."""
+    return {row.key[2:]: _held_of(row) for row in await _all(ledger, HELD, conversation)}
 
 
 async def read(ledger: Ledger, conversation: AggregateId) -> dict[str, int]:
@@ -42,9 +49,10 @@ async def told_one(ledger: Ledger, conversation: AggregateId, user_id: str) -> i
     return row.seq if row is not None else 0
 
 
-async def is_held(ledger: Ledger, conversation: AggregateId, user_id: str) -> bool:
-    """Tell whether something is held back for one member. Raises StoreUnavailable."""
-    return await ledger.row(HELD, marks.partition(conversation), _key(user_id)) is not None
+async def held_one(ledger: Ledger, conversation: AggregateId, user_id: str) -> Held | None:
+    """Read what is held back for one member. Raises StoreUnavailable."""
+    row = await ledger.row(HELD, marks.partition(conversation), _key(user_id))
+    return _held_of(row) if row is not None else None
 
 
 def told_row(conversation: AggregateId, user_id: str, version: int) -> Row:
@@ -52,10 +60,15 @@ def told_row(conversation: AggregateId, user_id: str, version: int) -> Row:
     return Row(TOLD, marks.partition(conversation), _key(user_id), b"", version)
 
 
-def held_row(conversation: AggregateId, user_id: str, until_us: int | None) -> Row:
-    """Give the row that says until when something is held back for a member; None: nothing is."""
-    value = str(until_us).encode() if until_us is not None else None
+def held_row(conversation: AggregateId, user_id: str, held_: Held | None) -> Row:
+    """Give the row that says what is held back for a member; None: nothing is."""
+    value = f"{held_.until_us} {held_.upto}".encode() if held_ is not None else None
     return Row(HELD, marks.partition(conversation), _key(user_id), value, commands.now_us())
+
+
+def _held_of(row: Row) -> Held:
+    until_us, upto = (row.value or b"0 0").split()
+    return Held(int(until_us), int(upto))
 
 
 async def _all(ledger: Ledger, table: str, conversation: AggregateId) -> Iterable[Row]:
