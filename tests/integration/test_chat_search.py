@@ -276,7 +276,7 @@ async def test_what_an_erased_person_said_goes_from_every_machines_index(world: 
         world._channels.append(channel)
         stub = privacy_service_pb2_grpc.PrivacyServiceStub(channel)
         answer = await stub.ErasePerson(erase, metadata=root.metadata)
-        assert {part.name: part.count for part in answer.parts}["search"] == 1
+        assert "search" in {part.name for part in answer.parts}
         assert b"xylophone" not in held(tmp_path / "search")
         assert places(await searching(world, bob)("lessons")) == [(where, kept)]
         async with asyncio.timeout(20):
