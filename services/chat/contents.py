@@ -105,6 +105,12 @@ class Contents:
         """Make contents of a conversation readable where they are, each given with who sent it. Raises StoreUnavailable."""
         await self._open(said, conversation.tenant, conversation)
 
+    def open_at_hand(self, place: AggregateId, said: Iterable[tuple[chat_pb2.MessageContent, str]]) -> None:
+        """Make contents readable where they are, without waiting. Raises NotYet where keys must be read first, StoreUnavailable."""
+        missing = self._open_now(said, place.tenant, place)
+        if missing:
+            raise NotYet(partial(self._fetch, missing))
+
     def run(self, conversation: AggregateId, events: bytes) -> bytes:
         """Make a run of events (field 2, repeated) readable for all watchers of a conversation. Raises NotYet, StoreUnavailable."""
         if _MAYBE_SEALED not in events:

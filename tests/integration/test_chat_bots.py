@@ -14,7 +14,8 @@ from tradewind.chat.v1 import bot_service_pb2 as pb
 from tradewind.chat.v1 import bot_service_pb2_grpc, chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as chat
 
-from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id
+from services.chat.bots import kind
+from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, refused, request_id
 from tests.servers import NatsServer
 
 FORBIDDEN = (grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN")
@@ -90,6 +91,9 @@ async def test_what_is_pressed_goes_to_the_service_that_posted_the_card(world: C
     ]
     assert (events[0].pressed.conversation_id, events[0].pressed.message_version) == (name, version)
     assert dict(events[0].pressed.values) == {"size": "large"}
+    assert not events[0].pressed.HasField("content")
+    stored = await world.ledger.history(kind.actions_of(TENANT, "pizzabot"), limit=10)
+    assert not any(b"large" in each.payload for each in stored)  # sealed, as messages are
 
 
 async def test_a_card_on_behalf_of_a_user_is_answered_by_the_service_and_both_are_recorded(world: ChatWorld) -> None:

@@ -97,6 +97,9 @@ async def test_reports_of_a_message_are_one_entry_of_the_queue(world: ChatWorld)
     assert (entry.sender_id, entry.message.content.text) == ("ada", "buy this")
     assert [(each.reporter_id, each.text) for each in entry.latest] == [("cy", "again"), ("bob", "rude")]
     assert [(each.reason, each.count) for each in entry.reasons] == [(moderation_pb2.REPORT_REASON_SPAM, 2)]
+    stored = await world.ledger.history(report_of(TENANT, name, second), limit=10)
+    assert len(stored) == 2
+    assert not any(b"rude" in each.payload or b"again" in each.payload for each in stored)  # sealed, as messages are
     page = await moderate(chief, "ListReports", page_size=1)
     rest = await moderate(chief, "ListReports", page_size=1, page_token=page.next_page_token)
     assert [each.message_version for each in (*page.reports, *rest.reports)] == [second, first]

@@ -11,7 +11,11 @@ from services.chat.domain.refusals import Refused
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """Press an action. ``refusal``: why it cannot be, as was looked up; then it is refused, unless the request was done before."""
+    """Press an action.
+
+    ``words``: what was filled in, a content as log and store hold it, or nothing. ``refusal``: why it cannot be pressed, as was looked up;
+    then it is refused, unless the request was done before.
+    """
 
     at_us: int
     actor: str
@@ -19,7 +23,7 @@ class Press:
     conversation_id: str
     message_version: int
     action_id: str
-    values: Mapping[str, str] = field(default_factory=dict)
+    words: bytes = b""
     refusal: Refused | None = None
 
 
@@ -48,7 +52,7 @@ class Pressed:
     conversation_id: str
     message_version: int
     action_id: str
-    values: Mapping[str, str] = field(default_factory=dict)
+    words: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def decide(_state: Actions, command: ActionCommand) -> Sequence[ActionChange]:
         raise command.refusal
     who = (command.at_us, command.actor, command.acting_service)
     where = (command.conversation_id, command.message_version, command.action_id)
-    return (Pressed(*who, *where, command.values),)
+    return (Pressed(*who, *where, command.words),)
 
 
 def evolve(state: Actions, _event: ActionChange) -> Actions:

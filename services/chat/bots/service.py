@@ -55,7 +55,7 @@ class BotService:
             request.conversation_id,
             request.message_version,
             request.action_id,
-            dict(request.values),
+            await self._words(request, actor, actions),
             refusal,
         )
         receipt = await self._execute(actions, command, request, actor, call)
@@ -72,7 +72,7 @@ class BotService:
     ) -> AsyncIterator[pb.WatchActionsResponse | bytes]:
         """Stream what is pressed on the caller's cards."""
         actions = kind.actions_of(call.caller.tenant, call.caller.subject)
-        watcher = self._ledger.watcher()
+        watcher = self._ledger.watcher(self._readable)
         async with told_of_drain(call, watcher):
             version = await watcher.add(actions, request.after_version)
             if request.after_version > version + MOST_AHEAD:
@@ -96,6 +96,25 @@ class BotService:
         return pb.AnswerActionResponse(version=receipt.first_version)
 
     # --- parts ------------------------------------------------------------------------------------
+
+    async def _words(self, request: pb.PressActionRequest, actor: Actor, actions: AggregateId) -> bytes:
+        """Give what was filled in as log and store hold it: it is the user's, as what it says."""
+        if not request.values:
+            return b""
+        said = chat_pb2.MessageContent(attributes=request.values)
+        return await self._contents.sealed(actions, actor.user_id, said.SerializeToString(deterministic=True))
+
+    def _readable(self, actions: AggregateId, events: bytes) -> bytes:
+        """Make a run of events readable, for all who watch. Raises NotYet, StoreUnavailable."""
+        response = pb.WatchActionsResponse.FromString(events)
+        filled = [event for event in response.events if event.pressed.HasField("content")]
+        if not filled:
+            return events
+        self._contents.open_at_hand(actions, [(event.pressed.content, event.actor_id) for event in filled])
+        for event in filled:
+            event.pressed.values.update(event.pressed.content.attributes)
+            event.pressed.ClearField("content")
+        return response.SerializeToString()
 
     async def _pressable(self, actor: Actor, conversation: AggregateId, at_us: int) -> domain.Conversation:
         """Give the conversation, where the actor may press in it. Raises domain.Refused (NOT_FOUND, NOT_A_MEMBER)."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tradewind.chat.v1 import bot_service_pb2 as pb
+from tradewind.chat.v1 import chat_pb2
 
 from services.chat.bots import domain
 from services.chat.wire.numbers import microseconds, timestamp
 
 
 def encode(event: domain.ActionChange, version: int) -> bytes:
-    """Give the event's bytes for log, store and stream."""
+    """Give the event's bytes for log and store."""
     message = pb.ActionEvent(version=version, event_time=timestamp(event.at_us), actor_id=event.actor)
     if isinstance(event, domain.Pressed):
         message.acting_service = event.acting_service
@@ -18,7 +19,7 @@ def encode(event: domain.ActionChange, version: int) -> bytes:
                 conversation_id=event.conversation_id,
                 message_version=event.message_version,
                 action_id=event.action_id,
-                values=event.values,
+                content=chat_pb2.MessageContent.FromString(event.words) if event.words else None,
             )
         )
     else:
@@ -36,7 +37,8 @@ def decode(payload: bytes) -> domain.ActionChange:
     if which == "pressed":
         said = message.pressed
         where = (said.conversation_id, said.message_version, said.action_id)
-        return domain.Pressed(at_us, actor, message.acting_service, *where, dict(said.values))
+        words = said.content.SerializeToString(deterministic=True)
+        return domain.Pressed(at_us, actor, message.acting_service, *where, words)
     if which == "answered":
         told = message.answered
         return domain.Answered(at_us, actor, told.press_version, told.text, dict(told.attributes))

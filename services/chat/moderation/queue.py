@@ -26,6 +26,7 @@ TOPIC: Final = "reports"
 _LOOK_EVERY: Final = 20.0
 _MOST_CHANGED: Final = 1_000
 _PAGE: Final = 100
+_LATEST: Final = 10
 _MOST_SENT: Final = 10_000
 
 
@@ -42,6 +43,7 @@ async def listed(
     for row in rows[:wanted]:
         shown = moderation_pb2.ReportedMessage.FromString(row.value or b"")
         await _show_message(ledger, contents, actor, shown)
+        await _show_latest(ledger, contents, actor, shown)
         size += shown.ByteSize()
         if response.reports and size > PAGE_BYTES:
             break
@@ -60,6 +62,23 @@ async def _show_message(
     page = await ledger.history(aggregate, after=shown.message_version - 1, limit=1)
     for message in await reading.shown(ledger, contents, aggregate, actor.user_id, state, page):
         shown.message.CopyFrom(message)
+
+
+async def _show_latest(ledger: Ledger, contents: Contents, actor: Actor, shown: moderation_pb2.ReportedMessage) -> None:
+    """Add what the latest reports say, which stands in their history alone."""
+    report = projections.report_of(actor.tenant, shown.conversation_id, shown.message_version)
+    newest = (await ledger.read(report, fresh=False)).version
+    said: list[moderation_pb2.ReportEvent] = []
+    for recorded in await ledger.history(report, before=newest + 1, limit=_LATEST + 1):
+        event = moderation_pb2.ReportEvent.FromString(recorded.payload)
+        if event.HasField("reported") and len(said) < _LATEST:
+            said.append(event)
+        elif said:
+            break  # how it was dealt with before
+    await contents.open(report, [(event.reported.content, event.actor_id) for event in said])
+    for event in said:
+        told = event.reported
+        shown.latest.add(reporter_id=event.actor_id, reason=told.reason, text=told.content.text, time=event.event_time)
 
 
 class Changes:

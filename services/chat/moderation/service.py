@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from tradewind.chat.v1 import moderation_pb2
+from tradewind.chat.v1 import chat_pb2, moderation_pb2
 from tradewind.chat.v1 import moderation_service_pb2 as pb
 
 from services.chat import commands, domain, marks, pages
@@ -58,7 +58,11 @@ class ModerationService:
         if (await marks.mark(self._ledger, aggregate, target.version)).deleted:
             raise domain.no_such_message(target.version)
         report = projections.report_of(actor.tenant, request.conversation_id, target.version)
-        command = reports.Report(now, actor.user_id, actor.acting_service, request.reason, request.text, target.sender)
+        words = b""
+        if request.text:
+            said = chat_pb2.MessageContent(text=request.text).SerializeToString()
+            words = await self._contents.sealed(report, actor.user_id, said)
+        command = reports.Report(now, actor.user_id, actor.acting_service, request.reason, words, target.sender)
         await self._execute(report, command, request, actor, call)
         await self._whispers.say(actor.tenant, queue.TOPIC, report.id.encode())
         return pb.ReportMessageResponse()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import moderation_pb2 as pb
 
 from services.chat.domain import not_found
@@ -62,7 +63,9 @@ def encode_report(event: reports.ReportChange, version: int) -> bytes:
     )
     if isinstance(event, reports.Reported):
         message.reported.CopyFrom(
-            pb.MessageReported(reason=pb.ReportReason.ValueType(event.reason), text=event.text, sender_id=event.sender)
+            pb.MessageReported(
+                reason=pb.ReportReason.ValueType(event.reason), content=_content(event.words), sender_id=event.sender
+            )
         )
     else:
         resolution = pb.ReportResolution.ValueType(event.resolution)
@@ -79,11 +82,16 @@ def decode_report(payload: bytes) -> reports.ReportChange:
     which = message.WhichOneof("event")
     if which == "reported":
         said = message.reported
-        return reports.Reported(*who, said.reason, said.text, said.sender_id)
+        words = said.content.SerializeToString(deterministic=True)
+        return reports.Reported(*who, said.reason, words, said.sender_id)
     if which == "resolved":
         done = message.resolved
         return reports.Resolved(*who, reports.Resolution(done.resolution), done.note, microseconds(done.until))
     raise ValueError("an event of a kind that this release does not know")
+
+
+def _content(words: bytes) -> chat_pb2.MessageContent | None:
+    return chat_pb2.MessageContent.FromString(words) if words else None
 
 
 def reported(report_id: str, state: reports.Reports) -> pb.ReportedMessage:
@@ -100,9 +108,6 @@ def reported(report_id: str, state: reports.Reports) -> pb.ReportedMessage:
     )
     for reason, count in sorted(state.reasons.items()):
         shown.reasons.add(reason=pb.ReportReason.ValueType(reason), count=count)
-    for each in state.latest:
-        reason_ = pb.ReportReason.ValueType(each.reason)
-        shown.latest.add(reporter_id=each.actor, reason=reason_, text=each.text, time=timestamp(each.at_us))
     if state.resolved is not None:
         shown.resolution = pb.ReportResolution.ValueType(state.resolved.resolution)
         shown.resolver_id = state.resolved.actor

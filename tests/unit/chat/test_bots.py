@@ -15,7 +15,7 @@ from services.ledger.ids import AggregateId
 WORDS = st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=5), max_size=3)
 PRESSES = st.builds(
     domain.Press, st.integers(1, 1 << 50), st.text(min_size=1, max_size=5), st.just("bot"), st.just("c"), st.integers(1, 9),
-    st.just("yes"), WORDS,
+    st.just("yes"), st.builds(lambda words: chat_pb2.MessageContent(attributes=words).SerializeToString(deterministic=True), WORDS),
 )  # fmt: skip
 ANSWERS = st.builds(
     domain.Answer, st.integers(1, 1 << 50), st.just("bot"), st.integers(1, 9), st.booleans(), st.text(max_size=5), WORDS

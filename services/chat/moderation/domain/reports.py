@@ -11,8 +11,6 @@ from services.chat.domain.refusals import Refused, not_found
 
 MOST_REPORTERS: Final = 1_000
 """Users whose reports of one message are kept; further ones are taken and not counted."""
-LATEST: Final = 10
-"""Reports of a message whose words are kept in its state; the others stand in its history."""
 
 
 class Resolution(IntEnum):
@@ -25,13 +23,13 @@ class Resolution(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Report the message; ``reason`` is a number of the contract's."""
+    """Report the message; ``reason`` is a number of the contract's, ``words`` a content as log and store hold it, or nothing."""
 
     at_us: int
     actor: str
     acting_service: str
     reason: int
-    text: str
+    words: bytes
     sender: str
 
 
@@ -58,7 +56,7 @@ class Reported:
     actor: str
     acting_service: str
     reason: int
-    text: str
+    words: bytes
     sender: str
 
 
@@ -81,8 +79,8 @@ ReportChange = Reported | Resolved
 class Reports:
     """What stands.
 
-    ``opened_us``: when the first report of all came. ``reporters``: all who ever reported it. ``count``, ``reasons``, ``latest``: of the
-    reports since it was dealt with last. ``resolved``: how it was dealt with; None while it waits.
+    ``opened_us``: when the first report of all came. ``reporters``: all who ever reported it. ``count``, ``reasons``: of the reports
+    since it was dealt with last. ``resolved``: how it was dealt with; None while it waits.
     """
 
     sender: str = ""
@@ -90,7 +88,6 @@ class Reports:
     reporters: tuple[str, ...] = ()
     count: int = 0
     reasons: Mapping[int, int] = field(default_factory=dict)
-    latest: tuple[Reported, ...] = ()
     resolved: Resolved | None = None
 
 
@@ -108,7 +105,7 @@ def decide(state: Reports, command: ReportCommand) -> Sequence[ReportChange]:
     if isinstance(command, Report):
         if command.actor in state.reporters or len(state.reporters) >= MOST_REPORTERS:
             return ()
-        return (Reported(*who, command.reason, command.text, command.sender),)
+        return (Reported(*who, command.reason, command.words, command.sender),)
     if not state.reporters:
         raise not_found()
     if state.resolved is not None:
@@ -129,7 +126,6 @@ def evolve(state: Reports, event: ReportChange) -> Reports:
     reporters = (*state.reporters, event.actor)
     if state.resolved is not None or not state.count:
         opened_us = state.opened_us or event.at_us
-        return Reports(event.sender, opened_us, reporters, 1, {event.reason: 1}, (event,))
+        return Reports(event.sender, opened_us, reporters, 1, {event.reason: 1})
     reasons = {**state.reasons, event.reason: state.reasons.get(event.reason, 0) + 1}
-    latest = (event, *state.latest)[:LATEST]
-    return Reports(state.sender, state.opened_us, reporters, state.count + 1, reasons, latest)
+    return Reports(state.sender, state.opened_us, reporters, state.count + 1, reasons)

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tradewind.chat.v1 import chat_pb2 as _chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as _chat_service_pb2
 import builtins as _builtins
 import sys
@@ -223,7 +224,7 @@ Global___WatchActionsResponse: _TypeAlias = WatchActionsResponse  # noqa: Y015
 
 @_typing.final
 class ActionEvent(_message.Message):
-    """Something that happened to one service's actions. The same bytes stand in the log, in the store and in the stream."""
+    """Something that happened to one service's actions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -301,6 +302,7 @@ class ActionPressed(_message.Message):
     MESSAGE_VERSION_FIELD_NUMBER: _builtins.int
     ACTION_ID_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """Where the card was posted."""
     message_version: _builtins.int
@@ -311,6 +313,10 @@ class ActionPressed(_message.Message):
     def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the user filled in."""
 
+    @_builtins.property
+    def content(self) -> _chat_pb2.MessageContent:
+        """The same as log and store hold it, sealed as what is said in conversations; never in streams."""
+
     def __init__(
         self,
         *,
@@ -318,10 +324,11 @@ class ActionPressed(_message.Message):
         message_version: _builtins.int = ...,
         action_id: _builtins.str = ...,
         values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        content: _chat_pb2.MessageContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "conversation_id", b"conversation_id", "message_version", b"message_version", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "content", b"content", "conversation_id", b"conversation_id", "message_version", b"message_version", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

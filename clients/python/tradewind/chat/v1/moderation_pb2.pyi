@@ -135,7 +135,7 @@ class ReportedMessage(_message.Message):
 
     @_builtins.property
     def latest(self) -> _containers.RepeatedCompositeFieldContainer[Global___Report]:
-        """What the latest reports say, newest first; at most 10."""
+        """The latest reports since it was dealt with last, newest first, at most 10; absent where they are not looked up (`ResolveReport`, `WatchReports`)."""
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
@@ -292,24 +292,26 @@ class MessageReported(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     SENDER_ID_FIELD_NUMBER: _builtins.int
     reason: Global___ReportReason.ValueType
     """Why."""
-    text: _builtins.str
-    """In its own words."""
     sender_id: _builtins.str
     """Who had said it."""
+    @_builtins.property
+    def content(self) -> _chat_pb2.MessageContent:
+        """In its own words, sealed as what is said in conversations; absent where there are none."""
+
     def __init__(
         self,
         *,
         reason: Global___ReportReason.ValueType = ...,
-        text: _builtins.str = ...,
+        content: _chat_pb2.MessageContent | None = ...,
         sender_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "sender_id", b"sender_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "reason", b"reason", "sender_id", b"sender_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
