@@ -73,6 +73,7 @@ POLICY: Final[Policy] = {
     "/tradewind.chat.v1.PresenceService/ReportPresence": _EVERYBODY,
     "/tradewind.chat.v1.PresenceService/GetPresence": _EVERYBODY,
     "/tradewind.chat.v1.PresenceService/WatchPresence": _EVERYBODY,
+    "/tradewind.chat.v1.PresenceService/WatchPresenceOf": _EVERYBODY,
     "/tradewind.chat.v1.PresenceService/SetTyping": _EVERYBODY,
     "/tradewind.chat.v1.PresenceService/WatchTyping": _EVERYBODY,
     "/tradewind.chat.v1.InvitationService/CreateInvitation": _EVERYBODY,

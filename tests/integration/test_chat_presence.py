@@ -16,7 +16,7 @@ from services.chat.presence import words
 from services.chat.presence.domain import State
 from services.chat.presence.slots import SLOTS
 from tests.integration.chat_world import facts_of, refused
-from tests.integration.presence_world import AWAY, OFFLINE, ONLINE, UNKNOWN, Person, services
+from tests.integration.presence_world import AWAY, OFFLINE, ONLINE, UNKNOWN, Person, Watching, services
 from tests.servers import NatsServer
 
 
@@ -46,14 +46,19 @@ async def test_a_killed_client_fades_by_itself_and_its_watcher_is_told(
     async with services(own_nats_server.url, tmp_path) as (here, there):
         ada, bob = Person(here, "ada"), Person(there, "bob")
         watching = await bob.watch(["ada"])
+        named = Watching(bob.call("WatchPresenceOf", pb.WatchPresenceOfRequest(user_ids=["ada"])))
         await watching.until("ada", OFFLINE)
-        assert watching.completes == 1
+        await named.until("ada", OFFLINE)
+        assert (watching.completes, named.completes) == (1, 1)
         await ada.report(ONLINE)
         await watching.until("ada", ONLINE)
+        await named.until("ada", ONLINE)
         await ada.report_briefly(State.ONLINE, 0.3)
         seen = await watching.until("ada", OFFLINE)
         assert abs(seen.last_seen_time.seconds - time.time()) < 10
         assert [each.state for each in watching.told] == [OFFLINE, ONLINE, OFFLINE]
+        await named.until("ada", OFFLINE)
+        assert named.told == watching.told
 
 
 async def test_ten_thousand_people_are_watched_with_a_bounded_number_of_messages(

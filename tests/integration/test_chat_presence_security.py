@@ -34,6 +34,7 @@ def requests(conversation_id: str) -> Mapping[str, Message]:
         "ReportPresence": pb.ReportPresenceRequest(device_id="phone", state=ONLINE, lease_seconds=60),
         "GetPresence": pb.GetPresenceRequest(user_ids=["ann"]),
         "WatchPresence": pb.WatchPresenceRequest(add_user_ids=["ann"], remove_user_ids=["bob"]),
+        "WatchPresenceOf": pb.WatchPresenceOfRequest(user_ids=["ann"]),
         "SetTyping": pb.SetTypingRequest(conversation_id=conversation_id),
         "WatchTyping": pb.WatchTypingRequest(conversation_ids=[conversation_id]),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -63,6 +64,17 @@ class PresenceService:
     ) -> AsyncIterator[pb.WatchPresenceResponse]:
         """Stream who is there."""
         return WatchingPresence(self.roster, call, self._settings).serve(requests)
+
+    async def WatchPresenceOf(self, request: pb.WatchPresenceOfRequest, call: Call) -> AsyncIterator[bytes]:
+        """Stream who is there of those that were named."""
+
+        async def once() -> AsyncIterator[pb.WatchPresenceRequest]:
+            yield pb.WatchPresenceRequest(add_user_ids=request.user_ids)
+
+        frames = WatchingPresence(self.roster, call, self._settings).serve(once())
+        async with aclosing(frames):
+            async for frame in frames:
+                yield frame.SerializeToString()  # the two responses have the same fields
 
     async def SetTyping(self, request: pb.SetTypingRequest, call: Call) -> pb.SetTypingResponse:
         """Say that the caller types."""

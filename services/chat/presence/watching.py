@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from itertools import islice
 from typing import Final
 
@@ -45,7 +45,9 @@ class WatchingPresence:
         self._unknown.discard(key)
         self._flag.set()
 
-    async def serve(self, requests: AsyncIterator[pb.WatchPresenceRequest]) -> AsyncIterator[pb.WatchPresenceResponse]:
+    async def serve(
+        self, requests: AsyncIterator[pb.WatchPresenceRequest]
+    ) -> AsyncGenerator[pb.WatchPresenceResponse, None]:
         """Give the stream's frames. Raises Refused (INVALID_FIELD, OVERLOADED)."""
         reader = asyncio.create_task(self._read(requests))
         drain = asyncio.create_task(self._call.draining.wait())

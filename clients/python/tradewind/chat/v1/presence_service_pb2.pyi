@@ -261,6 +261,64 @@ class WatchPresenceResponse(_message.Message):
 Global___WatchPresenceResponse: _TypeAlias = WatchPresenceResponse  # noqa: Y015
 
 @_typing.final
+class WatchPresenceOfRequest(_message.Message):
+    """Whom to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All of them."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPresenceOfRequest: _TypeAlias = WatchPresenceOfRequest  # noqa: Y015
+
+@_typing.final
+class WatchPresenceOfResponse(_message.Message):
+    """A frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRESENCES_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    GOING_AWAY_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """Everybody that was asked for has been told of, with this frame. Set in one frame."""
+    @_builtins.property
+    def presences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Presence]:
+        """Users whose state is new to the stream, up to 500, each once."""
+
+    @_builtins.property
+    def going_away(self) -> _chat_service_pb2.GoingAway:
+        """The server drains: connect again after the delay it names."""
+
+    def __init__(
+        self,
+        *,
+        presences: _abc.Iterable[Global___Presence] | None = ...,
+        complete: _builtins.bool = ...,
+        going_away: _chat_service_pb2.GoingAway | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["going_away", b"going_away"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "going_away", b"going_away", "presences", b"presences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPresenceOfResponse: _TypeAlias = WatchPresenceOfResponse  # noqa: Y015
+
+@_typing.final
 class SetTypingRequest(_message.Message):
     """Says that one types."""
 

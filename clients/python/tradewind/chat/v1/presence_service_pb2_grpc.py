@@ -58,6 +58,11 @@ class PresenceServiceStub:
                 request_serializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceRequest.SerializeToString,
                 response_deserializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceResponse.FromString,
                 _registered_method=True)
+        self.WatchPresenceOf = channel.unary_stream(
+                '/tradewind.chat.v1.PresenceService/WatchPresenceOf',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceOfRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceOfResponse.FromString,
+                _registered_method=True)
         self.SetTyping = channel.unary_unary(
                 '/tradewind.chat.v1.PresenceService/SetTyping',
                 request_serializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.SetTypingRequest.SerializeToString,
@@ -108,6 +113,13 @@ class PresenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchPresenceOf(self, request, context):
+        """As WatchPresence, of users that are named at the beginning: for browsers, which cannot send more on a stream (gRPC-Web).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetTyping(self, request, context):
         """Says that the caller types in a conversation, or no more. It lasts six seconds unless the deployment says otherwise; repeat it in half of that while it goes on. Permission `post` is needed.
         In conversations of more than 200 members, and in channels, typing is not told: FAILED_PRECONDITION with MEMBERS_LIMIT or WRONG_CONVERSATION_KIND.
@@ -143,6 +155,11 @@ def add_PresenceServiceServicer_to_server(servicer, server):
                     servicer.WatchPresence,
                     request_deserializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceRequest.FromString,
                     response_serializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceResponse.SerializeToString,
+            ),
+            'WatchPresenceOf': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchPresenceOf,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceOfRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceOfResponse.SerializeToString,
             ),
             'SetTyping': grpc.unary_unary_rpc_method_handler(
                     servicer.SetTyping,
@@ -245,6 +262,33 @@ class PresenceService:
             '/tradewind.chat.v1.PresenceService/WatchPresence',
             tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceRequest.SerializeToString,
             tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchPresenceOf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tradewind.chat.v1.PresenceService/WatchPresenceOf',
+            tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceOfRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_presence__service__pb2.WatchPresenceOfResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,8 @@ class PresenceServiceStub:
     changes over and over is told of at most once in five seconds, the last state always. While the state of a user cannot be known it is UNKNOWN.
     The stream lasts until the client ends it; it ends with INVALID_ARGUMENT for a frame that breaks a rule, or for more than 10,000 users.
     """
+    WatchPresenceOf: _grpc.UnaryStreamMultiCallable[_presence_service_pb2.WatchPresenceOfRequest, _presence_service_pb2.WatchPresenceOfResponse]
+    """As WatchPresence, of users that are named at the beginning: for browsers, which cannot send more on a stream (gRPC-Web)."""
     SetTyping: _grpc.UnaryUnaryMultiCallable[_presence_service_pb2.SetTypingRequest, _presence_service_pb2.SetTypingResponse]
     """Says that the caller types in a conversation, or no more. It lasts six seconds unless the deployment says otherwise; repeat it in half of that while it goes on. Permission `post` is needed.
     In conversations of more than 200 members, and in channels, typing is not told: FAILED_PRECONDITION with MEMBERS_LIMIT or WRONG_CONVERSATION_KIND.
@@ -93,6 +95,8 @@ class PresenceServiceAsyncStub(PresenceServiceStub):
     changes over and over is told of at most once in five seconds, the last state always. While the state of a user cannot be known it is UNKNOWN.
     The stream lasts until the client ends it; it ends with INVALID_ARGUMENT for a frame that breaks a rule, or for more than 10,000 users.
     """
+    WatchPresenceOf: _aio.UnaryStreamMultiCallable[_presence_service_pb2.WatchPresenceOfRequest, _presence_service_pb2.WatchPresenceOfResponse]  # type: ignore[assignment]
+    """As WatchPresence, of users that are named at the beginning: for browsers, which cannot send more on a stream (gRPC-Web)."""
     SetTyping: _aio.UnaryUnaryMultiCallable[_presence_service_pb2.SetTypingRequest, _presence_service_pb2.SetTypingResponse]  # type: ignore[assignment]
     """Says that the caller types in a conversation, or no more. It lasts six seconds unless the deployment says otherwise; repeat it in half of that while it goes on. Permission `post` is needed.
     In conversations of more than 200 members, and in channels, typing is not told: FAILED_PRECONDITION with MEMBERS_LIMIT or WRONG_CONVERSATION_KIND.
@@ -146,6 +150,14 @@ class PresenceServiceServicer(metaclass=_abc_1.ABCMeta):
         changes over and over is told of at most once in five seconds, the last state always. While the state of a user cannot be known it is UNKNOWN.
         The stream lasts until the client ends it; it ends with INVALID_ARGUMENT for a frame that breaks a rule, or for more than 10,000 users.
         """
+
+    @_abc_1.abstractmethod
+    def WatchPresenceOf(
+        self,
+        request: _presence_service_pb2.WatchPresenceOfRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_presence_service_pb2.WatchPresenceOfResponse], _abc.AsyncIterator[_presence_service_pb2.WatchPresenceOfResponse]]:
+        """As WatchPresence, of users that are named at the beginning: for browsers, which cannot send more on a stream (gRPC-Web)."""
 
     @_abc_1.abstractmethod
     def SetTyping(
