@@ -66,7 +66,7 @@ async def test_the_client_says_something_later_and_for_a_while(world: ChatWorld)
         gone = await ada.chat.schedule_message(name, "never", later + timedelta(hours=1))
         assert [each.content.text async for each in ada.chat.list_scheduled_messages(page_size=1)] == ["later", "never"]
         await ada.chat.cancel_scheduled_message(gone.scheduled_id)
-        soon = datetime.now(UTC) + timedelta(seconds=1)
+        soon = datetime.now(UTC) + timedelta(seconds=3)
         await ada.chat.update_scheduled_message(made.scheduled_id, send_time=soon)
 
         async def said() -> list[chat_pb2.Message]:
