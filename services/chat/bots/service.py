@@ -24,6 +24,8 @@ from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
 
+MOST_WAITING: Final = 1_000
+"""Presses that wait for an answer in one process; further ones are answered at once, without one."""
 _LOOK_EVERY: Final = 1.0
 
 
@@ -36,6 +38,7 @@ class BotService:
         self._settings = settings
         self._whispers = whispers
         self._contents = contents
+        self._waiting = 0
 
     async def PressAction(self, request: pb.PressActionRequest, call: Call) -> pb.PressActionResponse:
         """Press an action of a card."""
@@ -61,8 +64,8 @@ class BotService:
         receipt = await self._execute(actions, command, request, actor, call)
         response = pb.PressActionResponse(press_version=receipt.first_version)
         wait = min(request.wait.ToTimedelta().total_seconds(), call.remaining())
-        if wait > 0:
-            answer = await self._answer(actions, receipt.first_version, wait)
+        if wait > 0 and self._waiting < MOST_WAITING:
+            answer = await self._answer(actions, receipt.first_version, wait, call.draining)
             if answer is not None:
                 response.answer.CopyFrom(answer)
         return response
@@ -152,8 +155,19 @@ class BotService:
         page = await self._ledger.history(actions, after=version - 1, limit=1)
         return bool(page) and pb.ActionEvent.FromString(page[0].payload).HasField("pressed")
 
-    async def _answer(self, actions: AggregateId, version: int, seconds: float) -> pb.ActionAnswer | None:
+    async def _answer(
+        self, actions: AggregateId, version: int, seconds: float, draining: asyncio.Event
+    ) -> pb.ActionAnswer | None:
         """Wait for the service's answer; a whisper tells of it, and as one may be lost, it is looked for by itself too."""
+        self._waiting += 1
+        try:
+            return await self._told(actions, version, seconds, draining)
+        finally:
+            self._waiting -= 1
+
+    async def _told(
+        self, actions: AggregateId, version: int, seconds: float, draining: asyncio.Event
+    ) -> pb.ActionAnswer | None:
         told = asyncio.Event()
         listener = await self._whispers.listen(actions.tenant, _topic(actions, version), lambda _: told.set())
         until = asyncio.get_running_loop().time() + seconds
@@ -164,11 +178,12 @@ class BotService:
                 if row is not None and row.value is not None:
                     return pb.ActionAnswer.FromString(row.value)
                 left = until - asyncio.get_running_loop().time()
-                if left <= 0:
+                if left <= 0 or draining.is_set():
                     return None
-                waiting = asyncio.ensure_future(told.wait())
-                await asyncio.wait([waiting], timeout=min(left, _LOOK_EVERY))
-                waiting.cancel()
+                waiting = [asyncio.ensure_future(each.wait()) for each in (told, draining)]
+                await asyncio.wait(waiting, timeout=min(left, _LOOK_EVERY), return_when=asyncio.FIRST_COMPLETED)
+                for each in waiting:
+                    each.cancel()
         finally:
             await self._whispers.leave(listener)
 
