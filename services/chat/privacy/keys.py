@@ -25,11 +25,11 @@ from services.ledger.errors import StoreUnavailable
 from services.ledger.ledger import Ledger
 
 TABLE: Final = "person_keys"
-"""Keys by tenant and person, and by their id: when made (µs since the Unix epoch, 8 bytes), and the key, wrapped."""
+"""Keys by tenant and person, and by their id: when made (µs since the Unix epoch, 8 bytes), and the key, wrapped; empty: destroyed."""
 HELD_S: Final = 30.0
 """A key is held in memory for so long before the store is asked again whether it still is."""
 MOST_HELD: Final = 20_000
-_MOST_KEYS: Final = 1000
+_PAGE: Final = 100
 _AT_ONCE: Final = 16
 _SEQ: Final = 1  # below any entry's, so that the event which destroys a key always wins
 _KEY_BYTES: Final = 32
@@ -53,8 +53,8 @@ def partition(tenant: str, user_id: str) -> str:
 
 
 def destroyed(tenant: str, user_id: str, key_ids: Iterable[str]) -> list[Row]:
-    """Give the rows that destroy keys."""
-    return [Row(TABLE, partition(tenant, user_id), key_id, None) for key_id in key_ids]
+    """Give the rows that destroy keys: written over, and not deleted, as stores forget after a time that a row was deleted."""
+    return [Row(TABLE, partition(tenant, user_id), key_id, b"") for key_id in key_ids]
 
 
 class PersonKeys:
@@ -100,9 +100,8 @@ class PersonKeys:
             await asyncio.gather(*(self._read(person, key_ids) for person, key_ids in some))
 
     async def listed(self, person: Person) -> Sequence[tuple[str, int]]:
-        """Give the ids of all of a person's keys, and when each was made (µs since the Unix epoch). Raises StoreUnavailable."""
-        rows = await self._ledger.rows(TABLE, partition(*person), limit=_MOST_KEYS)
-        return [(row.key, int.from_bytes((row.value or b"")[:8], "big")) for row in rows]
+        """Give the ids of all keys that a person has, and when each was made (µs since the Unix epoch). Raises StoreUnavailable."""
+        return [(row.key, int.from_bytes((row.value or b"")[:8], "big")) for row in await self._rows(person)]
 
     def forget(self, person: Person) -> None:
         """Hold a person's keys no more, nor what is being read of them now."""
@@ -123,11 +122,20 @@ class PersonKeys:
 
     async def _read(self, person: Person, wanted: Iterable[bytes] = ()) -> _Held:
         forgotten, read_at = self._forgotten, time.monotonic()
-        rows = await self._ledger.rows(TABLE, partition(*person), limit=_MOST_KEYS)
-        keys = {key.id: key for key in (self._unwrapped(person, row) for row in rows)}
+        keys = {key.id: key for key in (self._unwrapped(person, row) for row in await self._rows(person))}
         held = _Held(keys, read_at, set(wanted) - keys.keys())
         self._hold(person, held, forgotten)
         return held
+
+    async def _rows(self, person: Person) -> list[Row]:
+        found: list[Row] = []
+        after: str | None = None
+        while page := await self._ledger.rows(TABLE, partition(*person), after=after, limit=_PAGE):
+            found += [row for row in page if row.value]
+            if len(page) < _PAGE:
+                break
+            after = page[-1].key
+        return found
 
     def _unwrapped(self, person: Person, row: Row) -> Key:
         key_id = bytes.fromhex(row.key)

@@ -39,7 +39,7 @@ def decode(payload: bytes) -> domain.PersonErased:
 def rows(
     aggregate: AggregateId, _state: domain.Person, events: Sequence[tuple[int, domain.PersonErased]]
 ) -> Iterable[Row]:
-    """Give the rows that events change: the keys that are no more."""
+    """Give the rows that events change: of the keys that are no more."""
     gone = dict.fromkeys(key_id for _, event in events for key_id in event.key_ids)
     return destroyed(aggregate.tenant, aggregate.id, gone)
 
