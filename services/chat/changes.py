@@ -42,6 +42,7 @@ class Changes:
         conversation_id: str = request.conversation_id  # type: ignore[attr-defined]
         aggregate = commands.aggregate_of(actor, conversation_id)
         receipt = await self._execute(aggregate, make(request, actor, commands.now_us()), request, actor, call)
+        await self._only_readers(aggregate, receipt)
         return await self.shown(aggregate, receipt)
 
     async def join(self, request: pb.JoinConversationRequest, call: Call) -> chat_pb2.Conversation:
@@ -59,10 +60,10 @@ class Changes:
             raise domain.not_found()
         here = projections.place_of(aggregate, actor.user_id)
         command = place.JoinChannel(now, actor.user_id, profile.created_us, actor.acting_service)
-        await self._execute(here, command, request, actor, call)
         if not reads:
-            # What was said before is not unread for one who comes now.
+            # What was said before is not unread for one who comes now. First, so that nothing is missing where the process ends in between.
             await receipts.start(self._ledger, aggregate, state, actor.user_id)
+        await self._execute(here, command, request, actor, call)
         return wire.conversation(aggregate.id, state, now)
 
     async def leave(self, request: pb.LeaveConversationRequest, call: Call) -> None:
@@ -72,6 +73,7 @@ class Changes:
         try:
             receipt = await self._execute(aggregate, commands.leave(request, actor, now), request, actor, call)
             if receipt.payloads or receipt.replayed:
+                await self._only_readers(aggregate, receipt)
                 return
         except domain.Refused as refused:
             if refused.reason not in ("NOT_FOUND", "NOT_A_MEMBER", "FORBIDDEN"):
@@ -81,6 +83,21 @@ class Changes:
         receipt = await self._execute(here, command, request, actor, call)
         if not (receipt.payloads or receipt.replayed):
             raise domain.not_found()
+
+    async def _only_readers(self, aggregate: AggregateId, receipt: Receipt) -> None:
+        """Let those who spoke in a channel and only read it from now on begin anew: what they said themselves is not unread for them."""
+        gone = [user_id for payload in receipt.payloads for user_id in wire.removed(payload)]
+        if not gone:
+            return
+        view = await self._ledger.read(aggregate, fresh=False, at_least=receipt.last_version)
+        profile = view.state.profile
+        if profile is None or profile.kind is not domain.Kind.CHANNEL:
+            return
+        if view.version != receipt.last_version:
+            view = await self._ledger.read_at(aggregate, receipt.last_version)
+        for user_id in gone:
+            if await projections.reads(self._ledger, aggregate, user_id, profile.created_us):
+                await receipts.start(self._ledger, aggregate, view.state, user_id)
 
     async def _execute(
         self, aggregate: AggregateId, command: Any, request: Message, actor: Actor, call: Call

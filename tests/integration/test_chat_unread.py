@@ -163,6 +163,29 @@ async def test_a_reader_begins_where_it_joins_and_overseers_have_no_place(world:
     assert (await refused(unread(world.user("eve"), name)))[1] == "NOT_FOUND"
 
 
+async def test_a_speaker_that_reads_on_begins_anew(world: ChatWorld) -> None:
+    ada, bob = world.user("ada"), world.user("bob")
+    request = pb.CreateConversationRequest(request_id=request_id(), kind=chat_pb2.CONVERSATION_KIND_CHANNEL, open=True)
+    name = (await ada.call("CreateConversation", request)).conversation.conversation_id
+    await bob.call("JoinConversation", pb.JoinConversationRequest(request_id=request_id(), conversation_id=name))
+    change = {"request_id": request_id(), "conversation_id": name, "user_ids": ["bob"]}
+    await ada.call("AddMembers", pb.AddMembersRequest(**change))
+    await say(bob, name)
+    await say(ada, name)
+    assert (await unread(bob, name)).count == 1
+    remove = pb.RemoveMembersRequest(**{**change, "request_id": request_id()})
+    await ada.call("RemoveMembers", remove)
+    assert (await unread(bob, name)).count == 0
+    await say(ada, name)
+    await ada.call("RemoveMembers", remove)  # repeated, it reads nothing more
+    assert (await unread(bob, name)).count == 1
+    await ada.call("AddMembers", pb.AddMembersRequest(**{**change, "request_id": request_id()}))
+    await say(bob, name)
+    assert (await unread(bob, name)).count == 0
+    await say(ada, name)
+    assert (await unread(bob, name)).count == 1
+
+
 async def test_receipts_are_for_groups_of_a_stated_size(world: ChatWorld) -> None:
     ada = world.user("ada")
     name = (await ada.create_group(*(f"user-{number}" for number in range(100)))).conversation_id

@@ -4,7 +4,7 @@ from services.chat.wire.events import decode, encode, kind_of, role_of
 from services.chat.wire.numbers import microseconds, time_of, timestamp, timestamp_bytes
 from services.chat.wire.places import decode_place, encode_place
 from services.chat.wire.said import Said, content_bytes, edits_of, lasts_us, mentioned, message_count, said
-from services.chat.wire.shown import ban, conversation, message, wording
+from services.chat.wire.shown import ban, conversation, message, removed, wording
 
 __all__ = [
     "Said",
@@ -22,6 +22,7 @@ __all__ = [
     "message",
     "message_count",
     "microseconds",
+    "removed",
     "role_of",
     "said",
     "time_of",

@@ -72,3 +72,8 @@ def wording(payload: bytes) -> pb.Wording:
     event = chat_pb2.ConversationEvent.FromString(payload)
     content = event.edited.content if event.HasField("edited") else event.message
     return pb.Wording(content=content, time=event.event_time)
+
+
+def removed(payload: bytes) -> tuple[str, ...]:
+    """Read who was removed by an event; nobody by most."""
+    return tuple(chat_pb2.ConversationEvent.FromString(payload).members_removed.user_ids)
