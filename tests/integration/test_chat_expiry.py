@@ -16,6 +16,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain, marks
 from services.ledger.decider import Request
 from services.ledger.ids import AggregateId
+from tests.integration.attachment_world import Sender, attachment_world
 from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id, watched
 from tests.integration.inbox_world import Reader
 from tests.servers import NatsServer
@@ -240,3 +241,21 @@ async def test_the_inbox_shows_and_counts_it_no_more(world: ChatWorld) -> None:
     (entry,) = await inbox.list()
     assert (entry.last_message.deleted, entry.last_message.text, entry.unread_count) == (True, "", 0)
     shown.call.cancel()
+
+
+async def test_what_it_carried_is_no_more_to_be_had(tmp_path: Path) -> None:
+    async with attachment_world(tmp_path) as world:
+        ada, bob = Sender(world, "ada"), Sender(world, "bob")
+        name = (await ada.user.create_group("bob")).conversation_id
+        held = (await ada.upload(name, b"for a moment")).attachment_id
+        lasting = (await ada.upload(name, b"for ever")).attachment_id
+        await ada.send(name, lasting)
+        said = domain.Said(expire_after_us=1000, attachments=(held,))
+        command = domain.SendMessage(commands.now_us(), "ada", b"\n\x02hi", said=said)
+        await world.ledger.execute(aggregate_of(name), command, Request(request_id(), b"attached"))
+        await eventually(_later_than(time.time_ns() + 2_000_000))
+        assert await bob.download(lasting) == b"for ever"
+        assert (await refused(bob.download(held)))[0] is grpc.StatusCode.NOT_FOUND
+        assert await ada.download(held) == b"for a moment"  # it is hers
+        await ada.close()
+        await bob.close()

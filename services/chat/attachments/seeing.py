@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.chat import commands, marks
+from services.chat import commands, marks, wire
 from services.chat.access import Actor, may_read
 from services.chat.attachments import domain, rows
 from services.ledger.ids import AggregateId
@@ -45,9 +45,18 @@ async def is_read_by(ledger: Ledger, actor: Actor, attachment_id: str, conversat
         if conversation not in readable:
             state = (await ledger.read(aggregate)).state
             readable[conversation] = await may_read(ledger, actor, aggregate, state, commands.now_us())
-        if readable[conversation] and not (await marks.mark(ledger, aggregate, version)).deleted:
+        if readable[conversation] and await _is_there(ledger, aggregate, version):
             return True
     return False
+
+
+async def _is_there(ledger: Ledger, conversation: AggregateId, version: int) -> bool:
+    """Tell whether a message was not deleted for all, and its time is not over, whether that was told yet or not."""
+    if (await marks.mark(ledger, conversation, version)).deleted:
+        return False
+    page = await ledger.history(conversation, after=version - 1, limit=1)
+    found = wire.said(page[0].payload) if page else None
+    return found is None or not found.ended(commands.now_us())
 
 
 async def is_named(ledger: Ledger, tenant: str, attachment_id: str) -> bool:
