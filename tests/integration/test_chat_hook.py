@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tradewind.chat.v1 import chat_pb2, schedule_service_pb2_grpc
+from tradewind.chat.v1 import chat_pb2, message_hook_service_pb2_grpc, schedule_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import message_hook_service_pb2 as pb
 from tradewind.chat.v1 import schedule_service_pb2 as schedule
@@ -30,6 +30,7 @@ from tests.integration.chat_world import (
     request_id,
     watched,
 )
+from tests.integration.test_runtime_tls import issue
 from tests.servers import NatsServer
 
 MESSAGE_REFUSED = (grpc.StatusCode.PERMISSION_DENIED, "MESSAGE_REFUSED")
@@ -257,3 +258,26 @@ async def test_a_scheduled_message_is_looked_at_when_its_time_has_come(
         (event,) = await watched(ada.watch(name, 1), 1)
         assert event.message.text == "****"
         assert hook.asked[-1].occasion == pb.MESSAGE_OCCASION_SCHEDULED
+
+
+async def test_a_hook_is_asked_over_tls_and_trusted_by_its_certificate(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    authority, stranger = issue(tmp_path, "authority"), issue(tmp_path, "stranger")
+    shown = issue(tmp_path, "hook", authority)
+    server = grpc.aio.server()
+    message_hook_service_pb2_grpc.add_MessageHookServiceServicer_to_server(WordHook(masked=["darn"]), server)
+    pair = (shown.key.read_bytes(), shown.cert.read_bytes())
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    await server.start()
+    for trusted in (authority, stranger):
+        settings = MessageHook(target=f"127.0.0.1:{port}", ca_file=trusted.cert, timeout=5.0)
+        async with chat_world(own_nats_server.url, tmp_path, message_hooks={TENANT: settings}) as world:
+            ada = world.user("ada")
+            name = (await ada.create_group()).conversation_id
+            if trusted is authority:
+                await ada.send(name, "darn")
+                assert await texts(ada, name) == ["****"]
+            else:
+                assert await refused(ada.send(name, "darn")) == NO_ANSWER
+    await server.stop(None)
