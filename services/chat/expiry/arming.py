@@ -32,16 +32,21 @@ class Arming:
         """Set timers in ``ledger``."""
         self._ledger = ledger
         self._wanted: dict[AggregateId, None] = {}
+        self._set: dict[AggregateId, int] = {}
         self._flag = asyncio.Event()
 
     def wrote(self, aggregate: AggregateId, events: Sequence[tuple[int, Any]]) -> None:
         """Hear of an entry that this process wrote."""
         if aggregate.kind != KIND:
             return
+        first_us, at_us = 0, 0
         for _, event in events:
             if type(event) is domain.MessageSent and event.about is not None and event.about.expires_us:
-                self._want(aggregate)
-                return
+                at_us, ends_us = event.at_us, event.about.expires_us
+                first_us = min(first_us or ends_us, ends_us)
+        # A timer that stands for an earlier message does for all that end later: who takes it sets the next.
+        if first_us and not at_us < self._set.get(aggregate, 0) <= first_us:
+            self._want(aggregate)
 
     def _want(self, aggregate: AggregateId) -> None:
         # Over the limit it is left to the next message that ends, or to the next process that starts.
@@ -58,7 +63,7 @@ class Arming:
                 aggregate = next(iter(self._wanted))
                 del self._wanted[aggregate]
                 try:
-                    await self._ledger.arm(aggregate)
+                    await self._arm(aggregate)
                     wait = 0.1
                 except LedgerError as error:
                     _log.warning("arming_waits", reason=error.reason)
@@ -68,6 +73,14 @@ class Arming:
                     wait = min(2.0, wait * 2)
             self._flag.clear()
             await self._flag.wait()
+
+    async def _arm(self, aggregate: AggregateId) -> None:
+        view = await self._ledger.read(aggregate, fresh=False)
+        await self._ledger.arm(aggregate)
+        if len(self._set) >= _MOST:
+            self._set.clear()
+        # What was written since may end sooner, and is then wanted again.
+        self._set[aggregate] = view.state.expiring.next_us
 
     async def catch_up(self) -> None:
         """Have the timers set of all conversations that wait, one after the other and in no haste."""
