@@ -102,12 +102,13 @@ def create(
     channel: Annotated[bool, typer.Option(help="A channel in which you and these speak.")] = False,
     open: Annotated[bool, typer.Option(help="Anybody of the tenant who knows its id may join.")] = False,
     slow_mode: Annotated[int, typer.Option(min=0, help="Seconds between two messages of a member.")] = 0,
+    message_ttl: Annotated[int, typer.Option(min=0, help="Seconds that a message lasts; 0: for ever.")] = 0,
     picture: Annotated[str, typer.Option(help="Where its picture is.")] = "",
     attribute: _Attributes = None,
 ) -> None:
     """Start a group, or with --direct the conversation with one other, or with --channel a channel."""
     attributes = pairs(attribute)
-    if direct and (len(members or ()) != 1 or channel or open or slow_mode):
+    if direct and (len(members or ()) != 1 or channel or open or slow_mode or message_ttl):
         raise typer.BadParameter(
             "a direct conversation is with exactly one other, and nothing else", param_hint="MEMBERS"
         )
@@ -118,7 +119,13 @@ def create(
         else:
             make = client.chat.create_channel if channel else client.chat.create_group
             conversation = await make(
-                members or (), title=title, attributes=attributes, picture=picture, open=open, slow_mode=slow_mode
+                members or (),
+                title=title,
+                attributes=attributes,
+                picture=picture,
+                open=open,
+                slow_mode=slow_mode,
+                message_ttl=message_ttl,
             )
         output.message(conversation, conversation.conversation_id)
 
