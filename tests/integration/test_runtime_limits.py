@@ -88,3 +88,31 @@ async def _code(call: Any) -> grpc.StatusCode | None:
     except grpc.aio.AioRpcError as error:
         return error.code()
     return None
+
+
+async def test_a_tenant_that_fills_its_part_leaves_room_for_another(tmp_path: Path) -> None:
+    world = await serve(settings_in(tmp_path, max_unary_calls=4))
+    hanging = [asyncio.ensure_future(world.say("hang")) for _ in range(3)]
+    async with asyncio.timeout(10):
+        for _ in hanging:
+            await world.handlers.hanging.acquire()
+    code, reason, status = await refusal(world.say("hello", metadata=world.header("bob")))
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert detail(status, error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() > 0
+    assert (await world.say("hello", metadata=world.header("ann", tenant="other"))).label == "hello"
+    assert (await world.say("hello", metadata=world.header("chat", ["service"]))).label == "hello"
+    for call in hanging:
+        call.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    await closed(world)
+
+
+async def test_a_tenant_has_its_rate_whoever_calls(tmp_path: Path) -> None:
+    world = await serve(settings_in(tmp_path, tenant_rate_limit=0.01, tenant_rate_burst=3))
+    codes = [await _code(world.say("hello", metadata=world.header(name))) for name in ("ann", "bob", "cy")]
+    assert codes == [None, None, None]
+    code, reason, status = await refusal(world.say("hello", metadata=world.header("dee")))
+    assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert 50 < detail(status, error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() / 1e9 <= 100
+    assert (await world.say("hello", metadata=world.header("dee", tenant="other"))).label == "hello"
+    await closed(world)
