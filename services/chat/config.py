@@ -45,6 +45,8 @@ class ChatSettings(AttachmentSettings):
     """Chat's processes tell each other so often that they live; one is missed after three and a half of it. The same for all processes."""
     typing_lasts: Seconds = Field(6.0, ge=1.0, le=30.0)
     """Who types does so for so long, unless it says so again."""
+    typing_watched: int = Field(50_000, ge=1)
+    """Conversations in which all streams of this process together may watch who types, counted once for each stream."""
     presence_people: int = Field(500_000, ge=1)
     """Users that this process may hold who are online or away; each is held by two processes."""
     presence_watched: int = Field(2_000_000, ge=1)

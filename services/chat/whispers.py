@@ -23,6 +23,7 @@ MOST_BYTES: Final = 16 * 1024
 """What one whisper may hold."""
 _PREFIX: Final = "tradewind.chat.whisper"
 _MOST_WAITING: Final = 1024
+_FLUSH_SECONDS: Final = 2
 _log = structlog.get_logger(__name__)
 
 Hear = Callable[[bytes], None]
@@ -86,6 +87,10 @@ class Whispers:
             await self.leave(listener)
             raise
         return listener
+
+    async def listened(self) -> None:
+        """Wait until NATS knows all that this process listens to: what is said from then on is heard. Raises nats.errors.Error."""
+        await self._client.flush(_FLUSH_SECONDS)
 
     async def leave(self, listener: Listener) -> None:
         """Hear it no more; again changes nothing."""

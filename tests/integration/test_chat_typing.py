@@ -90,13 +90,17 @@ async def test_a_removed_member_hears_no_more(own_nats_server: NatsServer, tmp_p
 async def test_only_who_may_post_types_and_only_who_may_read_watches(
     own_nats_server: NatsServer, tmp_path: Path
 ) -> None:
-    async with services(own_nats_server.url, tmp_path, 1) as (here,):
+    async with services(own_nats_server.url, tmp_path, 1, typing_watched=2) as (here,):
         ada, bob = Person(here, "ada"), Person(here, "bob")
         group = (await ada.user.create_group("bob")).conversation_id
         stranger, elsewhere = Person(here, "eve"), Person(here, "ada", tenant="other")
         for person in (stranger, elsewhere):
             assert (await refused(person.types(group)))[1] == "NOT_FOUND"
             assert (await refused(person.watch_typing(group).read()))[1] == "NOT_FOUND"
+        first = await listening(bob, group)
+        answer = await refused(ada.watch_typing(group, "another").read())
+        assert answer == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        first.cancel()
         mute = chat.MuteMemberRequest(request_id=request_id(), conversation_id=group, user_id="bob")
         await ada.user.call("MuteMember", mute)
         assert await refused(bob.types(group)) == (grpc.StatusCode.PERMISSION_DENIED, "MUTED")

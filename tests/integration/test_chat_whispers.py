@@ -24,6 +24,7 @@ async def test_who_listens_hears_its_own_topic_of_its_own_tenant(nats_server: Na
     heard: asyncio.Queue[bytes] = asyncio.Queue()
     async with whispering(nats_server) as here, whispering(nats_server) as there:
         await there.listen("acme", "typing/a.b >*", heard.put_nowait)
+        await there.listened()
         await here.say("other", "typing/a.b >*", b"of another tenant")
         await here.say("acme", "typing/a", b"of another topic")
         await here.say("acme", "typing/a.b >*", b"its own")
@@ -38,6 +39,7 @@ async def test_many_listen_on_one_subscription_and_the_last_ends_it(nats_server:
         listeners = await asyncio.gather(
             *(there.listen("acme", "x", queue.put_nowait) for queue in (one, other) for _ in range(2))
         )
+        await there.listened()
         await here.say("acme", "x", b"1")
         assert [await asyncio.wait_for(queue.get(), 5) for queue in (one, one, other, other)] == [b"1"] * 4
         await asyncio.gather(*(there.leave(listener) for listener in listeners[1:]))
@@ -45,6 +47,7 @@ async def test_many_listen_on_one_subscription_and_the_last_ends_it(nats_server:
         assert await asyncio.wait_for(one.get(), 5) == b"2"
         await asyncio.gather(there.leave(listeners[0]), there.leave(listeners[0]))
         again = await there.listen("acme", "x", other.put_nowait)
+        await there.listened()
         await here.say("acme", "x", b"3")
         assert await asyncio.wait_for(other.get(), 5) == b"3"
         assert one.empty()

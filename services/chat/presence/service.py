@@ -21,6 +21,7 @@ from services.chat.presence.words import Report
 from services.chat.whispers import Whispers
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
+from services.runtime.errors import Refused
 
 
 class PresenceService:
@@ -32,6 +33,7 @@ class PresenceService:
         self._client = client
         self._whispers = whispers
         self._settings = settings
+        self._typing_watched = 0
         self.roster = Roster(client, settings.presence_beat, settings.presence_people, settings.presence_watched)
 
     async def __aenter__(self) -> Self:
@@ -81,6 +83,17 @@ class PresenceService:
         lasts = self._settings.typing_lasts
         return await typists.say(self._ledger, self._whispers, self._client.is_connected, request, call, lasts)
 
-    def WatchTyping(self, request: pb.WatchTypingRequest, call: Call) -> AsyncIterator[pb.WatchTypingResponse]:
+    async def WatchTyping(self, request: pb.WatchTypingRequest, call: Call) -> AsyncIterator[pb.WatchTypingResponse]:
         """Stream who types."""
-        return WatchingTyping(self._ledger, self._whispers, call, self._settings).serve(request)
+        count = len(request.conversation_ids)
+        if self._typing_watched + count > self._settings.typing_watched:
+            raise Refused("OVERLOADED", "as many conversations are watched as the server may hear")
+        self._typing_watched += count
+        try:
+            async with aclosing(
+                WatchingTyping(self._ledger, self._whispers, call, self._settings).serve(request)
+            ) as frames:
+                async for frame in frames:
+                    yield frame
+        finally:
+            self._typing_watched -= count

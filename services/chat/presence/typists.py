@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Final
 
@@ -80,15 +80,12 @@ class WatchingTyping:
         self._listeners: dict[AggregateId, Listener] = {}
         self._flag = asyncio.Event()
 
-    async def serve(self, request: pb.WatchTypingRequest) -> AsyncIterator[pb.WatchTypingResponse]:
+    async def serve(self, request: pb.WatchTypingRequest) -> AsyncGenerator[pb.WatchTypingResponse, None]:
         """Give the stream's frames. Raises domain.Refused (NOT_FOUND), Refused (DEPENDENCY_UNAVAILABLE)."""
         drain = asyncio.create_task(self._call.draining.wait())
         drain.add_done_callback(lambda _: self._flag.set())
         try:
-            for conversation_id in request.conversation_ids:
-                await self._listen(commands.aggregate_of(self._actor, conversation_id))
-            self._changed = dict.fromkeys(self._listeners)
-            self._flag.set()
+            await self._begin(request)
             while self._listeners and not self._call.draining.is_set():
                 await self._woken()
                 frame = await self._frame()
@@ -102,15 +99,21 @@ class WatchingTyping:
             for listener in self._listeners.values():
                 await self._whispers.leave(listener)
 
-    async def _listen(self, aggregate: AggregateId) -> None:
-        await readable(self._ledger, self._actor, aggregate, commands.now_us())
+    async def _begin(self, request: pb.WatchTypingRequest) -> None:
         try:
-            self._listeners[aggregate] = await self._whispers.listen(
-                aggregate.tenant, _topic(aggregate), partial(self._hear, aggregate)
-            )
+            for conversation_id in request.conversation_ids:
+                await self._listen(commands.aggregate_of(self._actor, conversation_id))
+            await self._whispers.listened()
         except NatsError:
             raise Refused("DEPENDENCY_UNAVAILABLE", "who types cannot be heard now") from None
+        self._changed = dict.fromkeys(self._listeners)
+        self._flag.set()
+
+    async def _listen(self, aggregate: AggregateId) -> None:
+        await readable(self._ledger, self._actor, aggregate, commands.now_us())
         self._typists[aggregate] = {}
+        hear = partial(self._hear, aggregate)
+        self._listeners[aggregate] = await self._whispers.listen(aggregate.tenant, _topic(aggregate), hear)
 
     def _hear(self, aggregate: AggregateId, data: bytes) -> None:
         user_id, types = json.loads(data)
