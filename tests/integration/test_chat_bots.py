@@ -103,6 +103,10 @@ async def test_a_card_on_behalf_of_a_user_is_answered_by_the_service_and_both_ar
     assert [(each.actor_id, each.acting_service) for each in listed.events] == [("ada", "pizzabot")]
     await press(ada, name, version, "yes")
     assert [each.pressed.action_id for each in await actions(bot, 1)] == ["yes"]
+    behalf = world.user("pizzabot", "service", on_behalf_of="ada")
+    await edit(behalf, name, version, card("no"))
+    assert await refused(press(ada, name, version, "yes")) == NO_SUCH_ACTION
+    await press(ada, name, version, "no")
 
 
 async def test_the_answer_comes_back_to_who_waits_and_the_card_is_edited(world: ChatWorld) -> None:
