@@ -62,7 +62,7 @@ class ChatSettings(AttachmentSettings):
     """Streams of inboxes and of receipts that this process serves at a time."""
     inbox_interval: Seconds = 0.3
     """A stream of an inbox or of receipts gives at most one frame in such a time."""
-    inbox_survey: Seconds = 45.0
+    inbox_survey: Seconds = 60.0
     """Such a stream looks so often, give or take a quarter, for what it was not told: words between processes may be lost."""
     message_hooks: dict[str, MessageHook] = Field(default_factory=dict)
     """By tenant, where it serves ``MessageHookService`` and looks at messages before they are decided; as JSON, or a table of the file."""

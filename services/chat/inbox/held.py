@@ -8,7 +8,7 @@ from typing import Final
 
 from tradewind.chat.v1 import inbox_service_pb2 as pb
 
-from services.chat import commands, domain
+from services.chat import commands, domain, receipts
 from services.chat.access import Actor
 from services.chat.domain.inbox import NO_FLAGS, Flags, Sums
 from services.chat.domain.place import FOR_EVER
@@ -51,7 +51,7 @@ class Held:
         self._flags: dict[str, Flags] = {}
         self._sums = Sums()
         self._opened: list[Line] = []
-        self._checked = 0
+        self._turns = 0
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -111,11 +111,12 @@ class Held:
         removed: list[str] = []
 
         async def look(asked: tuple[str, bool]) -> None:
+            known = asked[0] in self._entries
             shown = await self._look(asked[0], anew=asked[1])
-            if shown is None:
-                removed.append(asked[0])
-            else:
+            if shown is not None:
                 entries.append(shown)
+            elif known:
+                removed.append(asked[0])
 
         await self._surveys.each([(each, True) for each in turned] + [(each, False) for each in grew], look)
         entries.sort(key=lambda entry: (entry.activity_time.seconds, entry.activity_time.nanos), reverse=True)
@@ -166,21 +167,33 @@ class Held:
         else:
             self._flags[conversation_id] = flags
 
-    async def suspects(self, most: int, *, missed: bool) -> list[str]:
-        """Give conversations to look at again: those that came, went or were flagged unheard, and a few in turn.
+    async def suspects(self, *, missed: bool) -> list[str]:
+        """Give conversations to look at again: that came, went, were flagged or grew unheard, or were read elsewhere so.
 
-        ``missed``: words were surely missed, so what is unread may have been read elsewhere. Raises LedgerError.
+        One of all is tried at a time, and one of those with something unread. ``missed``: words were surely missed, so all of the latter
+        are suspect. Raises LedgerError.
         """
         ids = set(await self._surveys.ids(self._actor))
         flags = await self._surveys.flags(self._actor)
         found = ids ^ self._entries.keys()
         found |= {each for each in ids if flags.get(each, NO_FLAGS) != self._flags.get(each, NO_FLAGS)}
+        unread = [each for each, entry in self._entries.items() if entry.unread]
         if missed:
-            found.update(each for each, entry in self._entries.items() if entry.unread)
-        known = list(self._entries)
-        found.update(known[self._checked : self._checked + most])
-        self._checked = self._checked + most if self._checked + most < len(known) else 0
+            return list(found.union(unread))
+        self._turns += 1
+        for some in (list(self._entries), unread):
+            conversation_id = some[self._turns % len(some)] if some else ""
+            if conversation_id and await self._differs(self._entries[conversation_id]):
+                found.add(conversation_id)
         return list(found)
+
+    async def _differs(self, entry: Entry) -> bool:
+        """Tell whether a conversation grew, or was read elsewhere, and that was not heard."""
+        conversation = entry.followed.conversation
+        if (await self._surveys.tips.now(conversation)).version > entry.counted:
+            return True
+        read = await receipts.read_base(self._surveys.ledger, conversation, self._actor.user_id)
+        return read is not None and read.version > entry.read_version
 
     def seconds_to_next_end(self) -> float:
         """Give how long it is until a mute ends."""

@@ -22,7 +22,6 @@ from services.ledger.ids import AggregateId
 from services.runtime.call import Call
 
 _MOST_A_FRAME: Final = 100
-_LOOKED_AT_AGAIN: Final = 3
 
 
 class InboxStream:
@@ -158,7 +157,7 @@ class InboxStream:
             return
         self._survey_later(now)
         missed, self._missed = self._missed, False
-        for conversation_id in await self._held.suspects(_LOOKED_AT_AGAIN, missed=missed):
+        for conversation_id in await self._held.suspects(missed=missed):
             self._turned[conversation_id] = None
 
     def _survey_later(self, now: float) -> None:
