@@ -69,7 +69,7 @@ class _Worker:
 
 
 class EmbeddedIndex:
-    """An `Index` in a folder. Make it inside a running event loop; the folder is made when it is first led, or with `open`."""
+    """An `Index` in a folder. Make it inside a running event loop; `open`, `prepare` and `lead` make its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -92,7 +92,7 @@ class EmbeddedIndex:
         """
         index = cls(folder)
         try:
-            await index._opened()
+            await index.prepare()
         except StoreUnavailable:
             await index.close()
             raise
@@ -105,10 +105,11 @@ class EmbeddedIndex:
             StoreUnavailable: the folder cannot be used now.
         """
         if not self._leads:
-            self._leads = await asyncio.to_thread(_locked, await self._opened())
+            self._leads = await asyncio.to_thread(_locked, await self.prepare())
         return self._leads
 
-    async def _opened(self) -> int:
+    async def prepare(self) -> int:
+        """Make the folder and a first file where they are missing; gives the lock of who writes. Raises StoreUnavailable."""
         if self._lock is None:
             try:
                 self._lock = await asyncio.to_thread(_open, self._folder)

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
+
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.search.embedded import EmbeddedIndex
 from services.chat.search.finding import Finder
 from services.chat.search.following import Follower
 from services.chat.search.service import SearchService
+from services.ledger.errors import StoreUnavailable
 from services.ledger.ledger import Ledger
 
 
@@ -29,6 +32,10 @@ async def searching(
     Where the folder cannot be used, searches are answered UNAVAILABLE until it can; all else of Chat goes on.
     """
     index = EmbeddedIndex(folder)
+    try:
+        await index.prepare()
+    except StoreUnavailable as error:
+        structlog.get_logger(__name__).error("search_unavailable", reason=str(error))
     follower = Follower(ledger, contents, index, partitions)
     if follows:
         follower.start()
