@@ -78,9 +78,10 @@ async def talk(ann: User, bob: User, texts: Sequence[str]) -> tuple[str, list[in
     return group, versions
 
 
-async def read(user: User, group: str) -> dict[int, chat_pb2.Message]:
-    """A conversation's messages by version."""
-    page = await user.call("ListMessages", pb.ListMessagesRequest(conversation_id=group, oldest_first=True))
+async def read(user: User, group: str, after: int = 1) -> dict[int, chat_pb2.Message]:
+    """A conversation's messages by version, from about a version on."""
+    request = pb.ListMessagesRequest(conversation_id=group, oldest_first=True, from_version=after - 1, page_size=100)
+    page = await user.call("ListMessages", request)
     return {message.version: message for message in page.messages}
 
 
