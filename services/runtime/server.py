@@ -173,6 +173,10 @@ def _options(settings: RuntimeSettings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes * 4),
         ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
+        # Calls that came and were not looked at yet. gRPC would turn some away from 1,000 on, with no reason given; when all streams of
+        # another server come over at once, that is soon reached. Above it the gate says what there is no room for.
+        ("grpc.server.max_pending_requests", settings.max_streams),
+        ("grpc.server.max_pending_requests_hard_limit", settings.max_streams),
         # Headers hold a token; eight kilobytes is the longest one taken.
         ("grpc.max_metadata_size", 16 * 1024),
         ("grpc.keepalive_time_ms", int(settings.keepalive * 1000)),
