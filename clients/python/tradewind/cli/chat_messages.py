@@ -25,9 +25,14 @@ def shown_part(part: chat_pb2.Part) -> str:
     return f"{attachment.name or 'attachment'} {attachment.attachment_id or attachment.uri}"
 
 
+def words(content: chat_pb2.MessageContent) -> str:
+    """Give what was said, or that it is gone."""
+    return "(erased)" if content.erased else content.text
+
+
 def shown_message(message: chat_pb2.Message) -> str:
     """Write a message as a line for people."""
-    text = "(deleted)" if message.HasField("delete_time") else message.content.text
+    text = "(deleted)" if message.HasField("delete_time") else words(message.content)
     notes = []
     if message.content.thread_root:
         notes.append(f"in thread {message.content.thread_root}")
@@ -50,7 +55,7 @@ def told_of_message(event: chat_pb2.ConversationEvent) -> str:
     """Write what became of a message; empty for all else."""
     which = event.WhichOneof("event")
     if which == "edited":
-        return f"{event.edited.message_version} says now: {event.edited.content.text}"
+        return f"{event.edited.message_version} says now: {words(event.edited.content)}"
     if which == "deleted":
         return f"{event.deleted.message_version} was deleted"
     if which == "pinned":
