@@ -29,7 +29,7 @@ from tradewind.cli import (
     chat_timed,
 )
 from tradewind.cli.chat_members import told_of_order
-from tradewind.cli.chat_messages import shown_message, shown_part, told_of_message
+from tradewind.cli.chat_messages import shown_message, shown_part, told_of_message, words
 from tradewind.cli.exits import Exit
 from tradewind.cli.output import Output, plain
 from tradewind.cli.running import run
@@ -82,7 +82,7 @@ def told(event: chat_pb2.ConversationEvent) -> str:
     which = event.WhichOneof("event")
     if which == "message":
         carried = "".join(f"  [{shown_part(part)}]" for part in event.message.parts)
-        return f"{event.version:>6}  <{event.actor_id}> {event.message.text}{carried}"
+        return f"{event.version:>6}  <{event.actor_id}> {words(event.message)}{carried}"
     if which == "system_message":
         return f"{event.version:>6}  * {event.system_message.text}"
     if which == "members_added":
