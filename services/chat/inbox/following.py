@@ -108,22 +108,38 @@ class Follower:
 
         self._users.setdefault((tenant, user_id), {})[stream] = None
         try:
-            return await self._whispers.listen(tenant, f"user/{user_id}", hear)
-        except NatsError as error:
+            listener = await self._listen(tenant, f"user/{user_id}", stream, hear)
+        except BaseException:
             self._forget(tenant, user_id, stream)
-            raise LogUnavailable("nothing can be heard of other processes") from error
+            raise
+        return listener
 
     async def part(self, tenant: str, user_id: str, stream: Stream, listener: Listener) -> None:
         """Tell it no more."""
         self._forget(tenant, user_id, stream)
         await self._whispers.leave(listener)
 
-    async def listen(self, conversation: AggregateId, hear: Callable[[bytes], None]) -> Listener:
+    async def listen(self, conversation: AggregateId, stream: Stream, hear: Callable[[bytes], None]) -> Listener:
         """Hear receipts of a conversation, until ``unlisten``. Raises LogUnavailable where nothing can be heard."""
+        return await self._listen(conversation.tenant, f"receipts/{conversation.id}", stream, hear)
+
+    async def _listen(self, tenant: str, topic: str, stream: Stream, hear: Callable[[bytes], None]) -> Listener:
         try:
-            return await self._whispers.listen(conversation.tenant, f"receipts/{conversation.id}", hear)
+            listener = await self._whispers.listen(tenant, topic, hear)
         except NatsError as error:
             raise LogUnavailable("nothing can be heard of other processes") from error
+        await self._listened(stream, listener)
+        return listener
+
+    async def _listened(self, stream: Stream, listener: Listener) -> None:
+        """Wait until what is said will be heard; while that cannot be, the store is shown as it is, and looked at again."""
+        try:
+            await self._whispers.listened()
+        except NatsError:
+            stream.missed()
+        except BaseException:
+            await self._whispers.leave(listener)
+            raise
 
     async def unlisten(self, listener: Listener) -> None:
         """Hear them no more."""

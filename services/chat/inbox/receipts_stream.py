@@ -83,7 +83,7 @@ class ReceiptsStream:
         draining = asyncio.create_task(self._await_drain())
         listener = None
         try:
-            listener = await self._follower.listen(self._conversation, self._heard)
+            listener = await self._follower.listen(self._conversation, self, self._heard)
             await self._read()
             self._risen.clear()
             yield pb.WatchReceiptsResponse(receipts=self._known.values(), whole=True)

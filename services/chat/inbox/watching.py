@@ -77,11 +77,11 @@ class InboxStream:
     async def frames(self) -> AsyncGenerator[pb.WatchInboxResponse, None]:
         """Give frames until the server drains. Raises LedgerError."""
         actor, loop = self._actor, asyncio.get_running_loop()
+        self._survey_later(loop.time())
         listener = await self._follower.attend(actor.tenant, actor.user_id, self)
         draining = asyncio.create_task(self._await_drain())
         try:
             yield await self._first()
-            self._survey_later(loop.time())
             while not self._call.draining.is_set():
                 told_at = loop.time()
                 await self._something(loop)
