@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tradewind.chat.v1 import chat_pb2
 
 from services.chat import domain, wire
-from services.chat.attachments.rows import link_rows
+from services.chat.attachments.rows import link_rows, released_row
 from services.chat.domain import place
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
@@ -84,6 +84,7 @@ def rows(aggregate: AggregateId, events: Sequence[tuple[int, domain.Event]]) -> 
             yield from link_rows(aggregate, event.version, named)
         elif isinstance(event, domain.MessageDeleted):
             yield Row(MARKS, where, key(event.version) + "x", wire.encode(event, version))
+            yield released_row(aggregate, event.version, event.at_us)
             if event.sender:
                 yield Row(DELETED, where, key(event.version), event.sender.encode())
             if event.thread_root:
@@ -120,6 +121,7 @@ def _expired(aggregate: AggregateId, version: int, gone: domain.Expired) -> Iter
         gone.expires_us, "", "", gone.version, gone.sender, gone.thread_root, gone.thread_replies
     )
     yield Row(MARKS, where, key(gone.version) + "x", wire.encode(deleted, version))
+    yield released_row(aggregate, gone.version, gone.expires_us)
     yield Row(DELETED, where, key(gone.version), gone.sender.encode())
     yield Row(EXPIRING, where, key(gone.expires_us, gone.version), None)
     if gone.thread_root:

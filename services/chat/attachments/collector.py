@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Final
 
 import structlog
-from tradewind.chat.v1 import chat_pb2
 
 from services.chat import commands
 from services.chat.attachments import domain, rows, seeing
@@ -20,19 +20,18 @@ from services.chat.attachments.quota import DAY_US
 from services.chat.attachments.removing import named, remove_bytes, remove_now
 from services.chat.attachments.scheduled import is_scheduled
 from services.chat.attachments.vault import Vault, VaultUnavailable
-from services.chat.wire import microseconds
-from services.ledger.decider import Delivered, Request
+from services.ledger.archive import Row
+from services.ledger.decider import Request
 from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId, derive_request_id, fingerprint
 from services.ledger.ledger import Ledger
 
-ROLE: Final = "chat-attachments"
 _PAGE: Final = 200
 _log = structlog.get_logger(__name__)
 
 
 class Collector:
-    """Looks from time to time, and when a message was deleted."""
+    """Looks from time to time."""
 
     def __init__(self, ledger: Ledger, vault: Vault, settings: AttachmentSettings) -> None:
         """Collect what ``settings`` say, of what ``ledger`` and ``vault`` hold."""
@@ -44,7 +43,6 @@ class Collector:
 
     def start(self) -> None:
         """Begin, with all other processes together."""
-        self._ledger.consume(role=ROLE, handle=self.handle, source="chat", kind=commands.KIND)
         self._task = asyncio.create_task(self._run(), name="attachment-sweep")
 
     async def close(self) -> None:
@@ -52,17 +50,6 @@ class Collector:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-
-    async def handle(self, delivered: Delivered) -> None:
-        """Take one stored entry of a conversation: attachments of deleted messages are released."""
-        for recorded in delivered.events:
-            event = chat_pb2.ConversationEvent.FromString(recorded.payload)
-            for version in _gone(event):
-                for attachment_id in await rows.named_by(self._ledger, delivered.aggregate, version):
-                    aggregate = rows.aggregate_of(delivered.aggregate.tenant, attachment_id)
-                    cause = (delivered.aggregate.key, str(version), attachment_id)
-                    named = Request(derive_request_id(microseconds(event.event_time), *cause), fingerprint(*cause))
-                    await self._do(aggregate, domain.Release(commands.now_us()), named)
 
     async def _run(self) -> None:
         while True:
@@ -75,9 +62,11 @@ class Collector:
                 _log.error("attachment_sweep_failed", exc_info=True)
 
     async def sweep(self) -> None:
-        """Look at all that no message is known to name. Raises LedgerError, VaultUnavailable."""
+        """Look at all messages that are no more, then at all that no message is known to name. Raises LedgerError, VaultUnavailable."""
         slots = list(range(rows.SLOTS))
         random.shuffle(slots)  # processes that begin at once do not do the same
+        for slot in slots:
+            await self._release(slot)
         for slot in slots:
             after: str | None = None
             while page := await self._ledger.rows(rows.WATCHED, str(slot), after=after, limit=_PAGE):
@@ -85,8 +74,26 @@ class Collector:
                     state, care, since = (row.value or b"").decode().split()
                     if self._is_due(domain.State(state), domain.Care(care), int(since)):
                         tenant, _, attachment_id = row.key.partition("/")
-                        await self.look_at(tenant, attachment_id)
+                        await self._look_at_one(tenant, attachment_id)
                 after = page[-1].key
+
+    async def _release(self, slot: int) -> None:
+        """Look at messages that are no more: what they named may be needed by nobody now."""
+        done: list[Row] = []
+        async for row, conversation, version in rows.released(self._ledger, slot):
+            at_us = int(row.value or b"0")
+            for attachment_id in await rows.named_by(self._ledger, conversation, version):
+                aggregate = rows.aggregate_of(conversation.tenant, attachment_id)
+                cause = (conversation.key, str(version), attachment_id)
+                # Named after the message, so that each counts once, whoever comes upon it.
+                request = Request(derive_request_id(at_us, *cause), fingerprint(*cause))
+                await self._do(aggregate, domain.Release(commands.now_us()), request)
+            done.append(replace(row, value=None, seq=row.seq + 1))
+            if len(done) == _PAGE:
+                await self._ledger.put_rows(done)
+                done.clear()
+        if done:
+            await self._ledger.put_rows(done)
 
     def _is_due(self, state: domain.State, care: domain.Care, since_us: int) -> bool:
         if state is domain.State.DELETED:
@@ -98,12 +105,22 @@ class Collector:
             wait = 0 if care is domain.Care.RELEASED else self._unsent_us
         return since_us + wait <= commands.now_us()
 
+    async def _look_at_one(self, tenant: str, attachment_id: str) -> None:
+        try:
+            await self.look_at(tenant, attachment_id)
+        except LedgerError as error:
+            if error.retry_after is not None:
+                raise
+            # An operator must help this one; the others must not wait for that.
+            _log.error("attachment_not_looked_at", reason=error.reason, attachment=attachment_id)
+
     async def look_at(self, tenant: str, attachment_id: str) -> None:
         """Do the next step with an attachment that is due. Raises LedgerError, VaultUnavailable."""
         aggregate = rows.aggregate_of(tenant, attachment_id)
         state: domain.Attachment = (await self._ledger.read(aggregate)).state
         if not self._is_due(state.state, state.care, state.since_us):
             return
+        # Only from here on it is looked at who names it: a look from before the grace period was over would not count.
         now = commands.now_us()
         if state.state is domain.State.DELETED:
             await remove_bytes(self._vault, tenant, attachment_id)
@@ -125,11 +142,3 @@ class Collector:
         receipt = await self._ledger.execute(aggregate, command, request)
         if receipt.payloads and not receipt.replayed:
             _log.info("attachment_collected", step=type(command).__name__.lower(), attachment=aggregate.id)
-
-
-def _gone(event: chat_pb2.ConversationEvent) -> list[int]:
-    """Give the versions of messages that are no more by an event."""
-    which = event.WhichOneof("event")
-    if which == "deleted":
-        return [event.deleted.message_version]
-    return [each.message_version for each in event.messages_expired.messages] if which == "messages_expired" else []

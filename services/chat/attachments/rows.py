@@ -23,10 +23,13 @@ LINKS: Final = "attachment_links"
 """The messages that name an attachment, by conversation and version; also those that were deleted since."""
 NAMED: Final = "message_attachments"
 """The attachments that the messages of a conversation name, by version."""
+RELEASED: Final = "messages_released"
+"""Messages that are no more, spread over slots, until it was looked at what they named."""
 SLICED: Final = {OWNED: 8, NAMED: 12}
 """By how many characters of a key a store may cut these: 72 minutes of a user's uploads, 65,536 versions of a conversation."""
 SLOTS: Final = 64
 """Over how many partitions what is watched is spread; never changed."""
+_CONVERSATION: Final = "conversation"
 _GONE_SEQ: Final = 2
 _PAGE: Final = 200
 
@@ -60,7 +63,7 @@ def _watched(state: domain.Attachment) -> bytes | None:
 
 
 def slot_of(aggregate: AggregateId) -> str:
-    """Name the slot in which an attachment is watched."""
+    """Name the slot in which an attachment is watched, or in which stand a conversation's messages that are no more."""
     return str(zlib.crc32(aggregate.key.encode()) % SLOTS)
 
 
@@ -82,6 +85,22 @@ def link_rows(conversation: AggregateId, version: int, attachment_ids: Iterable[
         where = f"{conversation.tenant}/{attachment_id}"
         yield Row(LINKS, where, f"{conversation.id}/{version:016x}", b"")
         yield Row(NAMED, f"{conversation.tenant}/{conversation.id}", f"{version:016x}{attachment_id}", b"")
+
+
+def released_row(conversation: AggregateId, version: int, at_us: int) -> Row:
+    """Give the row of a message that is no more since a time: what it named, mostly nothing, is to be looked up and looked at."""
+    key = f"{conversation.tenant}/{conversation.id}/{version:016x}"
+    return Row(RELEASED, slot_of(conversation), key, str(at_us).encode())
+
+
+async def released(ledger: Ledger, slot: int) -> AsyncIterator[tuple[Row, AggregateId, int]]:
+    """Iterate over the messages of a slot that are no more: their rows, conversations and versions."""
+    after: str | None = None
+    while page := await ledger.rows(RELEASED, str(slot), after=after, limit=_PAGE):
+        for row in page:
+            (tenant, _, rest), version = row.key[:-17].partition("/"), int(row.key[-16:], 16)
+            yield row, AggregateId(tenant, _CONVERSATION, rest), version
+        after = page[-1].key
 
 
 async def links(

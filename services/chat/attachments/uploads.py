@@ -54,11 +54,15 @@ class Uploads:
         aggregate = rows.aggregate_of(actor.tenant, attachment_id)
         if (await self._ledger.read(aggregate)).state.state is domain.State.NONE:
             await check_quota(self._ledger, actor, request.size_bytes, now, self._settings)
-        # First the name: what dies here leaves a name that goes with all of its owner's, and no upload without one.
-        await self._ledger.put_rows([rows.name_row(actor.tenant, actor.user_id, attachment_id, request.name)])
         command = domain.Create(now, actor.user_id, request.size_bytes, request.media_type, request.sha256.hex())
         await self._ledger.execute(aggregate, command, _named(request, actor, call), timeout=call.remaining())
-        return await self._shown(actor, attachment_id)
+        # Who was not answered asks again, and names it then.
+        await self._ledger.put_rows([rows.name_row(actor.tenant, actor.user_id, attachment_id, request.name)])
+        try:
+            return await self._shown(actor, attachment_id)
+        except domain.Refused:  # its owner was erased between the two: the name must not stay behind
+            await self._ledger.put_rows([rows.name_row(actor.tenant, actor.user_id, attachment_id, None)])
+            raise
 
     async def get(self, attachment_id: str, call: Call) -> attachment_pb2.AttachmentInfo:
         """Tell how far an upload is. Raises Refused (NOT_FOUND)."""
@@ -86,12 +90,19 @@ class Uploads:
                 if held.size + len(data) > state.size:
                     raise _mismatch("size_bytes", "more bytes than were declared")
                 while data and (len(data) >= CHUNK_BYTES or held.size + len(data) == state.size):
+                    await self._still_open(actor.tenant, first.attachment_id)
                     try:
                         held = await self._vault.append(name, held, bytes(data[:CHUNK_BYTES]))
                     except Overtaken:
                         raise _wrong_offset((await self._vault.held(name)).size) from None
                     del data[:CHUNK_BYTES]
                     yield pb.UploadChunksResponse(held_bytes=held.size)
+
+    async def _still_open(self, tenant: str, attachment_id: str) -> None:
+        """Raise Refused where an upload was given up, or its owner erased, since the stream began."""
+        state = (await self._ledger.read(rows.aggregate_of(tenant, attachment_id), fresh=False)).state
+        if not domain.open_for_bytes(state):
+            raise domain.wrong_state(state.state.value)
 
     async def _frames(
         self, first: pb.UploadChunksRequest, requests: AsyncIterator[pb.UploadChunksRequest], call: Call
@@ -125,7 +136,11 @@ class Uploads:
             with self._transfers.one():
                 command = await self._checked(state, actor.tenant, request.attachment_id)
             aggregate = rows.aggregate_of(actor.tenant, request.attachment_id)
-            await self._ledger.execute(aggregate, command, _named(request, actor, call), timeout=call.remaining())
+            try:
+                await self._ledger.execute(aggregate, command, _named(request, actor, call), timeout=call.remaining())
+            except domain.Refused:  # it was deleted meanwhile, and what was written since must go too
+                await removing.remove_now(self._vault, actor.tenant, request.attachment_id)
+                raise
         return await self._shown(actor, request.attachment_id)
 
     async def _checked(self, state: domain.Attachment, tenant: str, attachment_id: str) -> domain.Complete:

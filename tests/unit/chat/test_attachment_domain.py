@@ -57,9 +57,10 @@ def test_what_was_decided_by_what_is_over_does_nothing(seen: int) -> None:
 
 @dataclass
 class Looker:
-    """A process that sweeps: what it saw when it looked, and whether a message named the attachment then."""
+    """A process that sweeps: what it saw when it looked, whether the grace period was over then, and a message named the attachment."""
 
     seen: int = -1
+    waited: bool = False
     named: bool = False
 
 
@@ -116,7 +117,9 @@ class Sweeping(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1))
     def somebody_looks(self, who: int) -> None:
-        self.lookers[who] = Looker(self.state.version, self.messages > 0)
+        # As the sweep does it: first what is known of the attachment, then who names it.
+        waited = self.now - self.state.since_us >= self.GRACE
+        self.lookers[who] = Looker(self.state.version, waited, self.messages > 0)
 
     @rule(who=st.integers(0, 1))
     def and_decides(self, who: int) -> None:
@@ -128,7 +131,7 @@ class Sweeping(RuleBasedStateMachine):
             command = domain.Keep(self.now, looker.seen)
         elif self.state.care is not Care.CONDEMNED:
             command = domain.Condemn(self.now, looker.seen)
-        elif self.now - self.state.since_us >= self.GRACE:
+        elif looker.waited:
             command = domain.Delete(self.now, looker.seen)
         else:
             return
