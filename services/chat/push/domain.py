@@ -25,7 +25,10 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The round up to a version is over. ``next_us``: when there is more to do, 0: with the next message; ``failed``: not all were told."""
+    """The round up to a version is over; one with nobody to tell need not have begun.
+
+    ``next_us``: when there is more to do, 0: with the next message; ``failed``: not all were told.
+    """
 
     at_us: int
     upto: int
@@ -57,6 +60,7 @@ class Ended:
     """It is over. ``failures``: how many in a row did not tell all."""
 
     at_us: int
+    upto: int
     next_us: int
     failures: int
 
@@ -95,10 +99,10 @@ def decide(state: Rounds, command: Command) -> Sequence[Event]:
         case Begin():
             return () if state.upto else (Begun(command.at_us, command.upto),)
         case End():
-            if state.upto != command.upto:
+            if state.upto not in (0, command.upto):
                 return ()
             failures = state.failures + 1 if command.failed else 0
-            return (Ended(command.at_us, command.next_us, failures),)
+            return (Ended(command.at_us, command.upto, command.next_us, failures),)
     raise TypeError(f"no command of rounds: {type(command).__name__}")
 
 
@@ -112,7 +116,7 @@ def evolve(state: Rounds, event: Event) -> Rounds:
             return replace(state, version=version, upto=event.upto)
         case Ended():
             later = [due for due in (event.next_us, state.due_us) if due > event.at_us]
-            told = state.upto if not event.failures else state.told
+            told = state.told if event.failures else max(state.told, event.upto)
             return Rounds(version, min(later, default=0), 0, told, event.at_us, event.failures)
     raise TypeError(f"no event of rounds: {type(event).__name__}")
 

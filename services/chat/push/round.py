@@ -87,19 +87,19 @@ class Round:
         self._members = settings.push_members
         self._previews = settings.push_previews
 
-    async def tell(self, conversation: AggregateId, rounds: Rounds) -> Outcome:
-        """Tell all who do not know what was said up to the round's version. Raises LedgerError; what was told until then stays told."""
-        now, upto = commands.now_us(), rounds.upto
+    async def plan(self, conversation: AggregateId, rounds: Rounds, upto: int) -> Sequence[Plan]:
+        """Find out what to do about all who do not know what was said up to a version. Raises LedgerError."""
+        now = commands.now_us()
         view = await self._ledger.read(conversation, fresh=False, at_least=upto)
         state: domain.Conversation = view.state
         if state.profile is None:
-            return Outcome()
+            return ()
         read, was_told, held = await asyncio.gather(
             told.read(self._ledger, conversation),
             told.told(self._ledger, conversation),
             told.held(self._ledger, conversation),
         )
-        users = await self._candidates(conversation, state, rounds, held)
+        users = await self._candidates(conversation, state, (rounds.told, upto), held)
         floors = {each: news.floor(state, each, read.get(each, 0), was_told.get(each, 0)) for each in users}
         # Nothing is held back any more for who has read it meanwhile, or is not in it.
         over = [each for each, what in held.items() if floors.get(each, upto) >= what.upto]
@@ -108,15 +108,18 @@ class Round:
             held = {each: what for each, what in held.items() if each not in over}
         away = await self._away(conversation.tenant, [each for each in users if floors[each] < upto])
         if not away:
-            return Outcome()
+            return ()
         end = await news.tail(self._ledger, self._contents, conversation, state, upto)
         known = _Known(end, floors, held, now)
-        plans = await _gathered([self._plan(known, user_id, reach) for user_id, reach in away.items()])
-        failed = not await self._carry_out(conversation.tenant, plans)
+        return await _gathered([self._plan(known, user_id, reach) for user_id, reach in away.items()])
+
+    async def carry_out(self, tenant: str, plans: Sequence[Plan]) -> Outcome:
+        """Do it. Raises LedgerError; who was told until then stays told."""
+        failed = not await self._carry_out(tenant, plans)
         return Outcome(min((plan.held_until for plan in plans if plan.held_until), default=0), failed)
 
     async def _candidates(
-        self, conversation: AggregateId, state: domain.Conversation, rounds: Rounds, held: Mapping[str, Held]
+        self, conversation: AggregateId, state: domain.Conversation, said: tuple[int, int], held: Mapping[str, Held]
     ) -> Collection[str]:
         """Give who is told at all: everybody, or in a large group or a channel those whom somebody mentioned."""
         profile = state.profile
@@ -124,9 +127,10 @@ class Round:
         if profile.kind is not domain.Kind.CHANNEL and len(profile.members) <= self._members:
             return profile.members
         named = dict.fromkeys(held)
-        after = max(rounds.told, rounds.upto - MOST_NAMED)
-        while after < rounds.upto and len(named) < MOST_NAMED:
-            page = await self._ledger.history(conversation, after=after, limit=min(_PAGE, rounds.upto - after))
+        told_upto, upto = said
+        after = max(told_upto, upto - MOST_NAMED)
+        while after < upto and len(named) < MOST_NAMED:
+            page = await self._ledger.history(conversation, after=after, limit=min(_PAGE, upto - after))
             if not page:
                 break
             for recorded in page:

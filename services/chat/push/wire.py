@@ -17,6 +17,7 @@ def encode(event: domain.Event, version: int) -> bytes:
         message.begun.upto_version = event.upto
     else:
         message.ended.failures = event.failures
+        message.ended.upto_version = event.upto
         if event.next_us:
             message.ended.next_time.CopyFrom(timestamp(event.next_us))
         message.ended.SetInParent()
@@ -35,5 +36,5 @@ def decode(payload: bytes) -> domain.Event:
     if which == "ended":
         ended = message.ended
         next_us = microseconds(ended.next_time) if ended.HasField("next_time") else 0
-        return domain.Ended(at_us, next_us, ended.failures)
+        return domain.Ended(at_us, ended.upto_version, next_us, ended.failures)
     raise ValueError("an event of a kind that this release does not know")

@@ -85,14 +85,17 @@ class PushWorker:
 
     async def _carry_out(self, rounds: AggregateId, view: View[Rounds]) -> None:
         conversation = AggregateId(rounds.tenant, commands.KIND, rounds.id)
-        if not view.state.upto:
-            upto = (await self._ledger.read(conversation)).version
+        upto = view.state.upto or (await self._ledger.read(conversation)).version
+        plans = await self._round.plan(conversation, view.state, upto)
+        if not view.state.upto and any(plan.pushes for plan in plans):
             await self._do(rounds, domain.Begin(commands.now_us(), upto), view.state.due_us, "begin", view.version)
             view = await self._ledger.read(rounds, fresh=False)
-        outcome = await self._round.tell(conversation, view.state)
-        moved = (await self._ledger.read(conversation)).version > view.state.upto
+            if view.state.upto != upto:
+                raise NotNow  # another process has begun one, and carries it out
+        outcome = await self._round.carry_out(rounds.tenant, plans)
+        moved = (await self._ledger.read(conversation)).version > upto
         now = commands.now_us()
-        over = domain.End(now, view.state.upto, self._next(view.state, outcome, moved, now), outcome.failed)
+        over = domain.End(now, upto, self._next(view.state, outcome, moved, now), outcome.failed)
         await self._do(rounds, over, view.state.due_us, "end", view.version)
         await self._ledger.arm(rounds)
 

@@ -10,7 +10,7 @@ from services.chat.push.domain import Begin, End, MakeDue, Rounds
 
 COMMANDS = st.one_of(
     st.builds(lambda wait: ("due", wait), st.integers(1, 50)),
-    st.builds(lambda upto: ("begin", upto), st.integers(1, 9)),
+    st.builds(lambda news: ("begin", news), st.integers(1, 9)),
     st.builds(lambda wait, failed: ("end", wait, failed), st.integers(0, 50), st.booleans()),
 )
 
@@ -33,20 +33,18 @@ def test_who_waits_has_a_timer(steps: list[tuple[int, tuple[Any, ...]]]) -> None
             assert now < state.due_us <= max(now + values[0], before.due_us if before.due_us <= now + values[0] else 0)
             assert state.upto == before.upto
         elif what == "begin":
-            state = applied(state, Begin(now, values[0]))
-            assert state.upto == (before.upto or values[0])
+            state = applied(state, Begin(now, before.told + values[0]))
+            assert state.upto == (before.upto or before.told + values[0])
         else:
             next_us = now + values[0] if values[0] else 0
-            state = applied(state, End(now, before.upto or 1, next_us, bool(values[1])))
-            if before.upto:
-                assert state.upto == 0
-                assert state.told == (before.told if values[1] else before.upto)
-                assert state.failures == (before.failures + 1 if values[1] else 0)
-                # What was made due meanwhile stays due, and what comes next is no later than asked.
-                assert not (before.due_us > now and not 0 < state.due_us <= before.due_us)
-                assert not next_us or 0 < state.due_us <= next_us
-            else:
-                assert state == before
+            upto = before.upto or before.told + 1
+            state = applied(state, End(now, upto, next_us, bool(values[1])))
+            assert state.upto == 0
+            assert state.told == (before.told if values[1] else upto)
+            assert state.failures == (before.failures + 1 if values[1] else 0)
+            # What was made due meanwhile stays due, and what comes next is no later than asked.
+            assert not (before.due_us > now and not 0 < state.due_us <= before.due_us)
+            assert not next_us or 0 < state.due_us <= next_us
         assert domain.timers(state) == ({domain.TIMER: state.due_us} if state.due_us else {})
 
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tradewind.chat.v1 import device_service_pb2 as tradewind_dot_chat_dot_v1_dot_device__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctradewind/chat/v1/push.proto\x12\x11tradewind.chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&tradewind/chat/v1/device_service.proto\"H\n\x0cStoredDevice\x12)\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x19.tradewind.chat.v1.Device\x12\r\n\x05token\x18\x02 \x01(\t\"1\n\x0bTokenHolder\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"\xf2\x01\n\x0ePushRoundEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03\x64ue\x18\n \x01(\x0b\x32\x1f.tradewind.chat.v1.PushRoundDueH\x00\x12\x32\n\x05\x62\x65gun\x18\x0b \x01(\x0b\x32!.tradewind.chat.v1.PushRoundBegunH\x00\x12\x32\n\x05\x65nded\x18\x0c \x01(\x0b\x32!.tradewind.chat.v1.PushRoundEndedH\x00\x42\x07\n\x05\x65vent\"<\n\x0cPushRoundDue\x12,\n\x08\x64ue_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x0ePushRoundBegun\x12\x14\n\x0cupto_version\x18\x01 \x01(\x04\"Q\n\x0ePushRoundEnded\x12-\n\tnext_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctradewind/chat/v1/push.proto\x12\x11tradewind.chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&tradewind/chat/v1/device_service.proto\"H\n\x0cStoredDevice\x12)\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x19.tradewind.chat.v1.Device\x12\r\n\x05token\x18\x02 \x01(\t\"1\n\x0bTokenHolder\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"\xf2\x01\n\x0ePushRoundEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x03\x64ue\x18\n \x01(\x0b\x32\x1f.tradewind.chat.v1.PushRoundDueH\x00\x12\x32\n\x05\x62\x65gun\x18\x0b \x01(\x0b\x32!.tradewind.chat.v1.PushRoundBegunH\x00\x12\x32\n\x05\x65nded\x18\x0c \x01(\x0b\x32!.tradewind.chat.v1.PushRoundEndedH\x00\x42\x07\n\x05\x65vent\"<\n\x0cPushRoundDue\x12,\n\x08\x64ue_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"&\n\x0ePushRoundBegun\x12\x14\n\x0cupto_version\x18\x01 \x01(\x04\"g\n\x0ePushRoundEnded\x12-\n\tnext_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\r\x12\x14\n\x0cupto_version\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,5 +44,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUSHROUNDBEGUN']._serialized_start=556
   _globals['_PUSHROUNDBEGUN']._serialized_end=594
   _globals['_PUSHROUNDENDED']._serialized_start=596
-  _globals['_PUSHROUNDENDED']._serialized_end=677
+  _globals['_PUSHROUNDENDED']._serialized_end=699
 # @@protoc_insertion_point(module_scope)

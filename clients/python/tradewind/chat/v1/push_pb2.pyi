@@ -168,14 +168,17 @@ Global___PushRoundBegun: _TypeAlias = PushRoundBegun  # noqa: Y015
 
 @_typing.final
 class PushRoundEnded(_message.Message):
-    """A round is over, or is tried again."""
+    """A round is over, or is tried again. One that had nobody to tell was never begun."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NEXT_TIME_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
+    UPTO_VERSION_FIELD_NUMBER: _builtins.int
     failures: _builtins.int
     """How often in a row not all could be told, 0 where all were."""
+    upto_version: _builtins.int
+    """Up to which version of the conversation it told, or was to tell."""
     @_builtins.property
     def next_time(self) -> _timestamp_pb2.Timestamp:
         """When there is more to do; absent: with the next message."""
@@ -185,10 +188,11 @@ class PushRoundEnded(_message.Message):
         *,
         next_time: _timestamp_pb2.Timestamp | None = ...,
         failures: _builtins.int = ...,
+        upto_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_time", b"next_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "next_time", b"next_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "next_time", b"next_time", "upto_version", b"upto_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
