@@ -88,6 +88,7 @@ POLICY: Final[Policy] = {
     "/tradewind.chat.v1.AttachmentService/CreateUpload": _EVERYBODY,
     "/tradewind.chat.v1.AttachmentService/GetUpload": _EVERYBODY,
     "/tradewind.chat.v1.AttachmentService/UploadChunks": _EVERYBODY,
+    "/tradewind.chat.v1.AttachmentService/AppendChunk": _EVERYBODY,
     "/tradewind.chat.v1.AttachmentService/CompleteUpload": _EVERYBODY,
     "/tradewind.chat.v1.AttachmentService/DeleteUpload": _EVERYBODY,
     "/tradewind.chat.v1.AttachmentService/GetAttachment": _EVERYBODY,

@@ -91,6 +91,29 @@ async def test_an_upload_goes_on_where_it_was_cut(world: ChatWorld) -> None:
     assert (reason, told) == ("WRONG_UPLOAD_OFFSET", {"held_bytes": "0"})
 
 
+async def test_bytes_come_in_calls_too(world: ChatWorld) -> None:
+    ann = Sender(world, "caller")
+    group = (await ann.user.create_group()).conversation_id
+    data = some_bytes(2 * CHUNK + 77)
+    attachment_id = await ann.begin(group, data, sha256=sha256(data))
+
+    async def append(offset: int, piece: bytes) -> int:
+        request = pb.AppendChunkRequest(attachment_id=attachment_id, offset=offset, data=piece)
+        return int((await ann.call("AppendChunk", request)).held_bytes)
+
+    assert await append(0, data[:CHUNK]) == await append(0, data[:CHUNK]) == CHUNK
+    assert (await refused(append(CHUNK, b"short")))[1] == "INVALID_FIELD"
+    assert await facts(append(2 * CHUNK, data[2 * CHUNK :])) == ("WRONG_UPLOAD_OFFSET", {"held_bytes": str(CHUNK)})
+    assert (await facts(append(2 * CHUNK, bytes(78))))[0] == "CONTENT_MISMATCH"
+    for offset in (CHUNK, 2 * CHUNK, CHUNK):
+        await append(offset, data[offset : offset + CHUNK])
+    assert (await ann.complete(attachment_id)).sha256 == sha256(data)
+    assert (await refused(append(0, data[:CHUNK])))[1] == "WRONG_UPLOAD_STATE"
+    bob = Sender(world, "bob")
+    stolen = pb.AppendChunkRequest(attachment_id=attachment_id, offset=0, data=b"x")
+    assert await refused(bob.call("AppendChunk", stolen)) == NOT_FOUND
+
+
 async def test_two_streams_do_not_mix(world: ChatWorld) -> None:
     ann = Sender(world, "ann")
     group = (await ann.user.create_group()).conversation_id

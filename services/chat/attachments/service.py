@@ -32,6 +32,10 @@ class AttachmentService:
         """Take an upload's bytes."""
         return self._uploads.fill(requests, call)
 
+    async def AppendChunk(self, request: pb.AppendChunkRequest, call: Call) -> pb.AppendChunkResponse:
+        """Take an upload's next bytes."""
+        return pb.AppendChunkResponse(held_bytes=await self._uploads.append(request, call))
+
     async def CompleteUpload(self, request: pb.CompleteUploadRequest, call: Call) -> pb.CompleteUploadResponse:
         """Check what was uploaded."""
         return pb.CompleteUploadResponse(attachment=await self._uploads.complete(request, call))

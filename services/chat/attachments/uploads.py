@@ -16,7 +16,16 @@ from services.chat.attachments.config import AttachmentSettings
 from services.chat.attachments.pictures import Drawer, Drawn, TooManyPoints
 from services.chat.attachments.quota import check_quota
 from services.chat.attachments.transfers import Transfers
-from services.chat.attachments.vault import CHUNK_BYTES, Inspected, NoObject, Overtaken, Vault, VaultUnavailable, put
+from services.chat.attachments.vault import (
+    CHUNK_BYTES,
+    Held,
+    Inspected,
+    NoObject,
+    Overtaken,
+    Vault,
+    VaultUnavailable,
+    put,
+)
 from services.ledger.decider import Request
 from services.ledger.errors import Contention
 from services.ledger.ids import derive_id, fingerprint
@@ -91,12 +100,35 @@ class Uploads:
                     raise _mismatch("size_bytes", "more bytes than were declared")
                 while data and (len(data) >= CHUNK_BYTES or held.size + len(data) == state.size):
                     await self._still_open(actor.tenant, first.attachment_id)
-                    try:
-                        held = await self._vault.append(name, held, bytes(data[:CHUNK_BYTES]))
-                    except Overtaken:
-                        raise _wrong_offset((await self._vault.held(name)).size) from None
+                    held = await self._append(name, held, bytes(data[:CHUNK_BYTES]))
                     del data[:CHUNK_BYTES]
                     yield pb.UploadChunksResponse(held_bytes=held.size)
+
+    async def append(self, request: pb.AppendChunkRequest, call: Call) -> int:
+        """Take the next bytes in a call of their own; gives how many are held. Raises Refused."""
+        actor = actor_of(call.caller)
+        state = await seeing.owned(self._ledger, actor, request.attachment_id)
+        if not domain.open_for_bytes(state):
+            raise domain.wrong_state(state.state.value if state.state is domain.State.COMPLETE else "expired")
+        end = request.offset + len(request.data)
+        if end > state.size:
+            raise _mismatch("size_bytes", "more bytes than were declared")
+        if len(request.data) != CHUNK_BYTES and end != state.size:
+            raise domain.Refused("INVALID_FIELD", f"must be {CHUNK_BYTES} bytes, or reach to the end", field="data")
+        with self._transfers.one():
+            name = object_name(actor.tenant, request.attachment_id)
+            held = await self._vault.held(name)
+            if end <= held.size:
+                return held.size
+            if held.size != request.offset:
+                raise _wrong_offset(held.size)
+            return (await self._append(name, held, request.data)).size
+
+    async def _append(self, name: str, held: Held, data: bytes) -> Held:
+        try:
+            return await self._vault.append(name, held, data)
+        except Overtaken:
+            raise _wrong_offset((await self._vault.held(name)).size) from None
 
     async def _still_open(self, tenant: str, attachment_id: str) -> None:
         """Raise Refused where an upload was given up, or its owner erased, since the stream began."""

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tradewind.chat.v1 import attachment_pb2 as tradewind_dot_chat_dot_v1_dot_attachment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tradewind/chat/v1/attachment_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tradewind/chat/v1/attachment.proto\"\xe6\x02\n\x13\x43reateUploadRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\"\n\x0f\x63onversation_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12\x1b\n\nsize_bytes\x18\x04 \x01(\x04\x42\x07\xbaH\x04\x32\x02 \x00\x12m\n\nmedia_type\x18\x05 \x01(\tBY\xbaHVrT2R^([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126})?$\x12g\n\x06sha256\x18\x06 \x01(\x0c\x42W\xbaHT\xba\x01Q\n\rsha256.length\x12\x19must be empty or 32 bytes\x1a%this.size() == 0 || this.size() == 32\"M\n\x14\x43reateUploadResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\"3\n\x10GetUploadRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"J\n\x11GetUploadResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\"^\n\x13UploadChunksRequest\x12\x1e\n\rattachment_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x17\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x10\"*\n\x14UploadChunksResponse\x12\x12\n\nheld_bytes\x18\x01 \x01(\x04\"V\n\x15\x43ompleteUploadRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\rattachment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"O\n\x16\x43ompleteUploadResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\"T\n\x13\x44\x65leteUploadRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\rattachment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x16\n\x14\x44\x65leteUploadResponse\"Y\n\x14GetAttachmentRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0f\x63onversation_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"N\n\x15GetAttachmentResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\"S\n\x16ListAttachmentsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xc8\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"j\n\x17ListAttachmentsResponse\x12\x36\n\x0b\x61ttachments\x18\x01 \x03(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x19\x44ownloadAttachmentRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0f\x63onversation_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x06length\x18\x04 \x01(\x04\x12\x11\n\tthumbnail\x18\x05 \x01(\r\"a\n\x1a\x44ownloadAttachmentResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"q\n\x19\x43reateDownloadLinkRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0f\x63onversation_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x11\n\tthumbnail\x18\x03 \x01(\r\"Z\n\x1a\x43reateDownloadLinkResponse\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xaf\x07\n\x11\x41ttachmentService\x12_\n\x0c\x43reateUpload\x12&.tradewind.chat.v1.CreateUploadRequest\x1a\'.tradewind.chat.v1.CreateUploadResponse\x12V\n\tGetUpload\x12#.tradewind.chat.v1.GetUploadRequest\x1a$.tradewind.chat.v1.GetUploadResponse\x12\x63\n\x0cUploadChunks\x12&.tradewind.chat.v1.UploadChunksRequest\x1a\'.tradewind.chat.v1.UploadChunksResponse(\x01\x30\x01\x12\x65\n\x0e\x43ompleteUpload\x12(.tradewind.chat.v1.CompleteUploadRequest\x1a).tradewind.chat.v1.CompleteUploadResponse\x12_\n\x0c\x44\x65leteUpload\x12&.tradewind.chat.v1.DeleteUploadRequest\x1a\'.tradewind.chat.v1.DeleteUploadResponse\x12\x62\n\rGetAttachment\x12\'.tradewind.chat.v1.GetAttachmentRequest\x1a(.tradewind.chat.v1.GetAttachmentResponse\x12h\n\x0fListAttachments\x12).tradewind.chat.v1.ListAttachmentsRequest\x1a*.tradewind.chat.v1.ListAttachmentsResponse\x12s\n\x12\x44ownloadAttachment\x12,.tradewind.chat.v1.DownloadAttachmentRequest\x1a-.tradewind.chat.v1.DownloadAttachmentResponse0\x01\x12q\n\x12\x43reateDownloadLink\x12,.tradewind.chat.v1.CreateDownloadLinkRequest\x1a-.tradewind.chat.v1.CreateDownloadLinkResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tradewind/chat/v1/attachment_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tradewind/chat/v1/attachment.proto\"\xe6\x02\n\x13\x43reateUploadRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\"\n\x0f\x63onversation_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x18\n\x04name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12\x1b\n\nsize_bytes\x18\x04 \x01(\x04\x42\x07\xbaH\x04\x32\x02 \x00\x12m\n\nmedia_type\x18\x05 \x01(\tBY\xbaHVrT2R^([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126})?$\x12g\n\x06sha256\x18\x06 \x01(\x0c\x42W\xbaHT\xba\x01Q\n\rsha256.length\x12\x19must be empty or 32 bytes\x1a%this.size() == 0 || this.size() == 32\"M\n\x14\x43reateUploadResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\"3\n\x10GetUploadRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"J\n\x11GetUploadResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\"^\n\x13UploadChunksRequest\x12\x1e\n\rattachment_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x17\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x10\"*\n\x14UploadChunksResponse\x12\x12\n\nheld_bytes\x18\x01 \x01(\x04\"`\n\x12\x41ppendChunkRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x19\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x10\")\n\x13\x41ppendChunkResponse\x12\x12\n\nheld_bytes\x18\x01 \x01(\x04\"V\n\x15\x43ompleteUploadRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\rattachment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"O\n\x16\x43ompleteUploadResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\"T\n\x13\x44\x65leteUploadRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\rattachment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x16\n\x14\x44\x65leteUploadResponse\"Y\n\x14GetAttachmentRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0f\x63onversation_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"N\n\x15GetAttachmentResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\"S\n\x16ListAttachmentsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xc8\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"j\n\x17ListAttachmentsResponse\x12\x36\n\x0b\x61ttachments\x18\x01 \x03(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x19\x44ownloadAttachmentRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0f\x63onversation_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0e\n\x06length\x18\x04 \x01(\x04\x12\x11\n\tthumbnail\x18\x05 \x01(\r\"a\n\x1a\x44ownloadAttachmentResponse\x12\x35\n\nattachment\x18\x01 \x01(\x0b\x32!.tradewind.chat.v1.AttachmentInfo\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"q\n\x19\x43reateDownloadLinkRequest\x12\x1f\n\rattachment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0f\x63onversation_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x11\n\tthumbnail\x18\x03 \x01(\r\"Z\n\x1a\x43reateDownloadLinkResponse\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x8d\x08\n\x11\x41ttachmentService\x12_\n\x0c\x43reateUpload\x12&.tradewind.chat.v1.CreateUploadRequest\x1a\'.tradewind.chat.v1.CreateUploadResponse\x12V\n\tGetUpload\x12#.tradewind.chat.v1.GetUploadRequest\x1a$.tradewind.chat.v1.GetUploadResponse\x12\x63\n\x0cUploadChunks\x12&.tradewind.chat.v1.UploadChunksRequest\x1a\'.tradewind.chat.v1.UploadChunksResponse(\x01\x30\x01\x12\\\n\x0b\x41ppendChunk\x12%.tradewind.chat.v1.AppendChunkRequest\x1a&.tradewind.chat.v1.AppendChunkResponse\x12\x65\n\x0e\x43ompleteUpload\x12(.tradewind.chat.v1.CompleteUploadRequest\x1a).tradewind.chat.v1.CompleteUploadResponse\x12_\n\x0c\x44\x65leteUpload\x12&.tradewind.chat.v1.DeleteUploadRequest\x1a\'.tradewind.chat.v1.DeleteUploadResponse\x12\x62\n\rGetAttachment\x12\'.tradewind.chat.v1.GetAttachmentRequest\x1a(.tradewind.chat.v1.GetAttachmentResponse\x12h\n\x0fListAttachments\x12).tradewind.chat.v1.ListAttachmentsRequest\x1a*.tradewind.chat.v1.ListAttachmentsResponse\x12s\n\x12\x44ownloadAttachment\x12,.tradewind.chat.v1.DownloadAttachmentRequest\x1a-.tradewind.chat.v1.DownloadAttachmentResponse0\x01\x12q\n\x12\x43reateDownloadLink\x12,.tradewind.chat.v1.CreateDownloadLinkRequest\x1a-.tradewind.chat.v1.CreateDownloadLinkResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADCHUNKSREQUEST'].fields_by_name['attachment_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_UPLOADCHUNKSREQUEST'].fields_by_name['data']._loaded_options = None
   _globals['_UPLOADCHUNKSREQUEST'].fields_by_name['data']._serialized_options = b'\272H\006z\004\030\200\200\020'
+  _globals['_APPENDCHUNKREQUEST'].fields_by_name['attachment_id']._loaded_options = None
+  _globals['_APPENDCHUNKREQUEST'].fields_by_name['attachment_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_APPENDCHUNKREQUEST'].fields_by_name['data']._loaded_options = None
+  _globals['_APPENDCHUNKREQUEST'].fields_by_name['data']._serialized_options = b'\272H\010z\006\020\001\030\200\200\020'
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_COMPLETEUPLOADREQUEST'].fields_by_name['attachment_id']._loaded_options = None
@@ -88,30 +92,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADCHUNKSREQUEST']._serialized_end=826
   _globals['_UPLOADCHUNKSRESPONSE']._serialized_start=828
   _globals['_UPLOADCHUNKSRESPONSE']._serialized_end=870
-  _globals['_COMPLETEUPLOADREQUEST']._serialized_start=872
-  _globals['_COMPLETEUPLOADREQUEST']._serialized_end=958
-  _globals['_COMPLETEUPLOADRESPONSE']._serialized_start=960
-  _globals['_COMPLETEUPLOADRESPONSE']._serialized_end=1039
-  _globals['_DELETEUPLOADREQUEST']._serialized_start=1041
-  _globals['_DELETEUPLOADREQUEST']._serialized_end=1125
-  _globals['_DELETEUPLOADRESPONSE']._serialized_start=1127
-  _globals['_DELETEUPLOADRESPONSE']._serialized_end=1149
-  _globals['_GETATTACHMENTREQUEST']._serialized_start=1151
-  _globals['_GETATTACHMENTREQUEST']._serialized_end=1240
-  _globals['_GETATTACHMENTRESPONSE']._serialized_start=1242
-  _globals['_GETATTACHMENTRESPONSE']._serialized_end=1320
-  _globals['_LISTATTACHMENTSREQUEST']._serialized_start=1322
-  _globals['_LISTATTACHMENTSREQUEST']._serialized_end=1405
-  _globals['_LISTATTACHMENTSRESPONSE']._serialized_start=1407
-  _globals['_LISTATTACHMENTSRESPONSE']._serialized_end=1513
-  _globals['_DOWNLOADATTACHMENTREQUEST']._serialized_start=1516
-  _globals['_DOWNLOADATTACHMENTREQUEST']._serialized_end=1661
-  _globals['_DOWNLOADATTACHMENTRESPONSE']._serialized_start=1663
-  _globals['_DOWNLOADATTACHMENTRESPONSE']._serialized_end=1760
-  _globals['_CREATEDOWNLOADLINKREQUEST']._serialized_start=1762
-  _globals['_CREATEDOWNLOADLINKREQUEST']._serialized_end=1875
-  _globals['_CREATEDOWNLOADLINKRESPONSE']._serialized_start=1877
-  _globals['_CREATEDOWNLOADLINKRESPONSE']._serialized_end=1967
-  _globals['_ATTACHMENTSERVICE']._serialized_start=1970
-  _globals['_ATTACHMENTSERVICE']._serialized_end=2913
+  _globals['_APPENDCHUNKREQUEST']._serialized_start=872
+  _globals['_APPENDCHUNKREQUEST']._serialized_end=968
+  _globals['_APPENDCHUNKRESPONSE']._serialized_start=970
+  _globals['_APPENDCHUNKRESPONSE']._serialized_end=1011
+  _globals['_COMPLETEUPLOADREQUEST']._serialized_start=1013
+  _globals['_COMPLETEUPLOADREQUEST']._serialized_end=1099
+  _globals['_COMPLETEUPLOADRESPONSE']._serialized_start=1101
+  _globals['_COMPLETEUPLOADRESPONSE']._serialized_end=1180
+  _globals['_DELETEUPLOADREQUEST']._serialized_start=1182
+  _globals['_DELETEUPLOADREQUEST']._serialized_end=1266
+  _globals['_DELETEUPLOADRESPONSE']._serialized_start=1268
+  _globals['_DELETEUPLOADRESPONSE']._serialized_end=1290
+  _globals['_GETATTACHMENTREQUEST']._serialized_start=1292
+  _globals['_GETATTACHMENTREQUEST']._serialized_end=1381
+  _globals['_GETATTACHMENTRESPONSE']._serialized_start=1383
+  _globals['_GETATTACHMENTRESPONSE']._serialized_end=1461
+  _globals['_LISTATTACHMENTSREQUEST']._serialized_start=1463
+  _globals['_LISTATTACHMENTSREQUEST']._serialized_end=1546
+  _globals['_LISTATTACHMENTSRESPONSE']._serialized_start=1548
+  _globals['_LISTATTACHMENTSRESPONSE']._serialized_end=1654
+  _globals['_DOWNLOADATTACHMENTREQUEST']._serialized_start=1657
+  _globals['_DOWNLOADATTACHMENTREQUEST']._serialized_end=1802
+  _globals['_DOWNLOADATTACHMENTRESPONSE']._serialized_start=1804
+  _globals['_DOWNLOADATTACHMENTRESPONSE']._serialized_end=1901
+  _globals['_CREATEDOWNLOADLINKREQUEST']._serialized_start=1903
+  _globals['_CREATEDOWNLOADLINKREQUEST']._serialized_end=2016
+  _globals['_CREATEDOWNLOADLINKRESPONSE']._serialized_start=2018
+  _globals['_CREATEDOWNLOADLINKRESPONSE']._serialized_end=2108
+  _globals['_ATTACHMENTSERVICE']._serialized_start=2111
+  _globals['_ATTACHMENTSERVICE']._serialized_end=3148
 # @@protoc_insertion_point(module_scope)

@@ -185,6 +185,58 @@ class UploadChunksResponse(_message.Message):
 Global___UploadChunksResponse: _TypeAlias = UploadChunksResponse  # noqa: Y015
 
 @_typing.final
+class AppendChunkRequest(_message.Message):
+    """The next bytes of an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    attachment_id: _builtins.str
+    """Which."""
+    offset: _builtins.int
+    """Where they belong: what is held."""
+    data: _builtins.bytes
+    """They."""
+    def __init__(
+        self,
+        *,
+        attachment_id: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "data", b"data", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendChunkRequest: _TypeAlias = AppendChunkRequest  # noqa: Y015
+
+@_typing.final
+class AppendChunkResponse(_message.Message):
+    """How much of an upload is here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_BYTES_FIELD_NUMBER: _builtins.int
+    held_bytes: _builtins.int
+    """So many bytes are here for good."""
+    def __init__(
+        self,
+        *,
+        held_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_bytes", b"held_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendChunkResponse: _TypeAlias = AppendChunkResponse  # noqa: Y015
+
+@_typing.final
 class CompleteUploadRequest(_message.Message):
     """Completes an upload."""
 

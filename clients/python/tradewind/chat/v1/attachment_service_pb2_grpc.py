@@ -59,6 +59,11 @@ class AttachmentServiceStub:
                 request_serializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.UploadChunksRequest.SerializeToString,
                 response_deserializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.UploadChunksResponse.FromString,
                 _registered_method=True)
+        self.AppendChunk = channel.unary_unary(
+                '/tradewind.chat.v1.AttachmentService/AppendChunk',
+                request_serializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.AppendChunkRequest.SerializeToString,
+                response_deserializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.AppendChunkResponse.FromString,
+                _registered_method=True)
         self.CompleteUpload = channel.unary_unary(
                 '/tradewind.chat.v1.AttachmentService/CompleteUpload',
                 request_serializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.CompleteUploadRequest.SerializeToString,
@@ -131,6 +136,15 @@ class AttachmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AppendChunk(self, request, context):
+        """Takes the next bytes of an upload in a call of its own, for clients that cannot send streams, such as browsers by gRPC-Web: 256 KiB, or what is
+        left to its end. Bytes that are here already are taken for a repeated call, and answered with what is held.
+        INVALID_ARGUMENT: INVALID_FIELD for another number of bytes. FAILED_PRECONDITION: as UploadChunks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CompleteUpload(self, request, context):
         """Checks what was uploaded, and makes it an attachment that can be sent. A picture gets its measures and thumbnails. Again answers the same.
         FAILED_PRECONDITION: CONTENT_MISMATCH where bytes are missing or the SHA-256 is another (metadata `what`; then the upload is to be given
@@ -195,6 +209,11 @@ def add_AttachmentServiceServicer_to_server(servicer, server):
                     servicer.UploadChunks,
                     request_deserializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.UploadChunksRequest.FromString,
                     response_serializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.UploadChunksResponse.SerializeToString,
+            ),
+            'AppendChunk': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendChunk,
+                    request_deserializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.AppendChunkRequest.FromString,
+                    response_serializer=tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.AppendChunkResponse.SerializeToString,
             ),
             'CompleteUpload': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteUpload,
@@ -318,6 +337,33 @@ class AttachmentService:
             '/tradewind.chat.v1.AttachmentService/UploadChunks',
             tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.UploadChunksRequest.SerializeToString,
             tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.UploadChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendChunk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.chat.v1.AttachmentService/AppendChunk',
+            tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.AppendChunkRequest.SerializeToString,
+            tradewind_dot_chat_dot_v1_dot_attachment__service__pb2.AppendChunkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,11 @@ class AttachmentServiceStub:
     FAILED_PRECONDITION: WRONG_UPLOAD_OFFSET (metadata `held_bytes`; also where another stream fills the same upload), WRONG_UPLOAD_STATE,
     CONTENT_MISMATCH for more bytes than were declared.
     """
+    AppendChunk: _grpc.UnaryUnaryMultiCallable[_attachment_service_pb2.AppendChunkRequest, _attachment_service_pb2.AppendChunkResponse]
+    """Takes the next bytes of an upload in a call of its own, for clients that cannot send streams, such as browsers by gRPC-Web: 256 KiB, or what is
+    left to its end. Bytes that are here already are taken for a repeated call, and answered with what is held.
+    INVALID_ARGUMENT: INVALID_FIELD for another number of bytes. FAILED_PRECONDITION: as UploadChunks.
+    """
     CompleteUpload: _grpc.UnaryUnaryMultiCallable[_attachment_service_pb2.CompleteUploadRequest, _attachment_service_pb2.CompleteUploadResponse]
     """Checks what was uploaded, and makes it an attachment that can be sent. A picture gets its measures and thumbnails. Again answers the same.
     FAILED_PRECONDITION: CONTENT_MISMATCH where bytes are missing or the SHA-256 is another (metadata `what`; then the upload is to be given
@@ -107,6 +112,11 @@ class AttachmentServiceAsyncStub(AttachmentServiceStub):
     the stream when it has sent all, and waits for the last answer. After a cut it asks GetUpload and goes on from there.
     FAILED_PRECONDITION: WRONG_UPLOAD_OFFSET (metadata `held_bytes`; also where another stream fills the same upload), WRONG_UPLOAD_STATE,
     CONTENT_MISMATCH for more bytes than were declared.
+    """
+    AppendChunk: _aio.UnaryUnaryMultiCallable[_attachment_service_pb2.AppendChunkRequest, _attachment_service_pb2.AppendChunkResponse]  # type: ignore[assignment]
+    """Takes the next bytes of an upload in a call of its own, for clients that cannot send streams, such as browsers by gRPC-Web: 256 KiB, or what is
+    left to its end. Bytes that are here already are taken for a repeated call, and answered with what is held.
+    INVALID_ARGUMENT: INVALID_FIELD for another number of bytes. FAILED_PRECONDITION: as UploadChunks.
     """
     CompleteUpload: _aio.UnaryUnaryMultiCallable[_attachment_service_pb2.CompleteUploadRequest, _attachment_service_pb2.CompleteUploadResponse]  # type: ignore[assignment]
     """Checks what was uploaded, and makes it an attachment that can be sent. A picture gets its measures and thumbnails. Again answers the same.
@@ -173,6 +183,17 @@ class AttachmentServiceServicer(metaclass=_abc_1.ABCMeta):
         the stream when it has sent all, and waits for the last answer. After a cut it asks GetUpload and goes on from there.
         FAILED_PRECONDITION: WRONG_UPLOAD_OFFSET (metadata `held_bytes`; also where another stream fills the same upload), WRONG_UPLOAD_STATE,
         CONTENT_MISMATCH for more bytes than were declared.
+        """
+
+    @_abc_1.abstractmethod
+    def AppendChunk(
+        self,
+        request: _attachment_service_pb2.AppendChunkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_attachment_service_pb2.AppendChunkResponse, _abc.Awaitable[_attachment_service_pb2.AppendChunkResponse]]:
+        """Takes the next bytes of an upload in a call of its own, for clients that cannot send streams, such as browsers by gRPC-Web: 256 KiB, or what is
+        left to its end. Bytes that are here already are taken for a repeated call, and answered with what is held.
+        INVALID_ARGUMENT: INVALID_FIELD for another number of bytes. FAILED_PRECONDITION: as UploadChunks.
         """
 
     @_abc_1.abstractmethod
