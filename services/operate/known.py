@@ -11,6 +11,7 @@ from services.chat.kinds import KEPT as CHAT_KEPT
 from services.chat.kinds import KINDS as CHAT_KINDS
 from services.chat.kinds import SLICED as CHAT_SLICED
 from services.chat.moderation.resolving import ROLE as MODERATION_ROLE
+from services.chat.push.worker import ROLE as PUSH_ROLE
 from services.chat.scheduling.sending import ROLE as SCHEDULES_ROLE
 from services.chat.worker import ROLE as CHAT_ROLE
 from services.chat.worker import SOURCE as CHAT_SOURCE
@@ -49,7 +50,7 @@ SERVICES: Final[Mapping[str, Known]] = {
     "chat": Known(
         ChatSettings,
         CHAT_KINDS,
-        ((CHAT_ROLE, CHAT_SOURCE), (MODERATION_ROLE, "chat"), (SCHEDULES_ROLE, "chat")),
+        ((CHAT_ROLE, CHAT_SOURCE), (MODERATION_ROLE, "chat"), (SCHEDULES_ROLE, "chat"), (PUSH_ROLE, "chat")),
         CHAT_SLICED,
         CHAT_KEPT,
     ),
