@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import inbox_service_pb2 as pb
+from tradewind.chat.v1 import privacy_service_pb2, privacy_service_pb2_grpc
 
 from services.chat import domain, receipts
 from services.chat.access import Actor
@@ -169,6 +170,20 @@ async def test_lists_live_through_an_outage_of_the_log(worlds: Worlds, own_nats_
                 assert error.code() is grpc.StatusCode.UNAVAILABLE
                 await asyncio.sleep(0.2)
     await shown.until(lambda shown: shown.unread(other) == (1, 0) and shown.order[0] == other)
+
+
+async def test_erased_words_go_from_every_list_at_once(worlds: Worlds) -> None:
+    ada, bob = worlds[0].user("ada"), Reader(worlds[1].user("bob"))
+    name = (await ada.create_group("bob")).conversation_id
+    await say(ada, name, "her secret")
+    shown = bob.watch()
+    await shown.until(lambda shown: shown.entries[name].last_message.text == "her secret")
+    chief = worlds[0].user("chief", "admin")
+    erase = privacy_service_pb2.ErasePersonRequest(request_id=request_id(), user_id="ada")
+    await privacy_service_pb2_grpc.PrivacyServiceStub(chief.channel).ErasePerson(erase, metadata=chief.metadata)
+    await shown.until(lambda shown: name not in shown.entries or shown.entries[name].last_message.erased)
+    for entry in [*shown.entries.values(), *(await bob.list())]:
+        assert entry.last_message.text == ""
 
 
 @asynccontextmanager
