@@ -59,7 +59,13 @@ class _Worker:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._folder))
         if self._file is None or path != self._file.path:
             self._let_go()
-            self._file = IndexFile(path)
+            try:
+                self._file = IndexFile(path)
+            except sqlite3.OperationalError:
+                newer = generations.newest(self._folder)
+                if newer is None or newer == path:
+                    raise
+                self._file = IndexFile(newer)  # it took the other's place in this moment
         return self._file
 
     def _let_go(self) -> None:
