@@ -16,7 +16,7 @@ import structlog
 
 from services.chat.commands import KIND
 from services.chat.contents import Contents
-from services.chat.privacy.keys import HELD_S
+from services.chat.privacy.keys import GONE_S
 from services.chat.privacy.kinds import PERSON
 from services.chat.search.index import Change, Index, Position, Replaced
 from services.chat.search.telling import changes
@@ -125,13 +125,14 @@ class Follower:
     async def _forget(self, persons: Sequence[AggregateId]) -> None:
         """Forget persons who were erased: now, and when no key of theirs can be in this memory any more, for what is read just now."""
         for person in persons:
+            self._contents.erased(person.tenant, person.id)
             await _patiently(partial(self._index.remove_person, person.tenant, person.id))
         task = asyncio.create_task(self._forget_later(persons), name="search-forget")
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)
 
     async def _forget_later(self, persons: Sequence[AggregateId]) -> None:
-        await asyncio.sleep(2 * HELD_S)
+        await asyncio.sleep(GONE_S)
         for person in persons:
             await _patiently(partial(self._index.remove_person, person.tenant, person.id))
 

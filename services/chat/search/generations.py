@@ -37,9 +37,13 @@ def finish(folder: Path, name: str = BUILDING) -> Path:
     connection = sqlite3.connect(built, isolation_level=None)
     try:
         # All of it must be in the one file before it gets another name.
-        connection.execute("PRAGMA journal_mode=DELETE")
+        (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("the file is in use")
     finally:
         connection.close()
+    for end in _COMPANIONS:
+        (folder / f"{name}{end}").unlink(missing_ok=True)
     last = newest(folder)
     match = _NAME.match(last.name) if last is not None else None
     number = int(match[1]) + 1 if match is not None else 1
