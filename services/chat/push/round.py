@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 from tradewind.chat.v1 import chat_pb2
 from tradewind.push.v1 import push_gateway_service_pb2 as pb
 
-from services.chat import commands, domain, listings, projections, receipts
+from services.chat import commands, domain, projections, receipts
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.domain.place import FOR_EVER
-from services.chat.push import devices, news, notices, quiet, told
+from services.chat.push import devices, everywhere, news, notices, quiet, told
 from services.chat.push.devices import Reach
 from services.chat.push.domain import Rounds
 from services.chat.push.gateway import MOST_AT_ONCE, Gateway
@@ -28,8 +28,7 @@ from services.ledger.ledger import Ledger
 MOST_NAMED: Final = 1000
 """In larger groups and in channels: mentions are looked for in so many of the last events, and so many users are told at most."""
 MOST_BADGE_MEMBERS: Final = 100
-MOST_BADGE_CONVERSATIONS: Final = 200
-"""A badge costs a look at every conversation of a user: it is counted in small conversations, and for users who are not in more."""
+"""A badge costs a look at every conversation of a user: it is counted in small conversations."""
 _AT_ONCE: Final = 8
 _PAGE: Final = 200
 _T = TypeVar("_T")
@@ -94,13 +93,9 @@ class Round:
         state: domain.Conversation = view.state
         if state.profile is None:
             return ()
-        read, was_told, held = await asyncio.gather(
-            told.read(self._ledger, conversation),
-            told.told(self._ledger, conversation),
-            told.held(self._ledger, conversation),
-        )
+        held = await told.held(self._ledger, conversation)
         users = await self._candidates(conversation, state, (rounds.told, upto), held)
-        floors = {each: news.floor(state, each, read.get(each, 0), was_told.get(each, 0)) for each in users}
+        floors = await self._floors(conversation, state, users)
         # Nothing is held back any more for who has read it meanwhile, or is not in it.
         over = [each for each, what in held.items() if floors.get(each, upto) >= what.upto]
         if over:
@@ -124,7 +119,7 @@ class Round:
         """Give who is told at all: everybody, or in a large group or a channel those whom somebody mentioned."""
         profile = state.profile
         assert profile is not None
-        if profile.kind is not domain.Kind.CHANNEL and len(profile.members) <= self._members:
+        if self._tells_all(state):
             return profile.members
         named = dict.fromkeys(held)
         told_upto, upto = said
@@ -146,6 +141,28 @@ class Round:
             )
 
         return [user_id for user_id in list(named)[:MOST_NAMED] if await is_in(user_id)]
+
+    async def _floors(
+        self, conversation: AggregateId, state: domain.Conversation, users: Collection[str]
+    ) -> dict[str, int]:
+        """Give up to where each knows: by all cursors of a small group at once, else by those of each."""
+        if self._tells_all(state):
+            read, was_told = await asyncio.gather(
+                told.read(self._ledger, conversation), told.told(self._ledger, conversation)
+            )
+            return {each: news.floor(state, each, read.get(each, 0), was_told.get(each, 0)) for each in users}
+        floors = await _gathered([self._floor(conversation, state, each) for each in users])
+        return dict(zip(users, floors, strict=True))
+
+    async def _floor(self, conversation: AggregateId, state: domain.Conversation, user_id: str) -> int:
+        base = await receipts.read_base(self._ledger, conversation, user_id)
+        was_told = await told.told_one(self._ledger, conversation, user_id)
+        return news.floor(state, user_id, base.version if base is not None else 0, was_told)
+
+    def _tells_all(self, state: domain.Conversation) -> bool:
+        """Tell whether all members are told, and not only whom a message names."""
+        profile = state.profile
+        return profile is not None and profile.kind is not domain.Kind.CHANNEL and len(profile.members) <= self._members
 
     async def _away(self, tenant: str, users: Sequence[str]) -> dict[str, Reach]:
         """Give those who have devices and are not here."""
@@ -183,7 +200,7 @@ class Round:
     async def _write(self, plan: Plan, known: _Known, reach: Reach, found: Sequence[News], ended_us: int) -> None:
         tenant, profile = known.end.conversation.tenant, known.end.state.profile
         small = profile is not None and len(profile.members) <= MOST_BADGE_MEMBERS
-        badge = await self._badge(tenant, plan.user_id, known.now) if small else None
+        badge = await everywhere.badge(self._ledger, tenant, plan.user_id, known.now) if small else None
         previews = self._previews and not reach.preferences.hide_previews
         for device in reach.devices:
             if len(found) == 1:
@@ -204,16 +221,14 @@ class Round:
     ) -> list[tuple[AggregateId, News | None]]:
         """Find what was held back for a user in other conversations, whose rounds then find nothing left to tell."""
         found: list[tuple[AggregateId, News | None]] = []
-        for conversation in await self._conversations(here.tenant, user_id, now):
+        for conversation in await everywhere.conversations(self._ledger, here.tenant, user_id, now):
             if conversation == here:
                 continue
             held = await told.held_one(self._ledger, conversation, user_id)
             if held is None:
                 continue
             state: domain.Conversation = (await self._ledger.read(conversation, fresh=False)).state
-            base = await receipts.read_base(self._ledger, conversation, user_id)
-            was_told = await told.told_one(self._ledger, conversation, user_id)
-            floor = news.floor(state, user_id, base.version if base is not None else 0, was_told)
+            floor = await self._floor(conversation, state, user_id)
             other = None
             if floor < held.upto:
                 end = await news.tail(self._ledger, self._contents, conversation, state, state.version)
@@ -228,29 +243,6 @@ class Round:
         except domain.Refused:
             return False
         return True
-
-    async def _badge(self, tenant: str, user_id: str, now: int) -> int | None:
-        """Count all that a user has not read; None where it is in too many conversations."""
-        conversations = await self._conversations(tenant, user_id, now)
-        if len(conversations) > MOST_BADGE_CONVERSATIONS:
-            return None
-        total = 0
-        for conversation in conversations:
-            state = (await self._ledger.read(conversation, fresh=False)).state
-            total += (await receipts.count(self._ledger, conversation, state, user_id)).count
-        return total
-
-    async def _conversations(self, tenant: str, user_id: str, now: int) -> list[AggregateId]:
-        """Give a user's newest conversations, at most one more than a badge is counted for."""
-        where = projections.partition(tenant, user_id)
-        rows = await self._ledger.rows(projections.BY_USER, where, limit=MOST_BADGE_CONVERSATIONS + 1, descending=True)
-        found = []
-        for row in rows:
-            conversation = AggregateId(tenant, commands.KIND, projections.conversation_id_of(row.key))
-            state = (await self._ledger.read(conversation, fresh=False)).state
-            if listings.shows(state, row.key, user_id, now):
-                found.append(conversation)
-        return found
 
     async def _wishes(self, conversation: AggregateId, user_id: str, reach: Reach, now: int) -> Wishes:
         where = projections.partition(conversation.tenant, user_id)
