@@ -1,7 +1,8 @@
 """Bearer tokens: JSON Web Tokens (RFC 7519) signed with Ed25519 (RFC 8037), made by a Signer, verified by an Authenticator.
 
 Claims: ``iss``, ``aud``, ``sub`` (the subject), ``tenant``, ``roles``, ``iat``, ``exp`` and, when one acts for another, ``act`` with
-``sub`` (RFC 8693, section 4.1: ``act`` is who acts, the outer ``sub`` is for whom). A key's id is its thumbprint (RFC 7638).
+``sub`` (RFC 8693, section 4.1: ``act`` is who acts, the outer ``sub`` is for whom). A key's id is its thumbprint (RFC 7638);
+where one key alone is configured, a token need not name it.
 """
 
 from __future__ import annotations
@@ -189,9 +190,15 @@ class Authenticator:
             self._verified.popitem(last=False)
         return caller
 
+    def _key_of(self, named: Any) -> Ed25519PublicKey:
+        """Give the key that a token names; one that names none must be of the only one there is. Raises KeyError."""
+        if named is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys[str(named)]
+
     def _check(self, token: str) -> tuple[Caller, float]:
         try:
-            key = self._keys[str(jwt.get_unverified_header(token).get("kid"))]
+            key = self._key_of(jwt.get_unverified_header(token).get("kid"))
             # Times are checked below, on this object's own clock.
             claims = jwt.decode(
                 token,

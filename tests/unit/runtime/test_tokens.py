@@ -77,6 +77,25 @@ def test_a_changed_token_is_refused(signer: Signer, authenticator: Authenticator
     refused(authenticator, f"{head}.{forged}.{signature}")
 
 
+def test_a_token_that_names_no_key_is_of_the_only_one(signer: Signer, clock: Clock) -> None:
+    other = Ed25519PrivateKey.generate()
+    now = int(clock.now)
+    claims = {
+        "iss": "tradewind",
+        "aud": "tradewind",
+        "sub": "ann",
+        "tenant": "acme",
+        "roles": ["customer"],
+        "iat": now,
+        "exp": now + 60,
+    }
+    token = jwt.encode(claims, other, algorithm="EdDSA")
+    only = Authenticator([other.public_key()], clock=clock)
+    assert only.verify(token) == Caller("acme", "ann", frozenset({"customer"}), None)
+    refused(Authenticator([signer.public_key], clock=clock), token)
+    refused(Authenticator([other.public_key(), signer.public_key], clock=clock), token)
+
+
 def test_an_unsigned_token_is_refused(authenticator: Authenticator, signer: Signer) -> None:
     kid = jwt.get_unverified_header(signer.mint("ann", "acme", []))["kid"]
     claims = {
