@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import grpc
+import pytest
 from tradewind.chat.v1 import (
     chat_pb2,
     device_service_pb2,
@@ -22,9 +23,14 @@ from tradewind.chat.v1 import (
 from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.push.v1 import push_gateway_service_pb2
 
+from services.chat.commands import KIND
+from services.chat.contents import Contents
 from services.chat.kinds import KEPT, KINDS
-from services.chat.privacy.keys import TABLE, partition
+from services.chat.privacy import keys
+from services.chat.privacy.keys import TABLE, PersonKeys, partition
+from services.chat.privacy.master import Master
 from services.ledger.backup import back_up
+from services.ledger.ids import AggregateId
 from services.ledger.restoring import restore
 from tests.integration.attachment_world import Sender
 from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, refused, request_id, watched
@@ -247,3 +253,40 @@ async def test_a_restored_store_is_readable_and_the_erased_stay_erased(
         assert (found[anns].content.erased, found[bobs].content.text) == (True, "and mine")
         unread = await bob.call("GetUnread", pb.GetUnreadRequest(conversation_id=group))
         assert unread.unread.read_version == anns
+
+
+async def test_who_missed_the_word_finds_it_in_the_store(
+    own_nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with chat_world(own_nats_server.url, tmp_path) as one:
+        ann, admin = one.user("ann"), one.user("root", "admin")
+        group = (await ann.create_group()).conversation_id
+        version = await ann.send(group, "hello")
+        deaf = PersonKeys(one.ledger, Master.from_file(tmp_path / "persons.key"))
+        contents = Contents(deaf)
+        where = AggregateId(TENANT, KIND, group)
+        payloads = [event.payload for event in await one.ledger.history(where, after=version - 1, limit=1)]
+
+        async def shown() -> chat_pb2.MessageContent:
+            (event,) = await contents.events(TENANT, payloads, where)
+            return event.message
+
+        assert await deaf.look() == []
+        assert (await shown()).text == "hello"
+        await erase(one, admin, erasing("ann"))
+        assert (await shown()).text == "hello"  # out of its memory, for a while
+        assert await deaf.look() == [(TENANT, "ann")]
+        contents.erased(TENANT, "ann")
+        assert (await shown()).erased
+        assert await deaf.look() == []
+        # And who cannot look does not trust its memory for longer than that.
+        again = await ann.send(group, "once more")
+        payloads[:] = [event.payload for event in await one.ledger.history(where, after=again - 1, limit=1)]
+        assert (await shown()).text == "once more"
+        await erase(one, admin, erasing("ann"))
+        monkeypatch.setattr(keys, "TRUSTED_S", 0.2)
+
+        async def is_over() -> bool:
+            return (await shown()).erased
+
+        await eventually(is_over)

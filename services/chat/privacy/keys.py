@@ -1,12 +1,16 @@
-"""Keys of persons: made when first needed, kept wrapped in the store, held in memory for half a minute, destroyed with the person's words.
+"""Keys of persons: made when first needed, kept wrapped in the store, held in memory for some time, destroyed with the person's words.
 
 A person may have several at a time, each with an id of its own, so nobody must agree with anybody: a process that finds none makes one, and
 it is in the store before anything is sealed with it. What opens is looked up by id; an id that the store has no key for was destroyed.
+
+A key in memory may be used for as long as it is known that the person was not erased since it was read. Erasures of all tenants stand in
+rows by time, so one look at the newest of them every quarter of a minute answers that for all keys there are.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import time
@@ -26,13 +30,24 @@ from services.ledger.ledger import Ledger
 
 TABLE: Final = "person_keys"
 """Keys by tenant and person, and by their id: when made (µs since the Unix epoch, 8 bytes), and the key, wrapped; empty: destroyed."""
-HELD_S: Final = 30.0
-"""A key is held in memory for so long before the store is asked again whether it still is."""
-MOST_HELD: Final = 20_000
+ERASED: Final = "erased_persons"
+"""Who was erased, by day, and by when; so that a process sees what is new without reading all."""
+TRUSTED_S: Final = 45.0
+"""A key is used for so long after it was read, or after a look at the erasures."""
+LOOK_S: Final = 15.0
+"""Every so often is looked for erasures."""
+GONE_S: Final = TRUSTED_S + LOOK_S
+"""So long after a person was erased no process uses a key of it any more, whatever it heard."""
+HELD_S: Final = 600.0
+"""A key is read anew after so long all the same: erasures that come late out of a backup are dated back."""
+MOST_HELD: Final = 50_000
 _PAGE: Final = 100
 _AT_ONCE: Final = 16
 _SEQ: Final = 1  # below any entry's, so that the event which destroys a key always wins
 _KEY_BYTES: Final = 32
+_DAY_US: Final = 86_400_000_000
+_OVERLAP_US: Final = 600_000_000
+"""How far clocks of processes may be apart, and a write may take, without an erasure being missed."""
 
 Person = tuple[str, str]
 """Tenant and user id."""
@@ -57,6 +72,11 @@ def destroyed(tenant: str, user_id: str, key_ids: Iterable[str]) -> list[Row]:
     return [Row(TABLE, partition(tenant, user_id), key_id, b"") for key_id in key_ids]
 
 
+def erasure(tenant: str, user_id: str, at_us: int) -> Row:
+    """Give the row that tells of an erasure."""
+    return Row(ERASED, _day(at_us), f"{at_us:016x}-{tenant}/{user_id}", b"")
+
+
 class PersonKeys:
     """The keys that this process uses."""
 
@@ -66,6 +86,8 @@ class PersonKeys:
         self._master = master
         self._held: OrderedDict[Person, _Held] = OrderedDict()
         self._forgotten = 0
+        self._looked_at = -math.inf
+        self._seen: dict[str, None] = {}
 
     def current(self, person: Person) -> Key | None:
         """Give a key to seal with, where one is in memory."""
@@ -108,15 +130,35 @@ class PersonKeys:
         self._held.pop(person, None)
         self._forgotten += 1
 
+    async def look(self) -> list[Person]:
+        """Look who was erased since the last look, and before it; who is given is to be forgotten. Raises StoreUnavailable."""
+        now, wall_us = time.monotonic(), time.time_ns() // 1000
+        since = f"{wall_us - _OVERLAP_US:016x}"
+        found: list[str] = []
+        for day in sorted({_day(wall_us + moved) for moved in (-_OVERLAP_US, 0, _OVERLAP_US)}):
+            after: str = since
+            while page := await self._ledger.rows(ERASED, day, after=after, limit=_PAGE):
+                found += [row.key for row in page if row.key not in self._seen]
+                after = page[-1].key
+                if len(page) < _PAGE:
+                    break
+        self._seen = {key: None for key in (*self._seen, *found) if key > since}
+        self._looked_at = now
+        persons = [key[17:].partition("/") for key in found]
+        return [(tenant, user_id) for tenant, _, user_id in persons]
+
     def prune(self) -> None:
-        """Hold no key longer than it may be used without a look at the store."""
+        """Hold no key longer than it may be used."""
         oldest = time.monotonic() - HELD_S
         for person in [person for person, held in self._held.items() if held.read_at < oldest]:
             del self._held[person]
 
     def _fresh(self, person: Person) -> _Held | None:
         held = self._held.get(person)
-        if held is None or time.monotonic() - held.read_at > HELD_S:
+        if held is None:
+            return None
+        now = time.monotonic()
+        if now - max(held.read_at, self._looked_at) > TRUSTED_S or now - held.read_at > HELD_S:
             return None
         return held
 
@@ -163,6 +205,10 @@ class PersonKeys:
         self._held[person] = held
         if len(self._held) > MOST_HELD:
             self._held.popitem(last=False)
+
+
+def _day(at_us: int) -> str:
+    return f"all/{at_us // _DAY_US:06d}"
 
 
 def _bound(person: Person, key_id: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 from tradewind.chat.v1 import privacy_service_pb2 as pb
 
 from services.chat.privacy import domain
-from services.chat.privacy.keys import destroyed
+from services.chat.privacy.keys import destroyed, erasure
 from services.chat.wire import microseconds, timestamp
 from services.ledger.archive import Row
 from services.ledger.decider import Kind
@@ -39,9 +39,10 @@ def decode(payload: bytes) -> domain.PersonErased:
 def rows(
     aggregate: AggregateId, _state: domain.Person, events: Sequence[tuple[int, domain.PersonErased]]
 ) -> Iterable[Row]:
-    """Give the rows that events change: of the keys that are no more."""
+    """Give the rows that events change: of the keys that are no more, and of who was erased."""
     gone = dict.fromkeys(key_id for _, event in events for key_id in event.key_ids)
-    return destroyed(aggregate.tenant, aggregate.id, gone)
+    told = {event.at_us: erasure(aggregate.tenant, aggregate.id, event.at_us) for _, event in events}
+    return [*destroyed(aggregate.tenant, aggregate.id, gone), *told.values()]
 
 
 KIND: Final[Kind[domain.Person, domain.ErasePerson, domain.PersonErased]] = Kind(

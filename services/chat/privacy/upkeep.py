@@ -11,10 +11,11 @@ from typing import Final
 import structlog
 
 from services.chat.contents import Contents
-from services.chat.privacy.keys import HELD_S, PersonKeys
+from services.chat.privacy.keys import LOOK_S, PersonKeys
 from services.chat.privacy.master import Master
 from services.chat.whispers import Whispers
 from services.ledger.ending import end
+from services.ledger.errors import StoreUnavailable
 from services.ledger.ledger import Ledger
 
 TOPIC: Final = "person-erased"
@@ -27,8 +28,8 @@ _log = structlog.get_logger(__name__)
 async def private(ledger: Ledger, key_file: Path | None, whispers: Whispers) -> AsyncIterator[Contents]:
     """Give what seals and opens contents in this process; without a key file nothing is sealed, and the log says so.
 
-    What is held in memory of a person who was erased goes as soon as this process hears of it, and within a minute where it does not: a key
-    is held for half a minute, and so are frames that are ready to be sent.
+    What is held in memory of a person who was erased goes as soon as this process hears of it, and within a minute where it does not: it
+    looks for erasures, and what it could not look for it does not use.
 
     Raises:
         Unstartable: the key file is not what it must be.
@@ -48,11 +49,11 @@ async def private(ledger: Ledger, key_file: Path | None, whispers: Whispers) -> 
         contents.erased(tenant, user_id)
 
     listener = await whispers.listen(EVERYONE, TOPIC, heard)
-    pruning = asyncio.create_task(_prune(ledger, keys), name="prune-keys")
+    looking = asyncio.create_task(_look(ledger, keys, contents), name="look-for-erasures")
     try:
         yield contents
     finally:
-        await end([pruning])
+        await end([looking])
         await whispers.leave(listener)
 
 
@@ -61,8 +62,13 @@ async def tell(whispers: Whispers, tenant: str, user_id: str) -> None:
     await whispers.say(EVERYONE, TOPIC, f"{tenant}/{user_id}".encode())
 
 
-async def _prune(ledger: Ledger, keys: PersonKeys) -> None:
+async def _look(ledger: Ledger, keys: PersonKeys, contents: Contents) -> None:
     while True:
-        await asyncio.sleep(HELD_S)
+        try:
+            for person in await keys.look():
+                contents.erased(*person)
+        except StoreUnavailable as error:
+            _log.warning("erasures_not_seen", reason=str(error))
+            ledger.engine.shelf.forget_runs()  # nobody knows whether what they say may still be said
         keys.prune()
-        ledger.engine.shelf.forget_runs()
+        await asyncio.sleep(LOOK_S)
