@@ -36,7 +36,7 @@ class Contents:
     def on_erased(self, forget: Callable[[str, str], None]) -> None:
         """Have ``forget(tenant, user_id)`` called when a person was erased: for whoever holds opened words in memory.
 
-        It is called on the event loop, at once as a rule and within a minute always while the store answers; it must neither wait nor raise.
+        It is called on the event loop, at once as a rule and within a minute while the store answers; it must neither wait nor raise.
         """
         self._forgets.append(forget)
 
