@@ -162,10 +162,11 @@ async def test_archived_muted_and_hidden_keep_their_rules(worlds: Worlds) -> Non
     await shown.until(lambda shown: shown.totals.muted_unread_count == 3 and shown.totals.muted_mention_count == 1)
     assert len(await bob.list(muted=pb.FLAG_FILTER_ONLY)) == 1
 
-    entry = await elsewhere.set("MuteNotifications", name, duration=Duration(nanos=300_000_000))
+    entry = await elsewhere.set("MuteNotifications", name, duration=Duration(seconds=3600))
     assert entry.muted
     assert entry.HasField("muted_until")
     await shown.until(lambda shown: shown.entries[name].HasField("muted_until"))
+    await elsewhere.set("MuteNotifications", name, duration=Duration(nanos=300_000_000))
     await shown.until(lambda shown: not shown.entries[name].muted and shown.totals.unread_count == 3)
 
     assert (await elsewhere.set("HideConversation", name)).hidden
