@@ -44,7 +44,8 @@ async def main(settings: ChatSettings) -> None:
         await parts.enter_async_context(presence)
         here.server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
         online = OnlineIsHere(presence.roster)
-        push = pushing(here.server, here.ledger, settings, contents, online, moderation.bans.require_good)
+        good, meter = moderation.bans.require_good, here.telemetry.meter
+        push = pushing(here.server, here.ledger, settings, contents, online, good, meter)
         wakes = await parts.enter_async_context(push)
         await parts.enter_async_context(timed(here.server, here.ledger, chat.messaging, here.telemetry, wakes))
         search = None

@@ -266,7 +266,7 @@ async def chat_world(
     presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
     server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
     online = OnlineIsHere(presence.roster)
-    push = pushing(server, ledger, settings, contents, online, moderation.bans.require_good)
+    push = pushing(server, ledger, settings, contents, online, moderation.bans.require_good, telemetry.meter)
     wakes = await parts.enter_async_context(push)
     await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry, wakes))
     search = None

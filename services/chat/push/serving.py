@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from opentelemetry.metrics import Meter
 from tradewind.chat.v1 import device_service_pb2
 
 from services.chat.config import ChatSettings
@@ -29,6 +30,7 @@ async def pushing(
     contents: Contents,
     presence: Presence,
     require_good: RequireGood,
+    meter: Meter,
 ) -> AsyncIterator[Mapping[str, Wake]]:
     """Serve devices and tell members; gives who is to be woken by which timers. Raises services.runtime.tokens.BadKey.
 
@@ -40,7 +42,7 @@ async def pushing(
         return
     # A call whose answer was lost is repeated by the next round, and not by the channel behind its back.
     async with service_channel(settings, settings.push_gateway, "chat", retries=False) as channel:
-        round_ = Round(ledger, contents, Gateway(channel), presence, require_good, settings)
+        round_ = Round(ledger, contents, Gateway(channel, meter), presence, require_good, settings)
         worker = PushWorker(ledger, round_, settings)
         worker.start()
         yield {ROUNDS.name: worker.on_timer}
