@@ -189,6 +189,9 @@ async def _pump(frames: AsyncIterator[Message | bytes], context: Any) -> None:
     try:
         async for frame in frames:
             await context.write(frame if type(frame) is bytes else frame.SerializeToString())  # type: ignore[union-attr]
+    except grpc.aio.InternalError as error:
+        # grpc says so where a write meets a client that has left, which is no defect of anybody's.
+        raise asyncio.CancelledError from error
     finally:
         close = getattr(frames, "aclose", None)
         if close is not None:
