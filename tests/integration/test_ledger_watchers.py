@@ -1,6 +1,7 @@
 """Watchers: near or far behind, on this server or another, all see the same bytes, densely, and cost bounded memory."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from services.ledger.cursor import Watcher
 from services.ledger.ending import end
 from services.ledger.errors import StoreUnavailable
 from services.ledger.ids import AggregateId
+from services.ledger.ring import NotYet
 from tests.integration.ledger_world import add, decoded, fresh_service, whole_history
 from tests.servers import NatsServer
 from tests.tally import Add, WakeAt, fresh_request, open_ledger, tally
@@ -93,6 +95,58 @@ async def test_many_watchers_share_one_frame(nats_server: NatsServer, tmp_path: 
         assert len({id(frame.data) for frame in frames}) == 1
         for watcher in watchers:
             watcher.close()
+
+
+async def test_a_wrap_that_lacks_something_is_asked_again_and_shared(nats_server: NatsServer, tmp_path: Path) -> None:
+    till, asked, fetched, there = tally("till"), 0, 0, False
+
+    async def fetch() -> None:
+        nonlocal fetched, there
+        fetched += 1
+        await asyncio.sleep(0)
+        there = True
+
+    def wrap(_aggregate: AggregateId, data: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        if not there:
+            raise NotYet(fetch)
+        return data
+
+    async with open_ledger(nats_server.url, tmp_path / "a.db", service=fresh_service()) as ledger:
+        near, far = ledger.watcher(wrap), ledger.watcher(wrap)
+        await near.add(till, after=0)
+        for _ in range(5):
+            await add(ledger, till)
+        history = [event.payload for event in await whole_history(ledger, till)]
+        assert await read_until(near, 5) == history
+        assert fetched == 1
+        there = False
+        await far.add(till, after=0)  # what was wrapped once is shared
+        assert (await read_until(far, 5), fetched) == (history, 1)
+        ledger.engine.shelf.forget_runs()
+        await far.add(till, after=0)
+        assert (await read_until(far, 5), fetched) == (history, 2)
+        ring = ledger._residents[till].ring
+        assert ring is not None
+        ring.clear()
+        there = False
+        await far.add(till, after=0)  # out of the store
+        assert (await read_until(far, 5), fetched) == (history, 3)
+
+        async def never() -> None:
+            await asyncio.sleep(0)
+
+        lacking = ledger.watcher(lambda *_: _lack(never))
+        await lacking.add(till, after=0)
+        with pytest.raises(StoreUnavailable):
+            await lacking.ready()
+        for watcher in (near, far, lacking):
+            watcher.close()
+
+
+def _lack(ready: Callable[[], Awaitable[None]]) -> bytes:
+    raise NotYet(ready)
 
 
 async def test_a_cancelled_reader_loses_nothing(nats_server: NatsServer, tmp_path: Path) -> None:
