@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.ledger.archive import Archive
-from services.ledger.cursor import Watcher
+from services.ledger.cursor import Frame, Watcher
 from services.ledger.ending import end
 from services.ledger.errors import StoreUnavailable
 from services.ledger.ids import AggregateId
@@ -263,7 +263,7 @@ async def test_a_pace_gathers_what_comes_close_together(nats_server: NatsServer,
         watcher = ledger.watcher(pace=0.5)
         await watcher.add(till, after=0)
         await read_until(watcher, 300)  # who is behind is not held back: a page is 128 entries
-        frames = []
+        frames: list[Frame] = []
         for _ in range(5):
             await add(ledger, till)
         async with asyncio.timeout(10):
