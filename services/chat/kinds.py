@@ -82,5 +82,13 @@ SLICED: Final[Mapping[str, int]] = {
 }
 """The read models that a store may cut into slices, and by how many characters of a key; never changed for one that has rows."""
 
-KEPT: Final = (privacy_keys.TABLE, receipts.READ, receipts.DELIVERED, DEVICES, TOKENS, ATTACHMENT_NAMES)
+KEPT: Final = (
+    privacy_keys.TABLE,
+    receipts.READ,
+    receipts.DELIVERED,
+    DEVICES,
+    TOKENS,
+    *PUSH_SLICED,
+    ATTACHMENT_NAMES,
+)
 """The read models that no entry writes: a backup holds them. Keys of persons stay wrapped in it."""
