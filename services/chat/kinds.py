@@ -85,6 +85,7 @@ SLICED: Final[Mapping[str, int]] = {
 KEPT: Final = (
     privacy_keys.TABLE,
     receipts.READ,
+    receipts.READ_BY_USER,
     receipts.DELIVERED,
     DEVICES,
     TOKENS,

@@ -23,10 +23,13 @@ from services.ledger.ledger import Ledger
 
 READ: Final = "read_cursors"
 DELIVERED: Final = "delivered_cursors"
+READ_BY_USER: Final = "read_cursors_by_user"
+"""The read cursors of a user, by conversation: all of them in one look. Written with the others, and right where it is ahead of them."""
 MOST_RECEIPTS: Final = 100
 SLICED: Final = {READ: 2, DELIVERED: 2}
 """A conversation's cursors are cut into 256 slices: a key begins with two digits that spread its users evenly."""
 _PAGE: Final = 256
+_MANY: Final = 500
 
 
 async def mark(ledger: Ledger, request: pb.MarkMessagesRequest, actor: Actor) -> pb.MarkMessagesResponse:
@@ -39,7 +42,7 @@ async def mark(ledger: Ledger, request: pb.MarkMessagesRequest, actor: Actor) ->
         before = await read_base(ledger, aggregate, actor.user_id)
         if before is None or before.version < read_version:
             base = await _base_at(ledger, aggregate, state, actor.user_id, read_version, before)
-            rows.append(_row(READ, aggregate, actor.user_id, read_version, f"{base.messages} {base.own} {now}"))
+            rows += _read_rows(aggregate, actor.user_id, base, now)
     delivered_version = max(read_version, min(request.delivered_version, state.version))
     if delivered_version:
         rows.append(_row(DELIVERED, aggregate, actor.user_id, delivered_version, f"{now}"))
@@ -50,7 +53,7 @@ async def mark(ledger: Ledger, request: pb.MarkMessagesRequest, actor: Actor) ->
 
 async def start(ledger: Ledger, aggregate: AggregateId, state: domain.Conversation, user_id: str) -> None:
     """Take all there is as read, for one who begins to read a channel."""
-    await ledger.put_rows([_row(READ, aggregate, user_id, state.version, f"{state.messages} 0 {commands.now_us()}")])
+    await ledger.put_rows(_read_rows(aggregate, user_id, Base(state.version, state.messages, 0), commands.now_us()))
 
 
 async def get(ledger: Ledger, request: pb.GetUnreadRequest, actor: Actor) -> pb.GetUnreadResponse:
@@ -150,6 +153,18 @@ async def delivered(ledger: Ledger, aggregate: AggregateId, user_id: str) -> int
     return row.seq if row is not None else 0
 
 
+async def read_everywhere(ledger: Ledger, tenant: str, user_id: str) -> dict[str, int]:
+    """Give up to where a user has read in each conversation in which it ever said so."""
+    found: dict[str, int] = {}
+    after: str | None = None
+    while True:
+        page = await ledger.rows(READ_BY_USER, f"{tenant}/{user_id}", after=after, limit=_MANY)
+        found.update((row.key, row.seq) for row in page)
+        if len(page) < _MANY:
+            return found
+        after = page[-1].key
+
+
 async def read_base(ledger: Ledger, aggregate: AggregateId, user_id: str) -> Base | None:
     """Give up to where a user has read; None where it never said."""
     row = await ledger.row(READ, _partition(aggregate), _key(user_id))
@@ -245,6 +260,11 @@ def _partition(aggregate: AggregateId) -> str:
 
 def _row(table: str, aggregate: AggregateId, user_id: str, version: int, value: str) -> Row:
     return Row(table, _partition(aggregate), _key(user_id), value.encode(), version)
+
+
+def _read_rows(aggregate: AggregateId, user_id: str, base: Base, at_us: int) -> list[Row]:
+    by_user = Row(READ_BY_USER, f"{aggregate.tenant}/{user_id}", aggregate.id, b"", base.version)
+    return [_row(READ, aggregate, user_id, base.version, f"{base.messages} {base.own} {at_us}"), by_user]
 
 
 def _numbers(row: Row) -> list[int]:

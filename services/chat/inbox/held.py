@@ -71,8 +71,10 @@ class Held:
         self._opened = await self._surveys.lines(actor, ids, self._tip)
         self._flags = {line.conversation.id: line.flags for line in self._opened if line.flags != NO_FLAGS}
 
+        cursors = await self._surveys.cursors(actor)
+
         async def count(line: Line) -> None:
-            counts = await self._surveys.counts(actor, line)
+            counts = await self._surveys.counts(actor, line, cursors.get(line.conversation.id, 0))
             if counts.unread and await self._surveys.standing(actor, line.conversation, fresh=False) is None:
                 counts = counts._replace(unread=0, mentions=0)
             self._put(self._entry(line.conversation.id), line, counts, now)

@@ -10,7 +10,7 @@ from services.chat import commands, domain, pages
 from services.chat.access import Actor
 from services.chat.domain.inbox import Sums
 from services.chat.inbox import showing
-from services.chat.inbox.surveying import Line, Surveys
+from services.chat.inbox.surveying import Counts, Line, Surveys
 from services.ledger.ids import AggregateId
 
 DEFAULT_PAGE: Final = 50
@@ -30,6 +30,7 @@ async def page(surveys: Surveys, request: pb.ListInboxRequest, actor: Actor) -> 
         for line in await surveys.lines(actor)
         if (after is None or line.place < after) and _wanted(line, request, now)
     ]
+    cursors = await surveys.cursors(actor)
     response = pb.ListInboxResponse()
     start = 0
     while start < len(lines):
@@ -38,7 +39,10 @@ async def page(surveys: Surveys, request: pb.ListInboxRequest, actor: Actor) -> 
         start += len(chunk)
 
         async def show(line: Line) -> pb.InboxEntry | None:
-            return await shown(surveys, actor, line, now, unread_only=request.unread_only)
+            counts = await surveys.counts(actor, line, cursors.get(line.conversation.id, 0))
+            if request.unread_only and not counts.unread:
+                return None
+            return await shown(surveys, actor, line, counts, now)
 
         response.entries.extend(each for each in await surveys.each(chunk, show) if each is not None)
         if len(response.entries) == wanted and start < len(lines):
@@ -47,13 +51,8 @@ async def page(surveys: Surveys, request: pb.ListInboxRequest, actor: Actor) -> 
     return response
 
 
-async def shown(
-    surveys: Surveys, actor: Actor, line: Line, at_us: int, *, unread_only: bool = False
-) -> pb.InboxEntry | None:
-    """Show a line; None where the user has no place there any more, or has read it all where that is not wanted."""
-    counts = await surveys.counts(actor, line)
-    if unread_only and not counts.unread:
-        return None
+async def shown(surveys: Surveys, actor: Actor, line: Line, counts: Counts, at_us: int) -> pb.InboxEntry | None:
+    """Show a line; None where the user has no place there any more. Raises LedgerError."""
     state = await surveys.standing(actor, line.conversation)
     if state is None:
         return None
@@ -62,10 +61,10 @@ async def shown(
 
 async def totals(surveys: Surveys, actor: Actor) -> pb.UnreadTotals:
     """Count what is unread in all of a user's conversations. Raises LedgerError."""
-    sums, now = Sums(), commands.now_us()
+    sums, now, cursors = Sums(), commands.now_us(), await surveys.cursors(actor)
 
     async def count(line: Line) -> None:
-        counts = await surveys.counts(actor, line)
+        counts = await surveys.counts(actor, line, cursors.get(line.conversation.id, 0))
         if counts.unread and await surveys.standing(actor, line.conversation, fresh=False) is not None:
             sums.add(counts.unread, counts.mentions, archived=line.archived(now), muted=line.muted(now))
 
@@ -80,7 +79,7 @@ async def one(surveys: Surveys, actor: Actor, conversation: AggregateId) -> pb.I
         raise domain.not_found()
     tip = await surveys.tips.at(conversation, state.version)
     line = Line(conversation, tip, await surveys.flags_of(actor, conversation.id))
-    counts = await surveys.counts(actor, line)
+    counts = await surveys.counted(actor, conversation, state)
     return showing.entry(actor.user_id, line, state, counts, commands.now_us(), hid=await surveys.hid(actor, line))
 
 

@@ -135,11 +135,14 @@ class Surveys:
         said_version = line.tip.said_version
         return bool(said_version) and await self.ledger.row(marks.HIDDEN, where, marks.key(said_version)) is not None
 
-    async def counts(self, actor: Actor, line: Line) -> Counts:
-        """Count what a user has not read in a conversation. Raises LedgerError."""
-        read = await receipts.read_base(self.ledger, line.conversation, actor.user_id)
-        if read is not None and read.version >= line.tip.said_version:
-            return Counts(0, 0, read.version, line.tip.version)  # nothing was said since
+    async def cursors(self, actor: Actor) -> dict[str, int]:
+        """Give up to where a user has read, by conversation. Raises LedgerError."""
+        return await receipts.read_everywhere(self.ledger, actor.tenant, actor.user_id)
+
+    async def counts(self, actor: Actor, line: Line, read_version: int) -> Counts:
+        """Count what a user, who has read up to a version or further, has not read in a conversation. Raises LedgerError."""
+        if read_version >= line.tip.said_version:
+            return Counts(0, 0, read_version, line.tip.version)  # nothing was said since
         view = await self.ledger.read(line.conversation, fresh=False, at_least=line.tip.version)
         return await self.counted(actor, line.conversation, view.state)
 
