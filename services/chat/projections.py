@@ -19,9 +19,9 @@ FLAGS = "inbox_flags"
 _READER = "~"
 """Ends the key of a channel's reader: it is written by the reader's own aggregate, and beside the key of a member."""
 
-SLICED = {BY_USER: 8, EVER: 8}
+SLICED = {BY_USER: 8, EVER: 8, FLAGS: 4}
 """By how many characters of a key a store may cut a user's list: the key begins with the time, so that is a slice for every 72 minutes in
-which conversations with the user began."""
+which conversations with the user began. Of flags there are few: a slice for 50 days, as a conversation's id begins with the time."""
 
 
 def partition(tenant: str, user_id: str) -> str:

@@ -26,8 +26,9 @@ DELIVERED: Final = "delivered_cursors"
 READ_BY_USER: Final = "read_cursors_by_user"
 """The read cursors of a user, by conversation: all of them in one look. Written with the others, and right where it is ahead of them."""
 MOST_RECEIPTS: Final = 100
-SLICED: Final = {READ: 2, DELIVERED: 2}
-"""A conversation's cursors are cut into 256 slices: a key begins with two digits that spread its users evenly."""
+SLICED: Final = {READ: 2, DELIVERED: 2, READ_BY_USER: 4}
+"""A conversation's cursors are cut into 256 slices: a key begins with two digits that spread its users evenly. A user's are cut by when the
+conversations began: an id begins with the time, four digits are 50 days."""
 _PAGE: Final = 256
 _MANY: Final = 500
 

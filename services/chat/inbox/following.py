@@ -178,7 +178,7 @@ class Follower:
         """Tell how far users have got: those who follow receipts, and the users' other devices."""
         cursors: dict[tuple[str, str, str], list[Row]] = {}
         for row in rows:
-            if row.table in receipts.SLICED:
+            if row.table in (receipts.READ, receipts.DELIVERED):
                 cursors.setdefault(receipts.whose(row), []).append(row)
         for (tenant, conversation_id, user_id), of_one in cursors.items():
             self._start(self._marked(tenant, conversation_id, receipts.receipt_of(user_id, of_one)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.chat import marks, receipts
+from services.chat import marks, projections, receipts
 from services.chat.kinds import SLICED
 from services.operate.known import SERVICES
 
@@ -13,4 +13,5 @@ def test_every_read_model_of_a_conversation_s_messages_is_cut_into_slices() -> N
     rows_by_message |= {marks.MENTIONS, marks.HIDDEN}
     assert rows_by_message <= set(SLICED)
     assert {receipts.READ, receipts.DELIVERED} <= set(SLICED)  # one for each reader of a channel
+    assert {receipts.READ_BY_USER, projections.FLAGS} <= set(SLICED)  # one for each conversation of a user
     assert SERVICES["chat"].sliced is SLICED  # what restores a store cuts it as those who read it
