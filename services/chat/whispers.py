@@ -90,6 +90,8 @@ class Whispers:
 
     async def listened(self) -> None:
         """Wait until NATS knows all that this process listens to: what is said from then on is heard. Raises nats.errors.Error."""
+        # The client's ping overtakes what it has not written yet; the second one comes after that.
+        await self._client.flush(_FLUSH_SECONDS)
         await self._client.flush(_FLUSH_SECONDS)
 
     async def leave(self, listener: Listener) -> None:

@@ -151,8 +151,7 @@ class Homes:
                 hear = partial(self._on_message, slot)
                 self._subscriptions[slot] = await self._client.subscribe(words.all_of(slot), cb=hear)
         unsettled = [slot for slot in mine if not self._shelves[slot].settled]
-        if unsettled and self._peers.others:
-            await self._client.flush(_FETCH_SECONDS)  # reports come from here on: what is fetched after it lacks none
+        # NATS takes a connection's words in their order: reports come from before what is fetched now.
         for start in range(0, len(unsettled), _FETCHES):
             await asyncio.gather(*(self._fetch(slot) for slot in unsettled[start : start + _FETCHES]))
 
