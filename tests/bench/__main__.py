@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.runtime.run import run
-from tests.bench import chat, ledger, live, mail, order, recall, store
+from tests.bench import chat, crowd, ledger, live, mail, order, recall, store
 from tests.bench.report import Result, show
 from tests.bench.stack import Stack
 
@@ -15,6 +15,7 @@ MEASUREMENTS: dict[str, Callable[[Stack], Awaitable[list[Result]]]] = {
     "ledger": ledger.measure,
     "chat": chat.measure,
     "live": live.measure,
+    "crowd": crowd.measure,
     "order": order.measure,
     "mail": mail.measure,
     "store": store.measure,

@@ -18,6 +18,8 @@ from tests.bench.stack import Stack
 ROUNDS = 3
 SECONDS = 3.0
 WATCHERS = 50
+SERVING = {"TRADEWIND_ORDER_EVENTS": "false", "TRADEWIND_SEARCH": "reading"}
+"""A process that serves calls: another one follows the log for the search index, as docs/chat.md asks for under load."""
 
 
 class Chat:
@@ -70,7 +72,7 @@ class Chat:
 @asynccontextmanager
 async def running(stack: Stack) -> AsyncIterator[Chat]:
     """Starts Chat and the echo."""
-    chat = await stack.serve("chat", "services.chat", {"TRADEWIND_ORDER_EVENTS": "false"})
+    chat = await stack.serve("chat", "services.chat", SERVING)
     echo = await stack.serve("echo", "tests.bench.echo")
     made = Chat(stack, chat, echo)
     yield made

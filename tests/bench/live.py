@@ -3,21 +3,18 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import grpc
-from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from tests.bench.chat import ROUNDS, TEXT_END, Chat, running
-from tests.bench.load import TEXT, Stream, frame, request_id, send
+from tests.bench.load import TEXT, Stream, frame, send
 from tests.bench.report import Result
 from tests.bench.stack import Stack
 
 GROUP, SECONDS = 32, 5.0
 HELD_RATE, HELD_SECONDS, WATCHERS = 400, 10.0, 50
-IDLE_STREAMS, STREAMS_A_CONNECTION, IDLE_SECONDS = 10_000, 100, 10.0
 TINODE = "570/s and 1.7 ms, Tinode 0.22 with PostgreSQL"
 CENTRIFUGO = "80-88 k, Centrifugo 5.4"
 _STAMP = re.compile(rb"@(\d{19})")
@@ -98,7 +95,7 @@ async def held(chat: Chat) -> Result:
 
     watchers = [asyncio.create_task(follow()) for _ in range(WATCHERS)]
     call = opened(chat)
-    answers = asyncio.create_task(_drained(call))
+    answers = asyncio.create_task(drained(call))
     await asyncio.sleep(1.0)
     cpu, started, count = chat.stack.cpu("chat"), time.perf_counter(), int(HELD_RATE * HELD_SECONDS)
     for number in range(count):
@@ -108,7 +105,7 @@ async def held(chat: Chat) -> Result:
         while len(late) < count * WATCHERS:
             await asyncio.sleep(0.01)
     used = chat.stack.cpu("chat") - cpu
-    await _ended(*watchers, answers)
+    await ended(*watchers, answers)
     late.sort()
     rate = len(late) / used
     return Result(
@@ -123,7 +120,7 @@ async def arrival(chat: Chat) -> Result:
     target, taken = await chat.conversation(), list[float]()
     sender, receiver = opened(chat), opened(chat)
     await receiver.write(pb.ConverseRequest(subscribe=[pb.Subscribe(conversation_id=target)]).SerializeToString())
-    answers = asyncio.create_task(_drained(sender))
+    answers = asyncio.create_task(drained(sender))
     await receiver.read()
     for _ in range(500):
         await sender.write(stamped(target))
@@ -131,7 +128,7 @@ async def arrival(chat: Chat) -> Result:
             pass
         taken.append((time.time_ns() - int(found[1])) / 1e6)
         await asyncio.sleep(0.02)
-    await _ended(answers)
+    await ended(answers)
     receiver.cancel()
     taken.sort()
     p50, p99 = percentile(taken, 0.5), percentile(taken, 0.99)
@@ -149,7 +146,7 @@ async def pages(chat: Chat) -> Result:
         await call.write(frame(target, 250))
         await call.write(frame(target, 250))
         await call.done_writing()
-        await _drained(call)
+        await drained(call)
     taken: list[float] = []
     for number in range(1000):
         request = pb.ListMessagesRequest(
@@ -168,66 +165,12 @@ async def pages(chat: Chat) -> Result:
     )  # fmt: skip
 
 
-async def idle(stack: Stack, chat: str, echo: str) -> Result:
-    """What a stream costs on which nothing happens: memory each, and CPU of all. Each connection is another user's."""
-    users = [
-        (("authorization", f"Bearer {stack.token(f'u{number}', 'customer')}"),)
-        for number in range(IDLE_STREAMS // STREAMS_A_CONNECTION)
-    ]
-    async with grpc.aio.insecure_channel(chat) as channel:
-        targets = [await _conversation(channel, user) for user in users]
-    openings = [
-        pb.ConverseRequest(subscribe=[pb.Subscribe(conversation_id=target)]).SerializeToString() for target in targets
-    ]
-    bare, _ = await _idle(stack, "idle-echo", echo, "/bench.Echo/Bidi", users, openings)
-    each, cpu = await _idle(stack, "idle-chat", chat, "/tradewind.chat.v1.ChatService/Converse", users, openings)
-    return Result(
-        f"{IDLE_STREAMS:,} idle streams, bytes of server memory each", each, "bytes", "<= 40 KB, < 1 % CPU",
-        each <= 40_000 and cpu < 0.01, "bare grpc.aio", bare, each / bare, more={"CPU while idle, %": cpu * 100},
-    )  # fmt: skip
-
-
-async def _conversation(channel: grpc.aio.Channel, metadata: Any) -> str:
-    create = channel.unary_unary(
-        "/tradewind.chat.v1.ChatService/CreateConversation",
-        pb.CreateConversationRequest.SerializeToString,
-        pb.CreateConversationResponse.FromString,
-    )
-    made = await create(
-        pb.CreateConversationRequest(request_id=request_id(), kind=chat_pb2.CONVERSATION_KIND_GROUP), metadata=metadata
-    )
-    return str(made.conversation.conversation_id)
-
-
-async def _idle(
-    stack: Stack, name: str, address: str, method: str, users: Sequence[Any], openings: Sequence[bytes]
-) -> tuple[float, float]:
-    channels = [grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in users]
-    await asyncio.gather(*(channel.channel_ready() for channel in channels))
-    before, calls = stack.resident_bytes(name), []
-    for _ in range(STREAMS_A_CONNECTION):
-        for channel, user, opening in zip(channels, users, openings, strict=True):
-            call: Any = channel.stream_stream(method, None, None)(metadata=user)
-            await call.write(opening)
-            await call.read()
-            calls.append(call)
-    await asyncio.sleep(2.0)
-    each = (stack.resident_bytes(name) - before) / len(calls)
-    cpu = stack.cpu(name)
-    await asyncio.sleep(IDLE_SECONDS)
-    share = (stack.cpu(name) - cpu) / IDLE_SECONDS
-    for call in calls:
-        call.cancel()
-    await asyncio.gather(*(channel.close() for channel in channels))
-    return each, share
-
-
-async def _drained(call: Stream) -> None:
+async def drained(call: Stream) -> None:
     while await call.read() is not grpc.aio.EOF:
         pass
 
 
-async def _ended(*tasks: asyncio.Task[None]) -> None:
+async def ended(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -237,9 +180,4 @@ async def measure(stack: Stack) -> list[Result]:
     """All of it."""
     async with running(stack) as chat:
         parts: list[Callable[[Chat], Awaitable[Result]]] = [group, held, arrival, pages]
-        found = [await part(chat) for part in parts]
-    # On processes of their own: what was allocated before would be used again.
-    settings = {"TRADEWIND_ORDER_EVENTS": "false", "TRADEWIND_STORE_FILE": str(stack.folder / "chat.db")}
-    again = await stack.serve("idle-chat", "services.chat", settings)
-    echo = await stack.serve("idle-echo", "tests.bench.echo")
-    return [*found, await idle(stack, again, echo)]
+        return [await part(chat) for part in parts]
