@@ -48,13 +48,11 @@ class Sender:
         self.metadata = self.user.metadata
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}")
         self.channel = channel
+        world._channels.append(channel)
         self.stub = attachment_service_pb2_grpc.AttachmentServiceStub(channel)
 
     def call(self, method: str, *args: Any, **options: Any) -> Any:
         return getattr(self.stub, method)(*args, metadata=self.metadata, **options)
-
-    async def close(self) -> None:
-        await self.channel.close()
 
     async def begin(self, conversation: str, data_or_size: bytes | int, **fields: Any) -> str:
         size = data_or_size if isinstance(data_or_size, int) else len(data_or_size)

@@ -36,7 +36,10 @@ class AttachmentSettings(ServiceSettings):
     )  # fmt: skip
     """Types by content that are taken, as type/subtype or type/*."""
     attachment_transfers: int = Field(256, ge=1)
-    """Uploads and downloads under way in this process, each with up to a mebibyte of memory; more are refused as OVERLOADED."""
+    """Uploads and downloads under way in this process, each with up to a mebibyte of memory, and as many by HTTP; more are refused as
+    OVERLOADED."""
+    attachment_caller_transfers: int = Field(16, ge=1)
+    """Of those by gRPC, what one user may have under way."""
     attachment_keep_unsent: Seconds = Field(24 * 3600.0, gt=0)
     """An upload that is not complete so long after it began, or not sent so long after it was complete, is deleted."""
     attachment_grace: Seconds = Field(3600.0, ge=0)

@@ -60,7 +60,7 @@ class Downloads:
         state = await self._complete(actor, request.attachment_id, request.conversation_id)
         shown = await self._shown(actor.tenant, request.attachment_id, state)
         name = object_name(actor.tenant, request.attachment_id, request.thumbnail)
-        with self._transfers.one():
+        with self._transfers.one((actor.tenant, actor.user_id)):
             try:
                 if request.thumbnail:
                     shown.size_bytes = await self._vault.size(_thumbnail(state, request.thumbnail, name))

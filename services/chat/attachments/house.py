@@ -54,14 +54,16 @@ async def attachments(server: Server, ledger: Ledger, settings: AttachmentSettin
         seconds=settings.picture_seconds,
         at_once=settings.picture_processes,
     )
-    transfers = Transfers(settings.attachment_transfers)
+    transfers = Transfers(settings.attachment_transfers, settings.attachment_caller_transfers)
     uploads = Uploads(ledger, vault, drawer, transfers, settings)
     service = AttachmentService(uploads, Downloads(ledger, vault, transfers, links))
     collector = Collector(ledger, vault, settings)
     http = None
     try:
         if links is not None:
-            http = DownloadServer(ledger, vault, transfers, links, cache=settings.attachment_link_cache)
+            # Of its own, so that people who only look leave room for those who send; by tenants, as links know nobody else.
+            by_http = Transfers(settings.attachment_transfers, max(1, settings.attachment_transfers // 2))
+            http = DownloadServer(ledger, vault, by_http, links, cache=settings.attachment_link_cache)
             await _listen(http, settings.attachment_listen)
         server.add(attachment_service_pb2.DESCRIPTOR.services_by_name["AttachmentService"], service)
         collector.start()

@@ -86,7 +86,7 @@ class DownloadServer:
         transport = request.transport
         self._busy.add(transport)
         try:
-            with self._transfers.one():
+            with self._transfers.one(link.tenant):
                 return await self._answer(request, link)
         except NoObject:
             return _refused(404)

@@ -1,28 +1,36 @@
-"""How many uploads and downloads are under way at a time in this process: each takes memory."""
+"""How many uploads and downloads are under way at a time in this process: each takes memory, and lasts as long as its client likes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from services.runtime.errors import Refused
 
 
 class Transfers:
-    """Counts them."""
+    """Counts them, in all and of each caller."""
 
-    def __init__(self, most: int) -> None:
-        """Let at most ``most`` be under way."""
-        self._most = most
-        self.under_way = 0
+    def __init__(self, most: int, most_each: int) -> None:
+        """Let at most ``most`` be under way, and ``most_each`` of one caller."""
+        self._most, self._most_each = most, most_each
+        self._callers: Counter[Hashable] = Counter()
+
+    @property
+    def under_way(self) -> int:
+        """How many are."""
+        return self._callers.total()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, caller: Hashable) -> Iterator[None]:
         """Be one of them. Raises Refused (OVERLOADED)."""
-        if self.under_way >= self._most:
+        if self.under_way >= self._most or self._callers[caller] >= self._most_each:
             raise Refused("OVERLOADED", "too many attachments are under way", retry_after=1.0)
-        self.under_way += 1
+        self._callers[caller] += 1
         try:
             yield
         finally:
-            self.under_way -= 1
+            self._callers[caller] -= 1
+            if not self._callers[caller]:
+                del self._callers[caller]

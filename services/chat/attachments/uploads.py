@@ -88,7 +88,7 @@ class Uploads:
         state = await seeing.owned(self._ledger, actor, first.attachment_id)
         if not domain.open_for_bytes(state):
             raise domain.wrong_state(state.state.value if state.state is domain.State.COMPLETE else "expired")
-        with self._transfers.one():
+        with self._transfers.one((actor.tenant, actor.user_id)):
             name = object_name(actor.tenant, first.attachment_id)
             held = await self._vault.held(name)
             if held.size != first.offset:
@@ -115,7 +115,7 @@ class Uploads:
             raise _mismatch("size_bytes", "more bytes than were declared")
         if len(request.data) != CHUNK_BYTES and end != state.size:
             raise domain.Refused("INVALID_FIELD", f"must be {CHUNK_BYTES} bytes, or reach to the end", field="data")
-        with self._transfers.one():
+        with self._transfers.one((actor.tenant, actor.user_id)):
             name = object_name(actor.tenant, request.attachment_id)
             held = await self._vault.held(name)
             if end <= held.size:
@@ -165,7 +165,7 @@ class Uploads:
         if state.state is not domain.State.COMPLETE:
             if not domain.open_for_bytes(state):
                 raise domain.wrong_state("expired")
-            with self._transfers.one():
+            with self._transfers.one((actor.tenant, actor.user_id)):
                 command = await self._checked(state, actor.tenant, request.attachment_id)
             aggregate = rows.aggregate_of(actor.tenant, request.attachment_id)
             try:
