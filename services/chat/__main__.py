@@ -50,7 +50,13 @@ async def main(settings: ChatSettings) -> None:
         await parts.enter_async_context(timed(here.server, here.ledger, chat.messaging, here.telemetry, wakes))
         search = None
         if settings.search != "off":
-            work = searching(here.ledger, contents, folder_of(settings), settings.log_partitions, follows=settings.search == "embedded")
+            work = searching(
+                here.ledger,
+                contents,
+                folder_of(settings),
+                settings.log_partitions,
+                follows=settings.search == "embedded",
+            )
             search = await parts.enter_async_context(work)
             here.server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
         serve_inbox(here.server, here.ledger, settings, contents, whispers)
