@@ -14,7 +14,7 @@ from tradewind.chat.v1 import chat_service_pb2 as chat
 
 from services.chat.policy import POLICY
 from tests.integration.attachment_world import CHUNK, Sender, attachment_world, picture
-from tests.integration.chat_world import TENANT, ChatWorld, refused, request_id
+from tests.integration.chat_world import TENANT, ChatWorld, request_id
 from tests.integration.security_table import ask, hostile, methods
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -95,30 +95,3 @@ async def test_nothing_hostile_is_a_defect(world: ChatWorld, capfd: pytest.Captu
     for what, request in hostile(ann.message(group, sent)):
         await attack(send, what, request)
     assert "unexpected_error" not in capfd.readouterr().err
-
-
-async def test_who_takes_nothing_takes_no_room_from_others(world: ChatWorld) -> None:
-    ann, bob = Sender(world, "greedy"), Sender(world, "bob")
-    group = (await ann.user.create_group("bob")).conversation_id
-    made = (await ann.upload(group, bytes(8 * CHUNK))).attachment_id
-    await ann.send(group, made)
-    request = pb.DownloadAttachmentRequest(attachment_id=made)
-    idle = [ann.call("DownloadAttachment", request) for _ in range(world.settings.attachment_caller_transfers)]
-    for call in idle:
-        assert (await call.read()).attachment.size_bytes == 8 * CHUNK
-    assert await refused(ann.download(made)) == (CODE.RESOURCE_EXHAUSTED, "OVERLOADED")
-    assert await bob.download(made) == bytes(8 * CHUNK)
-    for call in idle:
-        call.cancel()
-    async with asyncio.timeout(20):
-        while await is_refused(ann, made):
-            await asyncio.sleep(0.05)
-
-
-async def is_refused(sender: Sender, attachment_id: str) -> bool:
-    try:
-        await sender.download(attachment_id)
-    except grpc.aio.AioRpcError as error:
-        assert error.code() is CODE.RESOURCE_EXHAUSTED
-        return True
-    return False

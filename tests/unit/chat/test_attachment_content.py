@@ -14,6 +14,8 @@ from PIL import Image
 from services.chat.attachments import answers
 from services.chat.attachments.content import PROGRAM, TEXT, UNKNOWN, Sniffer, allowed
 from services.chat.attachments.links import Links, UnusableKey
+from services.chat.attachments.transfers import Transfers
+from services.runtime.errors import Refused
 
 
 def told(data: bytes, declared: str = "", piece: int = 7) -> str:
@@ -143,3 +145,15 @@ def test_keys_that_are_none(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UnusableKey):
         Links.from_file("", path, 60)
+
+
+def test_one_caller_cannot_take_all_room() -> None:
+    transfers = Transfers(3, 2)
+    with transfers.one("ann"), transfers.one("ann"):
+        with pytest.raises(Refused) as refused, transfers.one("ann"):
+            pass
+        assert (refused.value.reason, refused.value.retry_after) == ("OVERLOADED", 1.0)
+        with transfers.one("bob"), pytest.raises(Refused), transfers.one("cy"):
+            pass
+        assert transfers.under_way == 2
+    assert transfers.under_way == 0
