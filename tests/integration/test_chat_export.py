@@ -9,11 +9,18 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import json_format
-from tradewind.chat.v1 import chat_pb2, privacy_service_pb2_grpc
+from tradewind.chat.v1 import (
+    chat_pb2,
+    moderation_pb2,
+    moderation_service_pb2,
+    moderation_service_pb2_grpc,
+    privacy_service_pb2_grpc,
+)
 from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.chat.v1 import privacy_service_pb2 as privacy
 
 from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id, watched
+from tests.integration.test_chat_erasure import keep
 from tests.integration.test_chat_privacy import read, talk, word
 from tests.servers import NatsServer
 
@@ -204,3 +211,27 @@ async def test_a_line_is_a_line(own_nats_server: NatsServer, tmp_path: Any, text
         assert json.loads(raw[version])["event"]["event"]["message"]["text"] == text
         assert raw.pop() == b""
         assert len(raw) == version + 2
+
+
+async def test_what_is_kept_of_a_person_elsewhere_is_given_too(own_nats_server: NatsServer, tmp_path: Any) -> None:
+    async with chat_world(own_nats_server.url, tmp_path) as world:
+        ann, bob = world.user("ann"), world.user("bob")
+        group = (await ann.create_group("bob")).conversation_id
+        version = await bob.send(group, "rude")
+        await keep(world, group, "for later", "notes.txt", "hush", "a file")
+        report = moderation_service_pb2.ReportMessageRequest(
+            request_id=request_id(), conversation_id=group, message_version=version, text="that is rude",
+            reason=moderation_pb2.REPORT_REASON_HARASSMENT,
+        )  # fmt: skip
+        await moderation_service_pb2_grpc.ModerationServiceStub(ann.channel).ReportMessage(
+            report, metadata=ann.metadata
+        )
+        _, *lines, _ = await exported(ann, privacy.ExportPersonRequest())
+        items = {line.item.kind: json_format.MessageToDict(line.item.value) for line in lines if line.HasField("item")}
+        assert set(items) == {"scheduled_message", "attachment", "device", "report"}
+        assert items["scheduled_message"]["content"] == {"text": "for later"}
+        assert (items["attachment"]["name"], items["attachment"]["state"]) == ("notes.txt", "complete")
+        assert items["device"]["device_id"] == "phone"
+        assert "hush" not in str(items)
+        assert items["report"]["conversation_id"] == group
+        assert items["report"]["reported"]["content"] == {"text": "that is rude"}

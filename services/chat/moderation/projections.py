@@ -19,6 +19,8 @@ OPEN: Final = "open_reports"
 """Reported messages of a tenant that wait for review, by the time of the first report."""
 RESOLVED: Final = "resolved_reports"
 """Those that were dealt with, by the same time: so a message's place in either never changes."""
+REPORTED: Final = "reports_by_user"
+"""What a user reported, by conversation and version; with the version of its report in their history."""
 BANNED: Final = "banned_users"
 """Users of a tenant who are banned, by user id."""
 BAN_CHANGES: Final = "ban_changes"
@@ -44,15 +46,21 @@ def key(at_us: int, name: str = "") -> str:
 
 
 def report_rows(
-    aggregate: AggregateId, state: reports.Reports, _events: Sequence[tuple[int, reports.ReportChange]]
+    aggregate: AggregateId, state: reports.Reports, events: Sequence[tuple[int, reports.ReportChange]]
 ) -> Iterable[Row]:
-    """Give the rows that events change: a reported message is in the queue, or among those that were dealt with."""
+    """Give the rows that events change: a reported message is in the queue, or among those that were dealt with; and who reports what."""
     where = key(state.opened_us, aggregate.id)
     shown = wire.reported(aggregate.id, state).SerializeToString()
     waits = state.resolved is None
+    by = {
+        event.actor: Row(REPORTED, f"{aggregate.tenant}/{event.actor}", aggregate.id, str(version).encode())
+        for version, event in events
+        if isinstance(event, reports.Reported)
+    }
     return (
         Row(OPEN, aggregate.tenant, where, shown if waits else None),
         Row(RESOLVED, aggregate.tenant, where, None if waits else shown),
+        *by.values(),
     )
 
 

@@ -30,12 +30,13 @@ class Part:
 
     Attributes:
         name: as ErasedPart tells it.
-        erase: erases all of a person of a tenant, and gives how much that was; again erases what is left.
+        erase: erases all of a person of a tenant, and gives how much that was; again erases what is left. None where all that it keeps
+            is sealed with the person's keys.
         export: gives all of a person of a tenant; None where there is nothing that is not in the conversations.
     """
 
     name: str
-    erase: Callable[[str, str], Awaitable[int]]
+    erase: Callable[[str, str], Awaitable[int]] | None
     export: Callable[[str, str], AsyncIterator[pb.ExportedItem]] | None = None
 
 
@@ -75,7 +76,8 @@ class Eraser:
         response = pb.ErasePersonResponse(keys_destroyed=len({*event.key_ids, *late}))
         response.erase_time.CopyFrom(wire.timestamp(event.at_us))
         for part in self._parts:
-            response.parts.add(name=part.name, count=await part.erase(*person))
+            if part.erase is not None:
+                response.parts.add(name=part.name, count=await part.erase(*person))
         await self._ledger.engine.archive.scrub()
         return response
 

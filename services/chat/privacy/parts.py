@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_pb2, moderation_pb2
 from tradewind.chat.v1 import privacy_service_pb2 as pb
 
 from services.chat import commands, domain
 from services.chat.attachments import removing, rows
 from services.chat.attachments.vault import Vault
 from services.chat.contents import Contents
+from services.chat.moderation import projections
 from services.chat.privacy.erasing import Part
 from services.chat.push import devices
 from services.chat.scheduling import domain as scheduling
@@ -29,7 +30,12 @@ _PAGE: Final = 100
 
 def all_parts(ledger: Ledger, contents: Contents, vault: Vault, search: SearchService | None) -> Sequence[Part]:
     """Give all that this process knows of."""
-    found = [Scheduled(ledger, contents).part, Attachments(ledger, vault).part, Devices(ledger).part]
+    found = [
+        Scheduled(ledger, contents).part,
+        Attachments(ledger, vault).part,
+        Devices(ledger).part,
+        Reports(ledger, contents).part,
+    ]
     return [Part("search", search.forget), *found] if search is not None else found
 
 
@@ -101,6 +107,28 @@ class Scheduled:
                 send_time_us=str(each.send_us),
                 content=said,
             )
+
+
+class Reports:
+    """Messages that a person reported. What it said of them is sealed with its keys, and nothing of it is left to erase."""
+
+    def __init__(self, ledger: Ledger, contents: Contents) -> None:
+        """Look into ``ledger``."""
+        self._ledger = ledger
+        self._contents = contents
+        self.part = Part("reports", None, self._export)
+
+    async def _export(self, tenant: str, user_id: str) -> AsyncIterator[pb.ExportedItem]:
+        where, after = f"{tenant}/{user_id}", None
+        while page := await self._ledger.rows(projections.REPORTED, where, after=after, limit=_PAGE):
+            for row in page:
+                aggregate = AggregateId(tenant, projections.REPORT, row.key)
+                for recorded in await self._ledger.history(aggregate, after=int(row.value or b"1") - 1, limit=1):
+                    event = moderation_pb2.ReportEvent.FromString(recorded.payload)
+                    await self._contents.open(aggregate, [(event.reported.content, user_id)])
+                    conversation_id, _, version = row.key.rpartition("/")
+                    yield item("report", event, conversation_id=conversation_id, message_version=version)
+            after = page[-1].key
 
 
 class Attachments:
