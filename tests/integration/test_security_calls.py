@@ -26,7 +26,7 @@ from services.mail.policy import POLICY as MAIL
 from services.order.policy import POLICY as ORDER
 from services.runtime.policy import ROLES
 from services.runtime.tokens import Signer
-from tests.integration.chat_world import chat_world
+from tests.integration.chat_world import chat_world, reason_in
 from tests.integration.mail_world import mail_world
 from tests.integration.order_world import gateway_world, gbp, new_channel, order_world, request_id
 from tests.integration.security_table import Answer, ask, bad_tokens, hostile, methods
