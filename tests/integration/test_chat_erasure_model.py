@@ -142,6 +142,11 @@ async def test_an_erasure_under_load_takes_all_that_was_answered_before(
         while not erasure.done():
             meanwhile += await say(5)
         await erasure
+
+        async def is_known() -> bool:
+            return (await read(bob, group))[before[0]].content.erased
+
+        await eventually(is_known)  # the other process hears of it a moment later
         last = (await say(5))[-1]
         await listening.until(lambda it: bool(it.versions(group)) and it.versions(group)[-1] >= last)
         assert listening.versions(group) == list(range(1, last + 1))
