@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,13 +117,13 @@ PLACES = "cql.json"
 """Beside a file that stands for a keyspace instead: the settings of each, by the file's name."""
 
 
-async def open_archive(file: Path) -> Archive:
-    """The archive in a file, or in the keyspace that it stands for."""
+async def open_archive(file: Path, sliced: Mapping[str, int] | None = None) -> Archive:
+    """The archive in a file, or in the keyspace that it stands for, where read models are cut as `sliced` says."""
     places = file.with_name(PLACES)
     if not places.exists():
         return SqliteArchive.open(file)
     settings = json.loads(places.read_text(encoding="utf-8"))[file.name]
-    return await CqlArchive.open(CqlSettings(**settings), patience=60.0)
+    return await CqlArchive.open(CqlSettings(**settings), sliced=sliced, patience=60.0)
 
 
 @asynccontextmanager

@@ -16,32 +16,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.rpc import error_details_pb2, status_pb2
 from nats.aio.client import Client
 from pydantic import SecretStr
-from tradewind.chat.v1 import bot_service_pb2, chat_pb2, chat_service_pb2_grpc, presence_service_pb2, search_service_pb2
+from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from services.chat.attachments.house import House, attachments
-from services.chat.bots.service import BotService
+from services.chat.attachments.house import House
 from services.chat.config import ChatSettings
-from services.chat.inbox.service import InboxService, serve_inbox
-from services.chat.kinds import KINDS
-from services.chat.moderation.serving import moderating
+from services.chat.inbox.service import InboxService
+from services.chat.kinds import KINDS, SLICED
 from services.chat.policy import POLICY
 from services.chat.presence.service import PresenceService
-from services.chat.privacy.serving import serve_privacy
-from services.chat.privacy.upkeep import private
-from services.chat.push.here import OnlineIsHere
-from services.chat.push.serving import pushing
-from services.chat.search.running import searching
-from services.chat.service import ChatService
-from services.chat.timed import timed
-from services.chat.whispers import Whispers
+from services.chat.serving import serving
+from services.ledger.archive import Archive
 from services.ledger.ledger import Ledger
 from services.ledger.log import LogSettings
-from services.ledger.sqlite import SqliteArchive
 from services.runtime import nats
 from services.runtime.server import Server
 from services.runtime.telemetry import Telemetry
 from services.runtime.tokens import Authenticator, Signer
+from tests.tally import open_archive
 
 TENANT = "acme"
 
@@ -201,7 +193,7 @@ class ChatWorld:
         signer: Signer,
         telemetry: Telemetry,
         settings: ChatSettings,
-        archive: SqliteArchive,
+        archive: Archive,
     ) -> None:
         self.archive = archive
         self.server, self.ledger, self.client, self.telemetry = server, ledger, client, telemetry
@@ -248,6 +240,8 @@ async def chat_world(
         "drain_grace": 5.0,
         "reflection": False,
         "search": "off",
+        "store_file": folder / "chat.db",
+        "log_partitions": 2,
         "person_key_file": key_file(folder),
         **options,
     }
@@ -255,44 +249,23 @@ async def chat_world(
     telemetry = Telemetry.start("chat", settings)
     signer = signer or Signer(Ed25519PrivateKey.generate())
     client = await nats.connect(settings, "chat-test")
-    archive = SqliteArchive.open(folder / "chat.db")
+    archive = await open_archive(folder / "chat.db", SLICED)
     ledger = await Ledger.open(client, archive, telemetry, LogSettings("chat", partitions=2), KINDS)
-    parts, whispers = AsyncExitStack(), Whispers(client)
-    contents = await parts.enter_async_context(private(ledger, settings.person_key_file, whispers))
     server = Server(settings, telemetry, Authenticator([signer.public_key]), POLICY)
-    moderation = await parts.enter_async_context(moderating(server, ledger, settings, whispers, contents))
-    chat = ChatService(ledger, settings, contents, moderation.reviewer)
-    server.add(pb.DESCRIPTOR.services_by_name["ChatService"], chat)
-    presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
-    server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
-    online = OnlineIsHere(presence.roster)
-    push = pushing(server, ledger, settings, contents, online, moderation.bans.require_good, telemetry.meter)
-    wakes = await parts.enter_async_context(push)
-    await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry, wakes))
-    search = None
-    if settings.search == "embedded":
-        search = await parts.enter_async_context(searching(ledger, contents, folder / "search", 2))
-        server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
-    inbox = serve_inbox(server, ledger, settings, contents, whispers)
-    house = await parts.enter_async_context(attachments(server, ledger, settings))
-    serve_privacy(server, ledger, contents, whispers, house.vault, search)
-    server.add(
-        bot_service_pb2.DESCRIPTOR.services_by_name["BotService"], BotService(ledger, settings, whispers, contents)
-    )
-    await server.start()
-    world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
-    world.presence = presence
-    world.inbox = inbox
-    world.attachments = house
-    try:
-        yield world
-    finally:
-        await server.drain()
-        await world.close()
-        await parts.aclose()
-        await ledger.close()
-        await archive.close()
-        await client.close()
+    async with AsyncExitStack() as parts:
+        chat = await parts.enter_async_context(serving(server, ledger, client, telemetry, settings))
+        await server.start()
+        world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
+        world.presence, world.inbox, world.attachments = chat.presence, chat.inbox, chat.attachments
+        try:
+            yield world
+        finally:
+            await server.drain()
+            await world.close()
+            await parts.aclose()
+            await ledger.close()
+            await archive.close()
+            await client.close()
 
 
 async def watched(call: Any, count: int, seconds: float = 30.0) -> list[chat_pb2.ConversationEvent]:
