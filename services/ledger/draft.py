@@ -24,7 +24,7 @@ class Pending:
         InvalidRequestId: the request id is no UUIDv7, or dated more than a day ahead (it would make later ids look old).
     """
 
-    __slots__ = ("command", "fingerprint", "future", "made_ms", "request_id", "traceparent", "until")
+    __slots__ = ("command", "fingerprint", "future", "made_ms", "plain", "request_id", "traceparent", "until")
 
     def __init__(self, command: Any, request: Request, until: float, wall_us: int) -> None:
         try:
@@ -35,7 +35,9 @@ class Pending:
         if self.made_ms > wall_us // 1000 + _AHEAD_MS:
             raise InvalidRequestId("request_id is dated more than a day ahead")
         self.command = command
-        self.fingerprint = request.fingerprint
+        self.fingerprint = self.plain = (
+            request.fingerprint
+        )  # plain: as it was before it was keyed, for what was written then
         self.traceparent = request.traceparent
         self.until = until
         self.future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -119,12 +121,12 @@ class Draft:
         before = here.get(request_id)
         if before is not None:
             print_, receipt = before
-            if print_ != pending.fingerprint:
+            if print_ not in (pending.fingerprint, pending.plain):
                 return RequestIdReused("this request id was used for another content")
             return Receipt(receipt.first_version, receipt.last_version, receipt.payloads, replayed=True)
         answered = known.get(request_id)
         if answered is not None:
-            if answered.fingerprint != pending.fingerprint:
+            if answered.fingerprint not in (pending.fingerprint, pending.plain):
                 return RequestIdReused("this request id was used for another content")
             return answered
         if pending.until <= now:

@@ -126,7 +126,7 @@ class Engine:
         pause: named points between the steps of a write, awaited where a test set one; None in production.
         identity: the store's, as this process found it; None: whichever.
         digest_key: where it is given, what is kept of a request's content is a digest that nobody can make without it. The same in
-            all processes of a service, for ever: a request that is repeated over a change of it is taken for another.
+            all processes of a service: a request that is repeated over a change of it (not over its beginning) is taken for another.
         sure_at: monotonic time before this life of the log, and this store, were last seen to be the registered ones.
     """
 

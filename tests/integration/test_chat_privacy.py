@@ -19,7 +19,7 @@ from services.chat.privacy.master import Master
 from services.ledger.errors import StoreUnavailable
 from services.ledger.ids import AggregateId
 from services.ledger.log import stream_name
-from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, key_file, request_id, watched
+from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, key_file, refused, request_id, watched
 from tests.servers import NatsServer
 
 
@@ -150,11 +150,15 @@ async def test_without_a_key_file_nothing_is_sealed(own_nats_server: NatsServer,
     async with chat_world(own_nats_server.url, tmp_path, person_key_file=None) as world:
         ann = world.user("ann")
         group = (await ann.create_group()).conversation_id
-        version = await ann.send(group, text)
+        said = ann.message(group, text)
+        version = (await ann.call("SendMessage", said)).version
         assert (await read(ann, group))[version].content.text == text
     async with chat_world(own_nats_server.url, tmp_path) as world:  # what was said before is read still
         ann = world.user("ann")
         assert (await read(ann, group))[version].content.text == text
+        assert (await ann.call("SendMessage", said)).version == version  # and its repetition known
+        said.content.text = "another"
+        assert (await refused(ann.call("SendMessage", said)))[1] == "REQUEST_ID_REUSED"
 
 
 async def test_nobody_sends_what_is_sealed_already(own_nats_server: NatsServer, tmp_path: Path) -> None:
