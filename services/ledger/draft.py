@@ -35,9 +35,7 @@ class Pending:
         if self.made_ms > wall_us // 1000 + _AHEAD_MS:
             raise InvalidRequestId("request_id is dated more than a day ahead")
         self.command = command
-        self.fingerprint = self.plain = (
-            request.fingerprint
-        )  # plain: as it was before it was keyed, for what was written then
+        self.fingerprint = self.plain = request.fingerprint  # plain: also where the other is keyed
         self.traceparent = request.traceparent
         self.until = until
         self.future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
