@@ -189,3 +189,17 @@ async def test_an_upload_outlives_the_process(tmp_path: Path) -> None:
         await ann.send(group, made.attachment_id)
     async with attachment_world(tmp_path) as again:
         assert await Sender(again, "bob").download(attachment_id) == data
+
+
+async def test_it_is_looked_for_again_and_again(tmp_path: Path) -> None:
+    soon = {"attachment_sweep": 0.05, "attachment_keep_unsent": 2.0, "attachment_grace": 0.1}
+    async with attachment_world(tmp_path, **soon) as world:
+        ann = Sender(world, "ann")
+        group = (await ann.user.create_group()).conversation_id
+        unsent = await ann.begin(group, CHUNK)
+        await ann.fill(unsent, some_bytes(CHUNK))
+        async with asyncio.timeout(30):
+            while (await state_of(world, unsent)).state is not domain.State.DELETED:
+                await asyncio.sleep(0.02)
+            while (await world.attachments.vault.held(f"{TENANT}/{unsent}")).size:
+                await asyncio.sleep(0.02)
