@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tradewind.chat.v1 import chat_pb2, message_hook_service_pb2_grpc, schedule_service_pb2_grpc
+from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc, message_hook_service_pb2_grpc, schedule_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import message_hook_service_pb2 as pb
 from tradewind.chat.v1 import schedule_service_pb2 as schedule
@@ -34,6 +34,7 @@ from tests.integration.test_runtime_tls import issue
 from tests.servers import NatsServer
 
 MESSAGE_REFUSED = (grpc.StatusCode.PERMISSION_DENIED, "MESSAGE_REFUSED")
+SEEN = pb.ReviewMessageResponse(change=pb.ChangeMessage(text="seen"))
 NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
 
 
@@ -204,6 +205,41 @@ async def test_a_hook_that_fails_is_left_alone_for_a_while_and_asked_again(
         hook.answer = lambda _: pb.ReviewMessageResponse(accept=pb.AcceptMessage())
         await until_taken(ada, ada.message(name, "hi"))
         assert await texts(ada, name) == ["hi"]
+
+
+async def test_who_leaves_the_hook_no_time_gets_nothing_past_it(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async def slowly(_: pb.ReviewMessageRequest) -> pb.ReviewMessageResponse:
+        await asyncio.sleep(0.3)
+        return SEEN
+
+    options: dict[str, Any] = {"when_down": "accept", "failures": 1, "pause": 300}
+    async with hooked(own_nats_server, tmp_path, Odd(slowly), **options) as world:
+        ada = world.user("ada")
+        name = (await ada.create_group()).conversation_id
+        stub = chat_service_pb2_grpc.ChatServiceStub(ada.channel)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.SendMessage(ada.message(name, "hi"), metadata=ada.metadata, timeout=0.1)
+        await ada.send(name, "hi")
+        assert set(await texts(ada, name)) == {"seen"}
+
+
+async def test_who_brings_more_than_the_hook_may_be_asked_gets_nothing_past_it(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    hook = Odd(GARBAGE["too late"])
+    options: dict[str, Any] = {"when_down": "accept", "failures": 2, "pause": 300, "in_flight": 1, "timeout": 1.0}
+    async with hooked(own_nats_server, tmp_path, hook, **options) as world:
+        ada = world.user("ada")
+        name = (await ada.create_group()).conversation_id
+        talk = ada.converse()
+        sends = [ada.message(name, "unseen") for _ in range(6)]
+        await talk.write(*sends)
+        await talk.until(lambda talk: len(talk.results) == len(sends))
+        refusals = [result.error for result in talk.results.values() if result.HasField("error")]
+        assert [reason_in(error) for error in refusals] == ["DEPENDENCY_UNAVAILABLE"] * 5
+        hook.answer = lambda _: SEEN
+        await ada.send(name, "hi")
+        assert await texts(ada, name) == ["unseen", "seen"]  # the hook was late for one, which is not often enough
 
 
 async def until_taken(user: User, request: chat.SendMessageRequest) -> None:

@@ -25,7 +25,7 @@ class MessageHook(BaseModel):
     when_down: Literal["accept", "refuse"] = "refuse"
     """What is done with messages for which there is no answer: take them as they are, or refuse them for now (UNAVAILABLE)."""
     in_flight: int = Field(default=64, ge=1, le=1024)
-    """Messages that one process asks about at a time; further ones wait, within the timeout."""
+    """Messages that one process asks about at a time; further ones wait, within the timeout, and are refused for now after it."""
     failures: int = Field(default=5, ge=1)
     """After so many in a row without an answer it is not asked for a while."""
     pause: Seconds = Field(default=10.0, ge=0.05)

@@ -37,6 +37,8 @@ _OPTIONS: Final = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.enable_retries", 0),
 ]
+_FAIR_SHARE: Final = 0.5
+"""A hook that had less than this part of its time is not late: its place was long in coming, or the caller's deadline was near."""
 _log = structlog.get_logger(__name__)
 _Says = TypeVar("_Says", domain.SendMessage, domain.EditMessage)
 
@@ -103,6 +105,10 @@ class _NoAnswer(Exception):
     """The hook gave none that counts."""
 
 
+class _NotAsked(Exception):
+    """It had no chance to answer: that is nothing against it, nor a reason to do without it."""
+
+
 class _Hook:
     """One tenant's."""
 
@@ -119,7 +125,10 @@ class _Hook:
         """Ask; without an answer that counts, do as the settings say."""
         if time.monotonic() >= self._asked_again_at:
             try:
-                verdict = await self._ask(request, min(left, self._settings.timeout))
+                verdict = await self._ask(request, left)
+            except _NotAsked:
+                # Whoever brings more than the hook may be asked, or leaves it no time, must not get past it so.
+                return _unanswered(1.0)
             except _NoAnswer as error:
                 self._note_failure(str(error))
             else:
@@ -127,26 +136,35 @@ class _Hook:
                 return verdict
         if self._settings.when_down == "accept":
             return FREE
-        wait = max(1.0, self._asked_again_at - time.monotonic())
-        return Verdict(
-            domain.Refused(
-                "DEPENDENCY_UNAVAILABLE", "the tenant's review of messages does not answer", retry_after=wait
-            )
-        )
+        return _unanswered(max(1.0, self._asked_again_at - time.monotonic()))
 
     async def close(self) -> None:
         """Hang up."""
         if self._channel is not None:
             await self._channel.close()
 
-    async def _ask(self, request: pb.ReviewMessageRequest, seconds: float) -> Verdict:
+    async def _ask(self, request: pb.ReviewMessageRequest, left: float) -> Verdict:
+        """Ask, once there is a place for it. Raises _NotAsked, _NoAnswer."""
+        until = time.monotonic() + min(left, self._settings.timeout)
         try:
-            async with asyncio.timeout(seconds), self._places:
-                answer = await self._stub().ReviewMessage(request, metadata=self._metadata(), timeout=seconds)
+            async with asyncio.timeout(until - time.monotonic()):
+                await self._places.acquire()
         except TimeoutError:
-            raise _NoAnswer("late") from None
-        except grpc.aio.AioRpcError as error:
-            raise _NoAnswer(error.code().name.lower()) from None
+            raise _NotAsked from None
+        try:
+            return await self._answered(request, until - time.monotonic())
+        finally:
+            self._places.release()
+
+    async def _answered(self, request: pb.ReviewMessageRequest, seconds: float) -> Verdict:
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._stub().ReviewMessage(request, metadata=self._metadata(), timeout=seconds)
+        except (TimeoutError, grpc.aio.AioRpcError) as error:
+            late = isinstance(error, TimeoutError) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            if late and seconds < _FAIR_SHARE * self._settings.timeout:
+                raise _NotAsked from None
+            raise _NoAnswer("late" if isinstance(error, TimeoutError) else error.code().name.lower()) from None
         return _verdict(request.content, answer)
 
     def _note_failure(self, reason: str) -> None:
@@ -168,6 +186,12 @@ class _Hook:
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token}"),) if self._token else ()
+
+
+def _unanswered(wait: float) -> Verdict:
+    return Verdict(
+        domain.Refused("DEPENDENCY_UNAVAILABLE", "the tenant's review of messages does not answer", retry_after=wait)
+    )
 
 
 def _verdict(said: chat_pb2.MessageContent, answer: pb.ReviewMessageResponse) -> Verdict:
