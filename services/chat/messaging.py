@@ -202,8 +202,13 @@ class Messaging:
             await self._ledger.execute(here, hide, named, timeout=call.remaining())
             return
 
+        reads = False
+        if target is not None and target.sender == actor.user_id:
+            state = (await self._ledger.read(aggregate, fresh=False)).state
+            reads = await may_read(self._ledger, actor, aggregate, state, now)
+
         def make(known: domain.Known) -> domain.Command:
-            return domain.DeleteMessage(now, actor.user_id, target, known, **commands.how(actor))
+            return domain.DeleteMessage(now, actor.user_id, target, known, reads=reads, **commands.how(actor))
 
         about = (request.message_version, target.thread_root) if target is not None else ()
         await self._change(request, actor, call, aggregate, about, make)

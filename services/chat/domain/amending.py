@@ -11,6 +11,7 @@ from services.chat.domain.events import Event, MessageDeleted, MessageEdited, Me
 from services.chat.domain.permissions import Permission, lacking, require
 from services.chat.domain.recent import deleted, edits, fact, replies
 from services.chat.domain.refusals import Refused, kept_out
+from services.chat.domain.sanctions import reads_channel
 
 MAX_EDITS: Final = 100
 MAX_PINS: Final = 100
@@ -45,7 +46,8 @@ def delete(state: Conversation, command: DeleteMessage) -> Sequence[Event]:
         # Whoever may read may know that there is no such message.
         require(state, command.actor, Permission.READ, oversees=command.oversees)
         raise no_such_message(0)
-    if not command.moderates:
+    takes_back = own and reads_channel(state, command.actor, command.reads, command.at_us)
+    if not (command.moderates or takes_back):
         require(state, command.actor, permission, oversees=command.oversees)
     if over(target, command.at_us) or fact(state.recent, deleted(target.version), command.known):
         return ()

@@ -136,11 +136,15 @@ class EditMessage(Asked):
 
 @dataclass(frozen=True, slots=True)
 class DeleteMessage(Asked):
-    """Take a message back, or away. ``moderates``: those who moderate the tenant do, who need no permission in the conversation."""
+    """Take a message back, or away. ``moderates``: those who moderate the tenant do, who need no permission in the conversation.
+
+    ``reads``: the actor was looked up to be a reader of the channel, who takes back what it said as a member.
+    """
 
     target: Target | None
     known: Known = Known()
     moderates: bool = False
+    reads: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,19 @@ from typing import Final
 
 from services.chat.domain.amending import there
 from services.chat.domain.commands import React
-from services.chat.domain.conversation import Conversation, lasts
-from services.chat.domain.events import Event, Kind, ReactionAdded, ReactionRemoved
+from services.chat.domain.conversation import Conversation
+from services.chat.domain.events import Event, ReactionAdded, ReactionRemoved
 from services.chat.domain.permissions import Permission, require
 from services.chat.domain.recent import emojis, fact, given, gives
 from services.chat.domain.refusals import Refused
+from services.chat.domain.sanctions import reads_channel
 
 MAX_EMOJIS: Final = 20
 
 
 def react(state: Conversation, command: React) -> Sequence[Event]:
     """Give an emoji or take it back; what is so already is no change."""
-    if not _reads(state, command):
+    if not reads_channel(state, command.actor, command.reads, command.at_us):
         require(state, command.actor, Permission.REACT, oversees=command.oversees)
     target = there(state, command.target, command.known, command.at_us)
     version, emoji = target.version, command.emoji
@@ -35,11 +36,3 @@ def react(state: Conversation, command: React) -> Sequence[Event]:
             "REACTIONS_LIMIT", f"a message has at most {MAX_EMOJIS} different ones", metadata={"limit": str(MAX_EMOJIS)}
         )
     return (ReactionAdded(*who, version, emoji, count + 1, different + (count == 0)),)
-
-
-def _reads(state: Conversation, command: React) -> bool:
-    """Tell whether the actor reads the channel, and is not kept out of it."""
-    profile = state.profile
-    if profile is None or profile.kind is not Kind.CHANNEL or command.actor in profile.members:
-        return False
-    return command.reads and not lasts(profile.bans, command.actor, command.at_us)

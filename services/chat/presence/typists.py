@@ -46,7 +46,7 @@ async def say(
 
 
 def _may_type(state: domain.Conversation, actor: Actor, at_us: int) -> None:
-    profile = domain.require(state, actor.user_id, domain.Permission.POST)
+    profile = domain.require(state, actor.user_id, domain.Permission.POST, oversees=actor.oversees)
     if domain.lasts(profile.mutes, actor.user_id, at_us):
         until_us = profile.mutes[actor.user_id]
         raise domain.kept_out(
