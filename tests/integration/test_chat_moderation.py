@@ -21,6 +21,7 @@ from services.chat.access import Actor
 from services.chat.domain import Refused
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
+from services.chat.moderation import bans as bans_of
 from services.chat.moderation.bans import Bans
 from services.chat.moderation.domain import reports, standing
 from services.chat.moderation.projections import report_of, standing_of
@@ -174,6 +175,17 @@ async def test_a_decision_is_carried_out_also_where_who_decided_died(world: Chat
     watching.cancel()
 
 
+async def test_a_ban_that_was_decided_long_ago_and_is_carried_out_now_is_in_force(world: ChatWorld) -> None:
+    ada, bob, long_ago = world.user("ada"), world.user("bob"), time.time_ns() // 1000 - 300_000_000
+    name = (await ada.create_group("bob")).conversation_id
+    said = await ada.send(name, "rude")
+    await report(bob, name, said)
+    watching = ada.watch(name)
+    command = reports.Resolve(long_ago, "chief", "", reports.Resolution.AUTHOR_BANNED, "")
+    await world.ledger.execute(report_of(TENANT, name, said), command, Request(request_id(), b"resolve"))
+    assert await ends(watching) == USER_BANNED
+
+
 async def test_of_two_reviewers_one_decides_and_the_other_is_told(world: ChatWorld) -> None:
     ada, bob = world.user("ada"), world.user("bob")
     name = (await ada.create_group("bob")).conversation_id
@@ -270,6 +282,31 @@ async def test_a_ban_that_nobody_whispered_of_is_in_force_within_seconds(world: 
     await world.ledger.execute(standing_of(TENANT, "ada"), command, Request(request_id(), b"ban"))
     assert await ends(watching) == USER_BANNED
     assert await refused(ada.send(name, "hm")) == USER_BANNED
+
+
+async def test_a_ban_that_nobody_whispered_of_is_seen_however_long_after_the_last_look(
+    world: ChatWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bans_of, "MOST_STALE", 0.0)
+    monkeypatch.setattr(bans_of, "_CLOCKS_APART_US", 0)
+    bans = Bans(world.ledger, Whispers(world.client))
+    await bans.require_good(TENANT, "ada")
+    command = standing.BanUser(commands.now_us(), "chief", "", "ada", 0, "")
+    await world.ledger.execute(standing_of(TENANT, "ada"), command, Request(request_id(), b"ban"))
+    with pytest.raises(Refused) as told:
+        await bans.require_good(TENANT, "ada")
+    assert told.value.reason == "USER_BANNED"
+    await bans.close()
+
+
+async def test_bans_that_ended_cost_no_memory(world: ChatWorld) -> None:
+    for user_id, until_us in (("ada", 1), ("bob", 0)):
+        command = standing.BanUser(commands.now_us(), "chief", "", user_id, until_us, "")
+        await world.ledger.execute(standing_of(TENANT, user_id), command, Request(request_id(), b"ban"))
+    bans = Bans(world.ledger, Whispers(world.client))
+    assert await bans.count(TENANT) == 1
+    assert set(bans._known(TENANT).banned) == {"bob"}
+    await bans.close()
 
 
 async def test_what_a_banned_user_left_to_be_said_later_is_not_said(world: ChatWorld) -> None:

@@ -2,17 +2,18 @@
 
 A process remembers the bans of each tenant whose users call it. It looks again when another process whispers of a change, and by itself
 every few seconds; so a ban is in force everywhere at once, and within ``MOST_STALE`` seconds where the whisper was lost. What it reads
-again is only what changed in the last minute; everything, every ten minutes. While the store cannot be read, what is remembered stands.
+again is only what changed since a minute before it looked last; everything, every ten minutes. While the store cannot be read, what is
+remembered stands.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -50,6 +51,7 @@ class _Tenant:
     name: str
     banned: dict[str, int] = field(default_factory=dict)
     looked_at: float = float("-inf")
+    looked_us: int = 0
     read_all_at: float = float("-inf")
     looking: asyncio.Task[None] | None = None
     again: bool = False
@@ -138,20 +140,21 @@ class Bans:
         known = self._tenants.get(tenant)
         if known is None:
             known = self._tenants[tenant] = _Tenant(tenant)
-            self._make_room()
+            self._make_room(known)
         else:
             self._tenants.move_to_end(tenant)
         return known
 
-    def _make_room(self) -> None:
-        idle = (each for each in self._tenants.values() if not (each.streams or each.looking))
-        while len(self._tenants) > _MOST_TENANTS and (oldest := next(idle, None)) is not None:
+    def _make_room(self, wanted: _Tenant) -> None:
+        """Forget tenants that nobody of is here, oldest first. Those with streams stay, however many they are."""
+        over = len(self._tenants) - _MOST_TENANTS
+        idle = (each for each in self._tenants.values() if not (each.streams or each.looking or each is wanted))
+        for oldest in list(islice(idle, max(0, over))):
             del self._tenants[oldest.name]
             if oldest.listener is not None:
                 leaving = asyncio.create_task(self._whispers.leave(oldest.listener))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
-            idle = (each for each in self._tenants.values() if not (each.streams or each.looking))
 
     async def _check_late(self, known: _Tenant, caller: Caller) -> None:
         await self._settle(known)
@@ -190,28 +193,32 @@ class Bans:
             # Before the first look: what changes after it is whispered of.
             with suppress(NatsError):
                 known.listener = await self._whispers.listen(known.name, TOPIC, lambda _: self._heard(known))
-        began = self._loop.time()
+        began, began_us = self._loop.time(), commands.now_us()
         if began - known.read_all_at > _READ_ALL_EVERY:
             known.banned = await self._all(known.name)
             known.read_all_at = began
         else:
             await self._news(known)
-        known.looked_at = began
+        known.looked_at, known.looked_us = began, began_us
         self._cut(known)
 
     async def _all(self, tenant: str) -> dict[str, int]:
         banned: dict[str, int] = {}
+        now = commands.now_us()
         after: str | None = None
         while True:
             page = await self._ledger.rows(projections.BANNED, tenant, after=after, limit=_PAGE)
             for row in page:
-                banned[row.key] = _until(row.value)
+                until_us = _until(row.value)
+                if standing.lasts(until_us, now):  # those that ended stay among the rows
+                    banned[row.key] = until_us
             if len(page) < _PAGE:
                 return banned
             after = page[-1].key
 
     async def _news(self, known: _Tenant) -> None:
-        after: str = projections.key(max(0, time.time_ns() // 1000 - _CLOCKS_APART_US))
+        # Since the last look, however long ago: the store may have been away, or nobody have called, and a whisper been lost.
+        after: str = projections.key(max(0, known.looked_us - _CLOCKS_APART_US))
         while True:
             page = await self._ledger.rows(projections.BAN_CHANGES, known.name, after=after, limit=_PAGE)
             for user_id in {row.key[17:] for row in page}:

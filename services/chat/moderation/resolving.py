@@ -11,7 +11,7 @@ from typing import Final
 from tradewind.chat.v1 import moderation_pb2
 
 from services.chat import domain
-from services.chat.commands import KIND
+from services.chat.commands import KIND, now_us
 from services.chat.lookups import Lookups
 from services.chat.moderation import projections, wire
 from services.chat.moderation.bans import Bans
@@ -78,7 +78,7 @@ class Resolving:
     async def _ban(self, report: AggregateId, event: moderation_pb2.ReportEvent, traceparent: str | None) -> None:
         state: reports.Reports = (await self._ledger.read(report)).state
         command = standing.BanUser(
-            wire.time_of(event),
+            now_us(),  # and not when it was decided: processes look for bans that are new
             event.actor_id,
             event.acting_service,
             state.sender,
