@@ -55,8 +55,13 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
 def facts_of(error: grpc.aio.AioRpcError) -> tuple[str, dict[str, str]]:
     """Give the reason and the metadata that a refused call carries."""
     details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    return facts_in(status_pb2.Status.FromString(details))
+
+
+def facts_in(status: status_pb2.Status) -> tuple[str, dict[str, str]]:
+    """Give the reason and the metadata that a status carries."""
     info = error_details_pb2.ErrorInfo()
-    for detail in status_pb2.Status.FromString(details).details:
+    for detail in status.details:
         if detail.Unpack(info):
             return str(info.reason), dict(info.metadata)
     return "", {}

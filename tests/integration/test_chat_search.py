@@ -26,7 +26,7 @@ from services.chat.privacy.master import Master
 from services.chat.search import generations
 from services.chat.search.rebuilding import rebuild
 from services.chat.search.running import searching as searching_in
-from services.ledger.archive import Scanned
+from services.ledger.archive import Archive, Scanned
 from services.ledger.errors import StoreUnavailable
 from services.ledger.sqlite import SqliteArchive
 from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id
@@ -240,7 +240,7 @@ async def test_the_index_is_made_anew_while_it_answers(own_nats_server: NatsServ
 class Failing(SqliteArchive):
     """A store that is gone after two pages."""
 
-    def __init__(self, archive: SqliteArchive) -> None:
+    def __init__(self, archive: Archive) -> None:
         self._archive, self._left = archive, 2
 
     async def identity(self) -> str | None:
