@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
+
+import structlog
 
 from services.ledger.archive import Row
 from services.ledger.ids import AggregateId
@@ -12,12 +14,14 @@ HearStored = Callable[[AggregateId, int], None]
 HearWritten = Callable[[AggregateId, Sequence[tuple[int, Any]]], None]
 HearRows = Callable[[Sequence[Row]], None]
 HearReconnected = Callable[[], None]
+_log: Final = structlog.get_logger(__name__)
 
 
 class Hearers:
     """Tells of entries at once and at most once: an announcement may be lost, so who must not miss anything looks there from time to time.
 
-    Whoever hears is called on the event loop for each entry; it is quick, and neither waits nor raises.
+    Whoever hears is called on the event loop for each entry; it is quick, and neither waits nor raises. One that raises all the same is a
+    defect of its own: the log says so, and neither the entry nor those who hear after it are touched.
     """
 
     __slots__ = ("_reconnected", "_rows", "_stored", "_written")
@@ -48,19 +52,35 @@ class Hearers:
     def stored(self, aggregate: AggregateId, version: int) -> None:
         """An entry was stored."""
         for hear in self._stored:
-            hear(aggregate, version)
+            try:
+                hear(aggregate, version)
+            except Exception:  # noqa: BLE001 - see above
+                _failed("stored")
 
     def written(self, aggregate: AggregateId, events: Sequence[tuple[int, Any]]) -> None:
         """An entry was written here."""
         for hear in self._written:
-            hear(aggregate, events)
+            try:
+                hear(aggregate, events)
+            except Exception:  # noqa: BLE001 - see above
+                _failed("written")
 
     def rows(self, rows: Sequence[Row]) -> None:
         """Rows were put here."""
         for hear in self._rows:
-            hear(rows)
+            try:
+                hear(rows)
+            except Exception:  # noqa: BLE001 - see above
+                _failed("rows")
 
     def reconnected(self) -> None:
         """This process is back."""
         for hear in self._reconnected:
-            hear()
+            try:
+                hear()
+            except Exception:  # noqa: BLE001 - see above
+                _failed("reconnected")
+
+
+def _failed(of: str) -> None:
+    _log.error("hearer_failed", of=of, exc_info=True)

@@ -61,7 +61,7 @@ class RateLimiter:
         self._clock = clock
         self._buckets: OrderedDict[Key, _Bucket] = OrderedDict()
         self._move_to_end = self._buckets.move_to_end
-        self._touched: list[tuple[Key, _Bucket]] | None = None
+        self._touched: dict[Key, _Bucket] | None = None
 
     def take(self, key: Key, count: int = 1) -> float:
         """Take ``count`` tokens and give 0.0, or take none and give the seconds after which to ask again.
@@ -88,7 +88,7 @@ class RateLimiter:
         bucket.tokens -= count
         if self._touched is not None:
             if not bucket.told:
-                self._touched.append((key, bucket))
+                self._touched[key] = bucket
             bucket.told += count
         return 0.0
 
@@ -120,13 +120,13 @@ class RateLimiter:
     def share(self) -> None:
         """Note from now on what is taken, for ``taken``."""
         if self._touched is None:
-            self._touched = []
+            self._touched = {}
 
     def taken(self, most: int) -> list[tuple[Key, int]]:
         """Give what was taken since the last time, at most so many buckets, the most taken first; the rest is not told."""
-        touched, self._touched = self._touched or [], []
+        touched, self._touched = self._touched or {}, {}
         found = []
-        for key, bucket in touched:
+        for key, bucket in touched.items():
             if bucket.told:
                 found.append((key, bucket.told))
                 bucket.told = 0

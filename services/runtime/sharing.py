@@ -102,13 +102,19 @@ class Sharing:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._every)
-            self._judge()
-            for word in self._words():
-                # What was taken while cut off stays untold: the part that was allowed was this process's own.
-                if self._client.is_connected and not self._alone:
-                    await self._tell(word)
-            if self._alone and self._client.is_connected:
-                await self._tell(taken_pb2.Taken(process=self._process))
+            try:
+                await self._turn()
+            except Exception:  # noqa: BLE001 - whatever it is, the limits of this process must not stay untold for good
+                _log.error("limits_turn_failed", exc_info=True)
+
+    async def _turn(self) -> None:
+        self._judge()
+        for word in self._words():
+            # What was taken while cut off stays untold: the part that was allowed was this process's own.
+            if self._client.is_connected and not self._alone:
+                await self._tell(word)
+        if self._alone and self._client.is_connected:
+            await self._tell(taken_pb2.Taken(process=self._process))
 
     async def _tell(self, word: taken_pb2.Taken) -> None:
         try:

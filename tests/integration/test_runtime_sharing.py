@@ -94,6 +94,33 @@ async def test_one_hears_of_what_another_let_through(nats_server: NatsServer) ->
         assert two.limiter.take(("acme", "bob")) == 0.0
 
 
+async def test_a_turn_that_fails_is_followed_by_the_next(nats_server: NatsServer) -> None:
+    class Broken(RateLimiter):
+        """One that cannot say what was taken, once."""
+
+        failures = 0
+
+        def taken(self, most: int) -> list[tuple[tuple[str, ...], int]]:
+            """Fail the first time."""
+            self.failures += 1
+            if self.failures == 1:
+                raise RuntimeError("a defect")
+            return super().taken(most)
+
+    async with (
+        process(nats_server.url, "broken", 1.0, 10.0) as one,
+        process(nats_server.url, "broken", 1.0, 10.0) as two,
+    ):
+        broken = Broken(1.0, 10.0, 10, name="other")
+        one.sharing.add([broken])
+
+        async def failed() -> bool:
+            return broken.failures > 1
+
+        await eventually(failed)
+        await all_know([one, two])
+
+
 async def test_who_leaves_is_not_counted(nats_server: NatsServer) -> None:
     async with process(nats_server.url, "leaving", 1.0, 10.0) as one:
         async with process(nats_server.url, "leaving", 1.0, 10.0) as two:

@@ -92,6 +92,17 @@ def test_only_what_was_taken_is_told_once() -> None:
     assert limiter.taken(10) == [(("b",), 3)]
 
 
+def test_what_is_given_back_again_and_again_holds_no_more_memory() -> None:
+    limiter = RateLimiter(1.0, 10.0, 10)
+    limiter.share()
+    for _ in range(1000):
+        limiter.take(("acme", "ann"))
+        limiter.give_back(("acme", "ann"))
+    assert limiter._touched is not None
+    assert len(limiter._touched) == 1
+    assert limiter.taken(10) == []
+
+
 def test_a_part_of_a_limit() -> None:
     clock = Clock()
     limiter = RateLimiter(rate=10, burst=4, capacity=10, clock=clock)
