@@ -35,6 +35,7 @@ TOKENS: Mapping[str, tuple[str, ...]] = {
 }
 """Callers that are in no conversation, and the roles of their tokens; everybody else's token has the role ``customer``."""
 WHO = (*MEMBERS, AUTHOR, *OUTSIDE, *TOKENS, "none")
+TITLE = "Where we meet"
 SECONDS = 30.0
 _MOST_AT_ONCE = 96
 
@@ -55,8 +56,9 @@ class Place:
 class Stage:
     """The service, its callers, and the conversations."""
 
-    def __init__(self, world: ChatWorld) -> None:
+    def __init__(self, world: ChatWorld, tenant: str = TENANT, tokens: Mapping[str, tuple[str, ...]] = TOKENS) -> None:
         self.world = world
+        self.tenant, self.roles = tenant, tokens
         self.channels = [new_channel(world.server.port) for _ in range(4)]
         self.places: dict[str, Place] = {}
         self._tokens: dict[str, str] = {}
@@ -70,12 +72,15 @@ class Stage:
         if who == "none":
             return ()
         if who not in self._tokens:
-            self._tokens[who] = self.world.signer.mint(who, TENANT, TOKENS.get(who, ("customer",)))
+            subject, _, actor = who.partition(" by ")
+            roles = self.roles.get(who, ("customer",))
+            self._tokens[who] = self.world.signer.mint(subject, self.tenant, roles, actor=actor or None)
         return (("authorization", f"Bearer {self._tokens[who]}"),)
 
-    async def make(self) -> None:
-        """Make the conversations, side by side."""
-        self.places = dict(zip(KINDS, await asyncio.gather(*(self._make(kind) for kind in KINDS)), strict=True))
+    async def make(self, *kinds: str) -> None:
+        """Make conversations of these kinds, or of all, side by side."""
+        kinds = kinds or KINDS
+        self.places = dict(zip(kinds, await asyncio.gather(*map(self._make, kinds)), strict=True))
 
     async def answer(self, rpc: str, request: Message, who: str) -> Any:
         """Call an rpc; gives its first answer. Raises AioRpcError."""
@@ -144,7 +149,7 @@ class Stage:
     async def _make_many(self, kind: str) -> Any:
         value = chat_pb2.CONVERSATION_KIND_GROUP if "group" in kind else chat_pb2.CONVERSATION_KIND_CHANNEL
         wanted = chat.CreateConversationRequest(
-            request_id=request_id(), kind=value, open=True, title="Talk", member_ids=["new", "quiet"]
+            request_id=request_id(), kind=value, open=True, title=TITLE, member_ids=["new", "quiet"]
         )
         return await self.answer("ChatService/CreateConversation", wanted, "founder")
 

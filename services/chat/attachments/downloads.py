@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tradewind.chat.v1 import attachment_pb2
 from tradewind.chat.v1 import attachment_service_pb2 as pb
 
+from services.chat import pages
 from services.chat.access import Actor, actor_of
 from services.chat.attachments import domain, rows, seeing, wire
 from services.chat.attachments.links import Links
@@ -36,12 +37,11 @@ class Downloads:
         return await self._shown(actor.tenant, request.attachment_id, state)
 
     async def list(self, request: pb.ListAttachmentsRequest, call: Call) -> pb.ListAttachmentsResponse:
-        """List what the caller uploaded, newest first."""
+        """List what the caller uploaded, newest first. Raises chat's Refused (INVALID_PAGE_TOKEN)."""
         actor, limit = actor_of(call.caller), request.page_size or _PAGE
-        where = rows.owner_partition(actor.tenant, actor.user_id)
-        page = await self._ledger.rows(
-            rows.OWNED, where, after=request.page_token or None, limit=limit, descending=True
-        )
+        where, listing = rows.owner_partition(actor.tenant, actor.user_id), ("attachments", actor.tenant, actor.user_id)
+        after = pages.read(request.page_token, *listing) if request.page_token else None
+        page = await self._ledger.rows(rows.OWNED, where, after=after, limit=limit, descending=True)
         response = pb.ListAttachmentsResponse()
         for row in page:
             attachment_id = row.key[17:]
@@ -49,7 +49,7 @@ class Downloads:
             if state.state in domain.THERE:
                 response.attachments.append(await self._shown(actor.tenant, attachment_id, state))
         if len(page) == limit:
-            response.next_page_token = page[-1].key
+            response.next_page_token = pages.make(page[-1].key, *listing)
         return response
 
     async def stream(
