@@ -27,6 +27,7 @@ from services.chat.policy import POLICY
 from services.chat.presence.service import PresenceService
 from services.chat.serving import serving
 from services.ledger.archive import Archive
+from services.ledger.clock import SYSTEM, Clock
 from services.ledger.ledger import Ledger
 from services.ledger.log import LogSettings
 from services.runtime import nats
@@ -233,9 +234,12 @@ def key_file(folder: Path) -> Path:
 
 @asynccontextmanager
 async def chat_world(
-    nats_url: str, folder: Path, *, signer: Signer | None = None, **options: Any
+    nats_url: str, folder: Path, *, signer: Signer | None = None, clock: Clock = SYSTEM, **options: Any
 ) -> AsyncIterator[ChatWorld]:
-    """Run Chat on a nats-server and a folder; started again on both it goes on where it was. Worlds of one signer take the same tokens."""
+    """Run Chat on a nats-server and a folder; started again on both it goes on where it was. Worlds of one signer take the same tokens.
+
+    ``clock`` is the ledger's.
+    """
     chosen = {
         "listen": "127.0.0.1:0",
         "rate_limit": 0,
@@ -255,7 +259,7 @@ async def chat_world(
     signer = signer or Signer(Ed25519PrivateKey.generate())
     client = await nats.connect(settings, "chat-test")
     archive = await open_archive(folder / "chat.db", SLICED)
-    ledger = await Ledger.open(client, archive, telemetry, LogSettings("chat", partitions=2), KINDS)
+    ledger = await Ledger.open(client, archive, telemetry, LogSettings("chat", partitions=2), KINDS, clock=clock)
     server = Server(settings, telemetry, Authenticator([signer.public_key]), POLICY)
     async with AsyncExitStack() as parts:
         chat = await parts.enter_async_context(serving(server, ledger, client, telemetry, settings))

@@ -25,7 +25,7 @@ from tests.servers import NatsServer
 EXAMPLES = {"sqlite": 50, "cql": 8}
 _WHAT = {
     "rest": 1, "send": 10, "burst": 3, "again": 2, "edit": 4, "delete": 3, "hide": 2, "forward": 2, "react": 5, "pin": 3, "mark": 5,
-    "add": 3, "remove": 2, "leave": 1, "join": 3, "role": 6, "sanction": 4, "pardon": 2, "change": 2, "connect": 5, "cut": 1,
+    "add": 3, "remove": 2, "leave": 1, "join": 3, "role": 6, "sanction": 4, "pardon": 2, "change": 2, "connect": 9, "cut": 1,
     "follow": 4, "look": 1,
 }  # fmt: skip
 STEPS = st.lists(
