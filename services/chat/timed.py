@@ -18,6 +18,7 @@ from services.chat.scheduling import sending
 from services.chat.scheduling.service import ScheduleService
 from services.chat.timers import TimerWorker, Wake
 from services.ledger.ending import end
+from services.ledger.lasting import keep_up
 from services.ledger.ledger import Ledger
 from services.runtime.server import Server
 from services.runtime.telemetry import Telemetry
@@ -34,7 +35,10 @@ async def timed(
     schedules = ScheduleService(ledger, messaging, carrier)
     server.add(schedule_service_pb2.DESCRIPTOR.services_by_name["ScheduleService"], schedules)
     arming = Arming(ledger)
-    tasks = [asyncio.create_task(arming.run(), name="arming"), asyncio.create_task(arming.catch_up(), name="arm-again")]
+    tasks = [
+        asyncio.create_task(keep_up("arming", arming.run), name="arming"),
+        asyncio.create_task(keep_up("arm-again", arming.catch_up), name="arm-again"),
+    ]
     carrier.start()
     own = {sending.KIND: carrier.wake, KIND: Sweeping(ledger, Lookups(ledger)).wake}
     TimerWorker(ledger, {**wakes, **own}).start()

@@ -89,9 +89,16 @@ class House:
         settings, ledger = self._host.settings, self._host.ledger
         rollup = Rollup(ledger, partition, settings.stats_rows)
         announcer = Announcer(self._host.nats)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(keep(ledger.tail(ROLE, partition), rollup, settings.stats_flush, announcer.announce))
-            both.create_task(rollup.calendar.keep())
+        both = [
+            asyncio.create_task(keep(ledger.tail(ROLE, partition), rollup, settings.stats_flush, announcer.announce)),
+            asyncio.create_task(rollup.calendar.keep()),
+        ]
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            await end(both)
 
     async def _opened(self, tenant: str, mail_id: str) -> None:
         """Write an opening down; the picture is handed out whatever becomes of it."""

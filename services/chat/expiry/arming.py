@@ -34,6 +34,8 @@ class Arming:
         self._wanted: dict[AggregateId, None] = {}
         self._set: dict[AggregateId, int] = {}
         self._flag = asyncio.Event()
+        self._taken = asyncio.Event()
+        ledger.engine.hearers.on_written(self.wrote)
 
     def wrote(self, aggregate: AggregateId, events: Sequence[tuple[int, Any]]) -> None:
         """Hear of an entry that this process wrote."""
@@ -49,19 +51,19 @@ class Arming:
             self._want(aggregate)
 
     def _want(self, aggregate: AggregateId) -> None:
-        # Over the limit it is left to the next message that ends, or to the next process that starts.
+        # Over the limit it is left to the next message that ends, or to the next process that starts, which waits for room.
         if len(self._wanted) < _MOST:
             self._wanted[aggregate] = None
             self._flag.set()
 
     async def run(self) -> None:
         """Set timers for ever."""
-        self._ledger.engine.hearers.on_written(self.wrote)
         wait = 0.1
         while True:
             while self._wanted:
                 aggregate = next(iter(self._wanted))
                 del self._wanted[aggregate]
+                self._taken.set()
                 try:
                     await self._arm(aggregate)
                     wait = 0.1
@@ -73,6 +75,12 @@ class Arming:
                     wait = min(2.0, wait * 2)
             self._flag.clear()
             await self._flag.wait()
+
+    async def _room(self) -> None:
+        """Wait until there is room: those that wait are found here alone."""
+        while len(self._wanted) >= _MOST:
+            self._taken.clear()
+            await self._taken.wait()
 
     async def _arm(self, aggregate: AggregateId) -> None:
         view = await self._ledger.read(aggregate, fresh=False)
@@ -99,6 +107,7 @@ class Arming:
                 for row in page:
                     aggregate = AggregateId.from_key(row.key)
                     if aggregate.kind == KIND:
+                        await self._room()
                         self._want(aggregate)
                 if len(page) < _PAGE:
                     break

@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from services.chat.presence import words
 from services.chat.presence.words import Beat
 from services.ledger.ending import end
+from services.ledger.lasting import keep_up
 
 SILENT_BEATS: Final = 3.5
 _log = structlog.get_logger(__name__)
@@ -59,7 +60,7 @@ class Peers:
         """Begin to listen, and ask who is there. Raises nats.errors.Error."""
         await self._client.subscribe(words.BEATS, cb=self._on_beat)
         await self.say(greets=True)
-        self._task = asyncio.create_task(self._live(), name="presence-beats")
+        self._task = asyncio.create_task(keep_up("presence-beats", self._live), name="presence-beats")
 
     async def close(self) -> None:
         """Say goodbye, so that the others need not wait."""
