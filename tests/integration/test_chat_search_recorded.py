@@ -21,7 +21,7 @@ from tests.integration.chat_world import ChatWorld, User, chat_world, request_id
 from tests.servers import NatsServer
 
 pytestmark = pytest.mark.data
-DAYS, LINES, QUESTIONS = 10, 300, 200
+DAYS, LINES, QUESTIONS = 10, 1250, 200
 MOST_FOUND = 100
 _HAN = re.compile("([\u4e00-\u9fff])")
 _WORD = re.compile(r"[^\W_]+")
