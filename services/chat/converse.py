@@ -206,18 +206,33 @@ class Converse:
             if group is None:
                 under_way[aggregate] = group = []
             group.append((named.id, command.at_us, future))
-        for group in under_way.values():
-            group[-1][2].add_done_callback(partial(self._settled, group))
+        for aggregate, group in under_way.items():
+            group[-1][2].add_done_callback(partial(self._settled, aggregate, group))
 
-    def _settled(self, group: list[_UnderWay], _last: asyncio.Future[Receipt]) -> None:
+    def _settled(self, aggregate: AggregateId, group: list[_UnderWay], _last: asyncio.Future[Receipt]) -> None:
         answers: list[bytes] = []
         for send in group:
             if send[2].done():
-                answers.append(_encoded(*send))
+                answers.append(self._encoded(aggregate, *send))
             else:
                 # It was left for a later entry than the last one; it then answers for itself.
-                send[2].add_done_callback(partial(self._settled, [send]))
+                send[2].add_done_callback(partial(self._settled, aggregate, [send]))
         self._answer(b"".join(answers), len(answers))
+
+    def _encoded(self, aggregate: AggregateId, request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> bytes:
+        """Encode a send's answer."""
+        if future.cancelled():
+            # Only a ledger that closes under us does that; the client sends again elsewhere.
+            drained = domain.Refused("DRAINING", "the server is draining; connect again")
+            return frames.refusal(request_id, status_of(drained))
+        failure = future.exception()
+        if failure is not None:
+            self._messaging.pace.refused(self._call.caller, aggregate.id, failure)
+            return frames.refusal(request_id, status_of(failure))
+        receipt = future.result()
+        if receipt.replayed:
+            at_us = wire.time_of(receipt.payloads[0])
+        return frames.send_result(request_id, receipt.first_version, at_us)
 
     def _answer(self, encoded: bytes, count: int = 1) -> None:
         self._answered += count
@@ -323,19 +338,3 @@ def _check_sizes(request: pb.ConverseRequest) -> None:
     if request.flow.heartbeat_seconds > _MOST_HEARTBEAT:
         rule = f"a heartbeat is asked for at most every {_MOST_HEARTBEAT} s"
         raise domain.Refused("INVALID_FIELD", rule, field="flow.heartbeat_seconds")
-
-
-def _encoded(request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> bytes:
-    """Encode a send's answer."""
-    if future.cancelled():
-        # Only a ledger that closes under us does that; the client sends again elsewhere.
-        return frames.refusal(
-            request_id, status_of(domain.Refused("DRAINING", "the server is draining; connect again"))
-        )
-    failure = future.exception()
-    if failure is not None:
-        return frames.refusal(request_id, status_of(failure))
-    receipt = future.result()
-    if receipt.replayed:
-        at_us = wire.time_of(receipt.payloads[0])
-    return frames.send_result(request_id, receipt.first_version, at_us)

@@ -18,7 +18,7 @@ from services.chat.contents import Contents
 from services.chat.domain import place
 from services.chat.lookups import Lookups
 from services.chat.moderation.review import FREE, Reviewer, Verdict
-from services.chat.pace import Pace
+from services.chat.pace import Pace, paced
 from services.ledger.decider import Receipt, Request
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
@@ -74,9 +74,9 @@ class Messaging:
         verdict = await self._review(request, actor, aggregate, math.inf, occasion)
         return await self._sealed(aggregate, command, verdict), named
 
+    @paced
     async def send(self, request: pb.SendMessageRequest, call: Call) -> tuple[int, int]:
         """Say something; gives its version and when it was taken."""
-        self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller, request.sender_id), commands.now_us()
         await self._allowed(request, actor, bool(request.sender_id))
         aggregate = commands.aggregate_of(actor, request.conversation_id)
@@ -153,9 +153,9 @@ class Messaging:
             content.thread_root, root, *wire.mentioned(content), known, wire.lasts_us(content), *attached
         )
 
+    @paced
     async def edit(self, request: pb.EditMessageRequest, call: Call) -> int:
         """Say something else; gives the event's version."""
-        self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller), commands.now_us()
         cards.require_postable(request.content, actor)
         aggregate = commands.aggregate_of(actor, request.conversation_id)
@@ -224,9 +224,9 @@ class Messaging:
 
         return await self._change(request, actor, call, aggregate, (request.message_version,), make)
 
+    @paced
     async def react(self, request: pb.AddReactionRequest | pb.RemoveReactionRequest, call: Call) -> None:
         """Give a message an emoji, or take it back."""
-        self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller), commands.now_us()
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         target = await self._lookups.target(aggregate, request.message_version)
@@ -240,9 +240,9 @@ class Messaging:
         reaction = (request.emoji, actor.user_id)
         await self._change(request, actor, call, aggregate, (request.message_version,), make, reaction)
 
+    @paced
     async def forward(self, request: pb.ForwardMessageRequest, call: Call) -> tuple[int, int]:
         """Say again elsewhere what was said; gives its version there and when it was taken. Raises domain.Refused."""
-        self.pace.admit(call.caller, request.conversation_id)
         actor, now = actor_of(call.caller), commands.now_us()
         source = commands.aggregate_of(actor, request.from_conversation_id)
         await readable(self._ledger, actor, source, now)

@@ -6,13 +6,15 @@ RATE_LIMITED and the time after which to try again; a stream is slowed instead. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
+from typing import Any, Final, Protocol, TypeVar
 
 from opentelemetry.metrics import Meter, NoOpMeter
 
+from services.chat import domain
 from services.chat.config import ChatSettings
-from services.runtime.call import EXEMPT, Caller
+from services.runtime.call import EXEMPT, Call, Caller
 from services.runtime.errors import Refused
 from services.runtime.limits import Rate, RateLimiter
 from services.runtime.refusals import Refusals
@@ -78,3 +80,40 @@ class Pace:
                 return wait
             taken.append((key, said))
         return 0.0
+
+    def refused(self, caller: Caller, conversation_id: str, refusal: BaseException) -> None:
+        """Give a conversation back what it was charged for one message that its rules refused; the user stays charged.
+
+        So nobody slows a conversation in which it may say nothing, or takes its time by what is not said.
+        """
+        if isinstance(refusal, domain.Refused) and EXEMPT not in caller.roles:
+            self._conversations.give_back((caller.tenant, conversation_id))
+
+
+class _Paces(Protocol):
+    pace: Pace
+
+
+class _Names(Protocol):
+    conversation_id: str
+
+
+_Self = TypeVar("_Self", bound=_Paces)
+_Asked = TypeVar("_Asked", bound=_Names)
+_Given = TypeVar("_Given")
+_Act = Callable[[_Self, _Asked, Call], Coroutine[Any, Any, _Given]]
+
+
+def paced(act: _Act[_Self, _Asked, _Given]) -> _Act[_Self, _Asked, _Given]:
+    """Let a method through at the pace of its object. Raises Refused (RATE_LIMITED), and what the method raises."""
+
+    @wraps(act)
+    async def within(self: _Self, request: _Asked, call: Call) -> _Given:
+        self.pace.admit(call.caller, request.conversation_id)
+        try:
+            return await act(self, request, call)
+        except domain.Refused as refusal:
+            self.pace.refused(call.caller, request.conversation_id, refusal)
+            raise
+
+    return within

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from tests.integration.chat_world import ChatWorld, User, chat_world
+from tests.integration.chat_world import ChatWorld, Talk, User, chat_world, refused, request_id
 from tests.integration.test_chat_processes import pair
 from tests.servers import NatsServer
 
@@ -39,6 +41,11 @@ def wait_of(error: grpc.aio.AioRpcError) -> float:
     seconds: float = retry.retry_delay.ToNanoseconds() / 1e9
     assert seconds > 0
     return seconds
+
+
+def answered(count: int, talk: Talk) -> bool:
+    """Whether so many sends of a stream were answered."""
+    return len(talk.results) == count
 
 
 async def groups(world: ChatWorld, *members: str) -> tuple[list[User], str, str]:
@@ -80,6 +87,27 @@ async def test_a_conversation_has_its_rate_whoever_speaks(own_nats_server: NatsS
         assert (await said(bob, two, 3))[0] == 3
 
 
+async def test_who_may_say_nothing_in_a_conversation_does_not_slow_it(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"conversation_message_rate": 0.01, "conversation_message_burst": 4}
+    async with chat_world(own_nats_server.url, tmp_path, **options) as world:
+        (ann, _), one, _ = await groups(world, "ann", "bob")
+        eve = world.user("eve")
+        for _ in range(6):
+            assert (await refused(eve.send(one, "let me in")))[1] == "NOT_FOUND"
+        react = pb.AddReactionRequest(request_id=request_id(), conversation_id=one, message_version=1, emoji="+")
+        assert (await refused(eve.call("AddReaction", react)))[1] == "NOT_FOUND"
+        talk = eve.converse()
+        for _ in range(4):
+            before = len(talk.results)
+            await talk.write(eve.message(one, "x"), eve.message(one, "x"))
+            await talk.until(partial(answered, before + 2))
+        assert not any(result.version for result in talk.results.values())
+        talk.call.cancel()
+        assert (await said(ann, one, 5))[0] == 4
+
+
 async def test_a_flood_of_one_tenant_leaves_another_s_calls_answered(
     own_nats_server: NatsServer, tmp_path: Path
 ) -> None:
@@ -88,20 +116,20 @@ async def test_a_flood_of_one_tenant_leaves_another_s_calls_answered(
         quiet = world.user("quiet", tenant="small")
         name = (await quiet.create_group()).conversation_id
         flooding = True
-        refused = 0
+        refusals = 0
 
         async def flood(number: int) -> None:
-            nonlocal refused
+            nonlocal refusals
             loud = world.user(f"loud-{number}", tenant="large")
             while flooding:
                 try:
                     await loud.create_group()
                 except grpc.aio.AioRpcError as error:
                     wait_of(error)
-                    refused += 1
+                    refusals += 1
 
         floods = [asyncio.create_task(flood(number)) for number in range(8)]
-        while refused < 50:
+        while refusals < 50:
             await asyncio.sleep(0.01)
         for number in range(20):
             await quiet.send(name, f"{number}")

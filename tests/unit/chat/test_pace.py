@@ -3,7 +3,9 @@
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from services.chat import domain
 from services.chat.pace import Pace
+from services.ledger.errors import StoreUnavailable
 from services.runtime.call import Caller
 from services.runtime.limits import Rate
 
@@ -49,3 +51,14 @@ def test_refusals_are_counted_by_limit() -> None:
                 for point in metric.data.data_points:
                     found[(point.attributes or {})["limit"]] = point.value  # type: ignore[union-attr]
     assert found == {"conversation_messages": 1, "user_messages": 2}
+
+
+def test_what_a_conversation_s_rules_refuse_is_charged_to_the_user_alone() -> None:
+    pace = Pace(Rate(0.001, 3), Rate(0.001, 1))
+    pace.admit(ANN, "one")
+    pace.refused(ANN, "one", domain.not_found())
+    pace.admit(ANN, "one")
+    pace.refused(ANN, "one", StoreUnavailable("it may have been said"))
+    assert pace.wait(BOB, {"one": 1}) > 0
+    assert pace.wait(ANN, {"two": 1}) == 0.0
+    assert pace.wait(ANN, {"three": 1}) > 0
