@@ -59,6 +59,7 @@ async def serving(
         server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
         presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
         server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
+        moderation.bans.on_banned(presence.banned)
         online, good = OnlineIsHere(presence.roster), moderation.bans.require_good
         push = pushing(server, ledger, settings, contents, online, good, telemetry.meter)
         wakes = await parts.enter_async_context(push)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import nats
 import pytest
 from nats.aio.msg import Msg
+from tradewind.chat.v1 import moderation_service_pb2, moderation_service_pb2_grpc
 from tradewind.chat.v1 import presence_service_pb2 as pb
 
 from services.chat.presence import words
 from services.chat.presence.domain import State
 from services.chat.presence.slots import SLOTS
-from tests.integration.chat_world import facts_of, refused
+from tests.integration.chat_world import ChatWorld, facts_of, refused, request_id
 from tests.integration.presence_world import AWAY, OFFLINE, ONLINE, UNKNOWN, Person, Watching, services
 from tests.servers import NatsServer
 
@@ -149,6 +151,28 @@ async def test_tenants_are_apart(own_nats_server: NatsServer, tmp_path: Path) ->
         await stranger.report(ONLINE)
         await watching.until("ada", ONLINE)
         assert [each.state for each in watching.told] == [OFFLINE, ONLINE]
+
+
+async def test_who_is_banned_from_the_tenant_is_shown_as_gone(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    async with services(own_nats_server.url, tmp_path) as worlds:
+        await _banned_and_gone(worlds[0], worlds[1])
+
+
+async def _banned_and_gone(here: ChatWorld, there: ChatWorld) -> None:
+    ada, bob = Person(here, "ada"), Person(there, "bob")
+    await ada.report(ONLINE)
+    await ada.report(AWAY, "laptop")
+    watching = await bob.watch(["ada", "cy"])
+    await watching.until("ada", ONLINE)
+    chief = here.user("chief", "admin")
+    stub: Any = moderation_service_pb2_grpc.ModerationServiceStub(chief.channel)
+    for user_id in ("ada", "cy"):
+        ban = moderation_service_pb2.BanUserRequest(request_id=request_id(), user_id=user_id)
+        await stub.BanUser(ban, metadata=chief.metadata)
+    await watching.until("ada", OFFLINE)
+    (gone, never_there) = await bob.get("ada", "cy")
+    assert (gone.state, gone.HasField("last_seen_time")) == (OFFLINE, True)
+    assert (never_there.state, never_there.HasField("last_seen_time")) == (OFFLINE, False)
 
 
 async def test_limits_are_told(own_nats_server: NatsServer, tmp_path: Path) -> None:

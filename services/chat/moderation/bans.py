@@ -26,6 +26,7 @@ from services.chat.moderation.domain import standing
 from services.chat.whispers import Listener, Whispers
 from services.ledger.ending import end
 from services.ledger.errors import StoreUnavailable
+from services.ledger.lasting import keep_up
 from services.ledger.ledger import Ledger
 from services.runtime.admission import Cut
 from services.runtime.call import Call, Caller
@@ -42,6 +43,9 @@ _MOST_TENANTS: Final = 1024
 _PAGE: Final = 500
 _CHAT: Final = "/tradewind.chat."
 _log = structlog.get_logger(__name__)
+
+HearBanned = Callable[[str, str], Awaitable[None]]
+"""Takes a tenant and a user of it who was banned just now. Takes no time to speak of, and does not raise."""
 
 
 @dataclass(eq=False, slots=True)
@@ -70,6 +74,11 @@ class Bans:
         self._loop = asyncio.get_running_loop()
         self._ticking: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
+        self._hear: list[HearBanned] = []
+
+    def on_banned(self, hear: HearBanned) -> None:
+        """Tell of each user who is banned, once this process turns it away; each process does so."""
+        self._hear.append(hear)
 
     def check(self, call: Call) -> Awaitable[None] | None:
         """Raise domain.Refused (USER_BANNED) for a caller who is banned, or on whose behalf a banned user calls."""
@@ -91,7 +100,7 @@ class Bans:
         for name in names:
             known.streams.setdefault(name, set()).add(cut)
         if self._ticking is None:
-            self._ticking = asyncio.create_task(self._tick(), name="bans")
+            self._ticking = asyncio.create_task(keep_up("bans", self._tick), name="bans")
 
         def forget() -> None:
             for name in names:
@@ -195,12 +204,17 @@ class Bans:
                 known.listener = await self._whispers.listen(known.name, TOPIC, lambda _: self._heard(known))
         began, began_us = self._loop.time(), commands.now_us()
         if began - known.read_all_at > _READ_ALL_EVERY:
-            known.banned = await self._all(known.name)
+            before, known.banned = known.banned, await self._all(known.name)
+            new = [each for each, until_us in known.banned.items() if before.get(each) != until_us]
+            new = new if known.looked_us else []  # else they were banned before this process knew of the tenant
             known.read_all_at = began
         else:
-            await self._news(known)
+            new = await self._news(known)
         known.looked_at, known.looked_us = began, began_us
         self._cut(known)
+        for user_id in new:
+            for hear in self._hear:
+                await hear(known.name, user_id)
 
     async def _all(self, tenant: str) -> dict[str, int]:
         banned: dict[str, int] = {}
@@ -216,7 +230,9 @@ class Bans:
                 return banned
             after = page[-1].key
 
-    async def _news(self, known: _Tenant) -> None:
+    async def _news(self, known: _Tenant) -> list[str]:
+        """Take over what changed; gives who is banned now and was not, or not for as long."""
+        new: list[str] = []
         # Since the last look, however long ago: the store may have been away, or nobody have called, and a whisper been lost.
         after: str = projections.key(max(0, known.looked_us - _CLOCKS_APART_US))
         while True:
@@ -225,10 +241,13 @@ class Bans:
                 row = await self._ledger.row(projections.BANNED, known.name, user_id)
                 if row is None or row.value is None:
                     known.banned.pop(user_id, None)
-                else:
-                    known.banned[user_id] = _until(row.value)
+                    continue
+                until_us = _until(row.value)
+                if known.banned.get(user_id) != until_us:
+                    known.banned[user_id] = until_us
+                    new.append(user_id)
             if len(page) < _PAGE:
-                return
+                return new
             after = page[-1].key
 
     def _cut(self, known: _Tenant) -> None:

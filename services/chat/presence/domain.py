@@ -9,6 +9,8 @@ from typing import Final
 
 MOST_DEVICES: Final = 16
 DEFAULT_LEASE: Final = 60
+ALL_DEVICES: Final = ""
+"""Names, in a report that signs off, every device that the user has."""
 TELL_BURST: Final = 4.0
 """So many changes of a user are told at once before it is taken to be flapping."""
 TELL_EVERY: Final = 5.0
@@ -59,6 +61,9 @@ def state_of(person: Person) -> State:
 def report(person: Person, device_id: str, state: State, lease: float, now: float, now_us: int) -> None:
     """Take a device's report; OFFLINE signs it off. Beyond MOST_DEVICES the one whose lease ends first makes room."""
     person.seen_us = max(person.seen_us, now_us)
+    if state is State.OFFLINE and device_id == ALL_DEVICES:
+        person.devices.clear()
+        return
     if state is State.OFFLINE:
         person.devices.pop(device_id, None)
         return

@@ -27,6 +27,7 @@ from services.chat.presence.shelf import Shelf
 from services.chat.presence.slots import SLOTS, homes
 from services.chat.presence.words import Beat, Told
 from services.ledger.ending import end
+from services.ledger.lasting import keep_up
 
 TICK: Final = 0.25
 """Seconds between two looks at what changed."""
@@ -34,6 +35,8 @@ _MOST_TOLD: Final = 1000
 _PAGE: Final = 1000
 _FETCHES: Final = 8
 _FETCH_SECONDS: Final = 2
+_PAGE_BYTES: Final = 512 * 1024
+"""NATS takes twice that, unless it is told otherwise."""
 _KEPT_BEATS: Final = 3.0
 _log = structlog.get_logger(__name__)
 
@@ -77,8 +80,8 @@ class Homes:
         await self._client.subscribe(words.holdings_of(self.process), cb=self._on_fetch)
         await self._peers.start()
         self._tasks = [
-            asyncio.create_task(self._settle(), name="presence-settle"),
-            asyncio.create_task(self._tick(), name="presence-tick"),
+            asyncio.create_task(keep_up("presence-settle", self._settle), name="presence-settle"),
+            asyncio.create_task(keep_up("presence-tick", self._tick), name="presence-tick"),
         ]
 
     async def close(self) -> None:
@@ -174,9 +177,7 @@ class Homes:
     async def _on_fetch(self, message: Msg) -> None:
         slot, offset = json.loads(message.data)
         shelf = self._shelves.get(slot)
-        people = shelf.page(offset, _PAGE) if shelf is not None else {}
-        after = offset + _PAGE if len(people) == _PAGE else 0
-        await self._answer(message, words.encode_people(people, asyncio.get_running_loop().time(), after))
+        await self._answer(message, holdings(shelf or Shelf(), offset, asyncio.get_running_loop().time()))
 
     # --- what is held -----------------------------------------------------------------------------
 
@@ -200,6 +201,8 @@ class Homes:
             await self._answer(message, words.encode_told(Told(self.process, shelf.number, people)))
 
     async def _answer(self, message: Msg, data: bytes) -> None:
+        if not message.reply:
+            return  # it was only said
         try:
             await message.respond(data)
         except NatsError as error:
@@ -247,3 +250,14 @@ class Homes:
         subscription = self._subscriptions.pop(slot, None)
         if subscription is not None and not self._client.is_closed:
             await subscription.unsubscribe()
+
+
+def holdings(shelf: Shelf, offset: int, now: float) -> bytes:
+    """Write a page of what a shelf holds: fewer users where they have many devices, so that NATS takes it."""
+    limit = _PAGE
+    while True:
+        people = shelf.page(offset, limit)
+        data = words.encode_people(people, now, offset + limit if len(people) == limit else 0)
+        if len(data) <= _PAGE_BYTES or limit == 1:
+            return data
+        limit //= 2

@@ -22,11 +22,12 @@ from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 
 from services.chat.presence import words
-from services.chat.presence.domain import State
+from services.chat.presence.domain import ALL_DEVICES, State
 from services.chat.presence.homes import Homes
 from services.chat.presence.slots import Key, slot_of
 from services.chat.presence.words import Beat, Report, Seen, Told
 from services.ledger.ending import end
+from services.ledger.lasting import keep_up
 from services.runtime.errors import Refused
 
 ASK_SECONDS: Final = 1.0
@@ -100,8 +101,8 @@ class Roster:
         """Join the other processes. Raises nats.errors.Error."""
         await self._homes.start()
         self._tasks = [
-            asyncio.create_task(self._learn(), name="presence-learn"),
-            asyncio.create_task(self._mind(), name="presence-mind"),
+            asyncio.create_task(keep_up("presence-learn", self._learn), name="presence-learn"),
+            asyncio.create_task(keep_up("presence-mind", self._mind), name="presence-mind"),
         ]
 
     async def close(self) -> None:
@@ -128,6 +129,14 @@ class Roster:
         if report.key not in told.people:
             raise Refused("OVERLOADED", "as many users are there as the server may hold")
         return told.people[report.key]
+
+    async def sign_off(self, key: Key) -> None:
+        """Say that a user is gone with all its devices. Where that is lost, their leases end by themselves."""
+        report = Report(key, ALL_DEVICES, State.OFFLINE, 0.0)
+        try:
+            await self._client.publish(words.reports_of(slot_of(key)), words.encode_report(report))
+        except NatsError as error:
+            _log.info("presence_sign_off_lost", error=type(error).__name__)
 
     async def ask(self, keys: Sequence[Key], seconds: float) -> dict[Key, Seen]:
         """Give the state of users as it is. Raises Refused (DEPENDENCY_UNAVAILABLE)."""
@@ -258,6 +267,8 @@ class Roster:
     async def _learn(self) -> None:
         """Ask for what is wanted, of a few slots at a time."""
         loop = asyncio.get_running_loop()
+        self._wanting.update(self._views)  # where it is begun again
+        self._flag.set()
         while True:
             await self._flag.wait()
             self._flag.clear()

@@ -47,6 +47,10 @@ class PresenceService:
         """Leave them: they take over at once."""
         await self.roster.close()
 
+    async def banned(self, tenant: str, user_id: str) -> None:
+        """Show a user who was banned from the tenant as gone: it is refused to say so itself, or that it is there."""
+        await self.roster.sign_off((tenant, user_id))
+
     async def ReportPresence(self, request: pb.ReportPresenceRequest, call: Call) -> pb.ReportPresenceResponse:
         """Take a device's report."""
         actor = actor_of(call.caller)

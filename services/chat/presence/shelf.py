@@ -62,6 +62,8 @@ class Shelf:
         """Take a device's report."""
         if report.state is State.OFFLINE and not self.settled:
             self._signed_off.add((report.key, report.device_id))
+        if report.device_id == domain.ALL_DEVICES and not self.holds(report.key):
+            return  # this is no sign of having been there
         person = self._people.get(report.key)
         if person is None:
             person = self._people[report.key] = Person(credited=now)
@@ -71,6 +73,8 @@ class Shelf:
     def fill(self, people: Mapping[Key, Person]) -> None:
         """Take over what another process holds; devices that signed off meanwhile stay so."""
         for key, other in people.items():
+            if (key, domain.ALL_DEVICES) in self._signed_off:
+                other.devices.clear()
             for device_id in [each for each in other.devices if (key, each) in self._signed_off]:
                 del other.devices[device_id]
             person = self._people.get(key)

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.chat.presence import domain, words
 from services.chat.presence.domain import Person, State
+from services.chat.presence.homes import holdings
 from services.chat.presence.shelf import MOST_REMEMBERED, Shelf
 from services.chat.presence.slots import COPIES, SLOTS, homes, slot_of
 from services.chat.presence.words import Report, Seen
@@ -40,6 +41,39 @@ def test_one_device_too_many_takes_the_place_of_the_one_that_ends_first() -> Non
     assert len(person.devices) == domain.MOST_DEVICES
     assert f"d{domain.MOST_DEVICES - 1}" not in person.devices
     assert "new" in person.devices
+
+
+def test_who_is_signed_off_is_gone_with_all_devices_also_where_its_slot_is_still_being_filled() -> None:
+    shelf, other = Shelf(), Person()
+    shelf.report(Report(KEY, domain.ALL_DEVICES, State.OFFLINE, 0), 0.0, 7)
+    assert shelf.seen(KEY) == Seen(State.OFFLINE)  # it was never there
+    for device in ("phone", "laptop"):
+        domain.report(other, device, State.ONLINE, 60, 0.0, 5)
+    shelf.fill({KEY: other})
+    shelf.settle()
+    assert shelf.seen(KEY) == Seen(State.OFFLINE, 5)
+    shelf.report(Report(KEY, "phone", State.ONLINE, 60), 0.0, 8)
+    shelf.report(Report(KEY, "laptop", State.AWAY, 60), 0.0, 8)
+    shelf.report(Report(KEY, domain.ALL_DEVICES, State.OFFLINE, 0), 1.0, 9)
+    assert shelf.seen(KEY) == Seen(State.OFFLINE, 9)
+    assert shelf.there == 0
+
+
+def test_a_page_of_what_is_held_fits_into_a_message_whoever_has_how_many_devices() -> None:
+    shelf, names = Shelf(), [f"{number:064}" for number in range(domain.MOST_DEVICES)]
+    keys = {("acme", f"{number:064}") for number in range(1500)}
+    for key in keys:
+        for name in names:
+            shelf.report(Report(key, name, State.ONLINE, 60), 0.0, 1)
+    held: set[tuple[str, str]] = set()
+    offset, more = 0, True
+    while more:
+        data = holdings(shelf, offset, 0.0)
+        assert len(data) < 1024 * 1024
+        people, offset = words.decode_people(data, 0.0)
+        held |= people.keys()
+        more = offset > 0
+    assert held == keys
 
 
 def test_who_flaps_is_told_a_few_times_and_then_seldom_and_the_last_state_always() -> None:
