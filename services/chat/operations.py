@@ -1,4 +1,4 @@
-"""What else is done over a Converse stream besides sending: edits, deletions, reactions, pins, forwards, and how far one has read.
+"""What else is done over a Converse stream: edits, deletions, reactions, pins, forwards, how far one has read, that one types.
 
 Operations of a stream are done one after the other by one loop, which begins with the first of them; a stream without operations costs
 nothing. Sends do not wait for them.
@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
+from tradewind.chat.v1.presence_service_pb2 import SetTypingRequest, SetTypingResponse
 
 from services.chat import commands, receipts, wire
 from services.chat.access import actor_of
@@ -42,14 +43,19 @@ class Done:
         self.unread = unread
 
 
+SetTyping = Callable[[SetTypingRequest, Call], Awaitable[SetTypingResponse]]
+"""Tells those who listen that the caller types."""
+
+
 class Performer:
     """Does operations as the unary rpcs do them."""
 
-    def __init__(self, ledger: Ledger, messaging: Messaging, changes: Changes) -> None:
+    def __init__(self, ledger: Ledger, messaging: Messaging, changes: Changes, set_typing: SetTyping) -> None:
         """Do things in the conversations that ``ledger`` holds."""
         self._ledger = ledger
         self._messaging = messaging
         self._changes = changes
+        self._set_typing = set_typing
 
     async def perform(self, operation: pb.Operation, call: Call) -> Done:
         """Do one operation. Raises what its rpc is refused with."""
@@ -83,6 +89,11 @@ class Performer:
         marked = await receipts.mark(self._ledger, request, actor_of(call.caller))
         return Done(unread=marked.unread)
 
+    async def _typing(self, notice: pb.TypingNotice, call: Call) -> Done:
+        request = SetTypingRequest(conversation_id=notice.conversation_id, stopped=notice.stopped)
+        await self._set_typing(request, call)
+        return Done()
+
     _DOES: Final[dict[str, Callable[..., Awaitable[Done]]]] = {
         "edit": _edit,
         "delete": _delete,
@@ -92,6 +103,7 @@ class Performer:
         "add_reaction": _react,
         "remove_reaction": _react,
         "mark": _mark,
+        "typing": _typing,
     }
 
 

@@ -15,7 +15,7 @@ from services.chat.converse import Converse
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.moderation.review import Reviewer
-from services.chat.operations import Performer
+from services.chat.operations import Performer, SetTyping
 from services.chat.pace import Pace
 from services.chat.watch import watch
 from services.ledger.ledger import Ledger
@@ -29,16 +29,17 @@ class ChatService:
         self,
         ledger: Ledger,
         settings: ChatSettings,
-        contents: Contents | None = None,
-        reviewer: Reviewer | None = None,
+        contents: Contents,
+        reviewer: Reviewer,
+        set_typing: SetTyping,
     ) -> None:
         """Serve the conversations that ``ledger`` holds; ``contents`` seals what is said in them, ``reviewer`` lets tenants look first."""
         self._ledger = ledger
-        self._contents = contents or Contents()
+        self._contents = contents
         self._settings = settings
         self._messaging = Messaging(ledger, Lookups(ledger), self._contents, reviewer, Pace.of(settings))
         self._changes = Changes(ledger)
-        self._performer = Performer(ledger, self._messaging, self._changes)
+        self._performer = Performer(ledger, self._messaging, self._changes, set_typing)
 
     @property
     def messaging(self) -> Messaging:

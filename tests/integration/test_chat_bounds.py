@@ -45,7 +45,7 @@ async def test_frames_are_not_read_while_answers_are_not_fetched(own_nats_server
             loop=asyncio.get_running_loop(),
         )
         messaging = Messaging(world.ledger, Lookups(world.ledger))
-        performer = Performer(world.ledger, messaging, Changes(world.ledger))
+        performer = Performer(world.ledger, messaging, Changes(world.ledger), world.presence.SetTyping)
         stream = Converse(world.ledger, messaging, performer, call, world.settings)
         frames = stream.serve(requests())
         first = pb.ConverseResponse.FromString(await anext(frames))

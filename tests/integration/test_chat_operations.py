@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_pb2, presence_service_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.sdk import Client
 
@@ -190,6 +190,13 @@ async def test_a_silent_server_says_that_it_is_there_and_a_silent_client_is_let_
     assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+async def sees_typing(client: Client, group: str, user_id: str) -> None:
+    async for typing in client.presence.watch_typing([group]):
+        assert isinstance(typing, presence_service_pb2.Typing)
+        if list(typing.user_ids) == [user_id]:
+            return
+
+
 async def test_a_session_of_the_client_speaks_and_is_spoken_to(world: ChatWorld) -> None:
     ann = world.user("ann")
     group = (await ann.create_group("bob")).conversation_id
@@ -197,9 +204,17 @@ async def test_a_session_of_the_client_speaks_and_is_spoken_to(world: ChatWorld)
     async with (
         Client(f"127.0.0.1:{world.server.port}", token) as client,
         client.chat.converse(heartbeat=1) as session,
+        Client(f"127.0.0.1:{world.server.port}", world.user("bob").metadata[0][1].removeprefix("Bearer ")) as other,
+        other.chat.converse() as speaker,
     ):
         version = await session.send(group, "Hello")
         await session.react(group, version, "👋")
+        await session.typing(group)
+        listening = asyncio.create_task(sees_typing(client, group, "bob"))
+        async with asyncio.timeout(10):
+            while not listening.done():
+                await speaker.typing(group)
+                await asyncio.wait([listening], timeout=0.2)
         await session.edit(group, version, chat_pb2.MessageContent(text="Hello, all"))
         assert (await session.mark(group, read=version)).read_version == version
         await session.react(group, version, "👋", remove=True)

@@ -167,6 +167,11 @@ class Session:
         )
         return (await self.operate(chat_service_pb2.Operation(mark=request))).unread
 
+    async def typing(self, conversation_id: str, *, stopped: bool = False) -> None:
+        """Say that one types, or no more; repeat it every few seconds while it goes on. Raises TradewindError."""
+        notice = chat_service_pb2.TypingNotice(conversation_id=conversation_id, stopped=stopped)
+        await self.operate(chat_service_pb2.Operation(typing=notice))
+
     async def operate(self, operation: chat_service_pb2.Operation) -> chat_service_pb2.OperationResult:
         """Do something to messages and wait for its answer; the operation is named here. Raises TradewindError."""
         operation.operation_id = next(self._operations)

@@ -1356,7 +1356,7 @@ class AddReactionRequest(_message.Message):
     message_version: _builtins.int
     """Which message."""
     emoji: _builtins.str
-    """Which: any text of up to 32 characters without spaces, control characters and slashes, such as 👍 or :lunch:."""
+    """Which: any text of up to 32 characters without spaces, control characters and slashes, such as 👍, 👩‍💻 or :lunch:."""
     def __init__(
         self,
         *,
@@ -1407,7 +1407,7 @@ class RemoveReactionRequest(_message.Message):
     message_version: _builtins.int
     """Which message."""
     emoji: _builtins.str
-    """Which: any text of up to 32 characters without spaces, control characters and slashes, such as 👍 or :lunch:."""
+    """Which: any text of up to 32 characters without spaces, control characters and slashes, such as 👍, 👩‍💻 or :lunch:."""
     def __init__(
         self,
         *,
@@ -2060,6 +2060,7 @@ class Operation(_message.Message):
     ADD_REACTION_FIELD_NUMBER: _builtins.int
     REMOVE_REACTION_FIELD_NUMBER: _builtins.int
     MARK_FIELD_NUMBER: _builtins.int
+    TYPING_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.int
     """The client's name for it on this stream, given back with its answer."""
     @_builtins.property
@@ -2094,6 +2095,10 @@ class Operation(_message.Message):
     def mark(self) -> Global___MarkMessagesRequest:
         """As MarkMessages."""
 
+    @_builtins.property
+    def typing(self) -> Global___TypingNotice:
+        """As PresenceService.SetTyping."""
+
     def __init__(
         self,
         *,
@@ -2106,16 +2111,43 @@ class Operation(_message.Message):
         add_reaction: Global___AddReactionRequest | None = ...,
         remove_reaction: Global___RemoveReactionRequest | None = ...,
         mark: Global___MarkMessagesRequest | None = ...,
+        typing: Global___TypingNotice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["add_reaction", b"add_reaction", "delete", b"delete", "edit", b"edit", "forward", b"forward", "mark", b"mark", "operation", b"operation", "pin", b"pin", "remove_reaction", b"remove_reaction", "unpin", b"unpin"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_reaction", b"add_reaction", "delete", b"delete", "edit", b"edit", "forward", b"forward", "mark", b"mark", "operation", b"operation", "pin", b"pin", "remove_reaction", b"remove_reaction", "typing", b"typing", "unpin", b"unpin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_reaction", b"add_reaction", "delete", b"delete", "edit", b"edit", "forward", b"forward", "mark", b"mark", "operation", b"operation", "operation_id", b"operation_id", "pin", b"pin", "remove_reaction", b"remove_reaction", "unpin", b"unpin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_reaction", b"add_reaction", "delete", b"delete", "edit", b"edit", "forward", b"forward", "mark", b"mark", "operation", b"operation", "operation_id", b"operation_id", "pin", b"pin", "remove_reaction", b"remove_reaction", "typing", b"typing", "unpin", b"unpin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["edit", "delete", "forward", "pin", "unpin", "add_reaction", "remove_reaction", "mark"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["edit", "delete", "forward", "pin", "unpin", "add_reaction", "remove_reaction", "mark", "typing"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class TypingNotice(_message.Message):
+    """The caller types, or not any more; it lasts six seconds unless it is repeated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
+    conversation_id: _builtins.str
+    """Where."""
+    stopped: _builtins.bool
+    """Not any more."""
+    def __init__(
+        self,
+        *,
+        conversation_id: _builtins.str = ...,
+        stopped: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "stopped", b"stopped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypingNotice: _TypeAlias = TypingNotice  # noqa: Y015
 
 @_typing.final
 class Subscribe(_message.Message):

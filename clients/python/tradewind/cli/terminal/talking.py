@@ -131,7 +131,7 @@ class Talking:
         now = asyncio.get_running_loop().time()
         if now - self._typed_at >= _TYPING_AGAIN:
             self._typed_at = now
-            await self._client.presence.set_typing(room.conversation_id)
+            await self._session.typing(room.conversation_id)
 
 
 def _free(folder: Path, name: str) -> Path:
