@@ -170,7 +170,7 @@ class AttachmentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAttachments(self, request, context):
-        """Lists what the caller has uploaded and what is still there, newest first.
+        """Lists what the caller has uploaded and what is still there, newest first. INVALID_ARGUMENT: INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -74,7 +74,7 @@ class AttachmentServiceStub:
     GetAttachment: _grpc.UnaryUnaryMultiCallable[_attachment_service_pb2.GetAttachmentRequest, _attachment_service_pb2.GetAttachmentResponse]
     """Answers what is known of a complete attachment."""
     ListAttachments: _grpc.UnaryUnaryMultiCallable[_attachment_service_pb2.ListAttachmentsRequest, _attachment_service_pb2.ListAttachmentsResponse]
-    """Lists what the caller has uploaded and what is still there, newest first."""
+    """Lists what the caller has uploaded and what is still there, newest first. INVALID_ARGUMENT: INVALID_PAGE_TOKEN."""
     DownloadAttachment: _grpc.UnaryStreamMultiCallable[_attachment_service_pb2.DownloadAttachmentRequest, _attachment_service_pb2.DownloadAttachmentResponse]
     """Gives an attachment's bytes, or those of a thumbnail, from an offset on. FAILED_PRECONDITION: WRONG_UPLOAD_STATE while it is not complete.
     INVALID_ARGUMENT: an offset beyond its end. NOT_FOUND: also for a thumbnail that there is not.
@@ -130,7 +130,7 @@ class AttachmentServiceAsyncStub(AttachmentServiceStub):
     GetAttachment: _aio.UnaryUnaryMultiCallable[_attachment_service_pb2.GetAttachmentRequest, _attachment_service_pb2.GetAttachmentResponse]  # type: ignore[assignment]
     """Answers what is known of a complete attachment."""
     ListAttachments: _aio.UnaryUnaryMultiCallable[_attachment_service_pb2.ListAttachmentsRequest, _attachment_service_pb2.ListAttachmentsResponse]  # type: ignore[assignment]
-    """Lists what the caller has uploaded and what is still there, newest first."""
+    """Lists what the caller has uploaded and what is still there, newest first. INVALID_ARGUMENT: INVALID_PAGE_TOKEN."""
     DownloadAttachment: _aio.UnaryStreamMultiCallable[_attachment_service_pb2.DownloadAttachmentRequest, _attachment_service_pb2.DownloadAttachmentResponse]  # type: ignore[assignment]
     """Gives an attachment's bytes, or those of a thumbnail, from an offset on. FAILED_PRECONDITION: WRONG_UPLOAD_STATE while it is not complete.
     INVALID_ARGUMENT: an offset beyond its end. NOT_FOUND: also for a thumbnail that there is not.
@@ -231,7 +231,7 @@ class AttachmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _attachment_service_pb2.ListAttachmentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_attachment_service_pb2.ListAttachmentsResponse, _abc.Awaitable[_attachment_service_pb2.ListAttachmentsResponse]]:
-        """Lists what the caller has uploaded and what is still there, newest first."""
+        """Lists what the caller has uploaded and what is still there, newest first. INVALID_ARGUMENT: INVALID_PAGE_TOKEN."""
 
     @_abc_1.abstractmethod
     def DownloadAttachment(

@@ -123,7 +123,9 @@ class Member(_message.Message):
     MUTED_FIELD_NUMBER: _builtins.int
     MUTED_UNTIL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user, as the subject of its tokens."""
+    """The user, as the subject of its tokens: up to 128 letters, marks, numbers, punctuation and symbols of Unicode, with single spaces between.
+    So is every user id of a request; nothing that is not seen is part of one.
+    """
     role: Global___MemberRole.ValueType
     """What it may do here."""
     since_version: _builtins.int

@@ -28,7 +28,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from tradewind.chat.v1 import chat_service_pb2 as tradewind_dot_chat_dot_v1_dot_chat__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tradewind/chat/v1/presence_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a$tradewind/chat/v1/chat_service.proto\"\x80\x01\n\x08Presence\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .tradewind.chat.v1.PresenceState\x12\x32\n\x0elast_seen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x15ReportPresenceRequest\x12/\n\tdevice_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12=\n\x05state\x18\x02 \x01(\x0e\x32 .tradewind.chat.v1.PresenceStateB\x0c\xbaH\t\x82\x01\x06\x18\x01\x18\x02\x18\x03\x12$\n\rlease_seconds\x18\x03 \x01(\rB\r\xbaH\n*\x05\x18\xac\x02(\n\xd8\x01\x01\"^\n\x16ReportPresenceResponse\x12-\n\x08presence\x18\x01 \x01(\x0b\x32\x1b.tradewind.chat.v1.Presence\x12\x15\n\rlease_seconds\x18\x02 \x01(\r\">\n\x12GetPresenceRequest\x12(\n\x08user_ids\x18\x01 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\xf4\x03\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"E\n\x13GetPresenceResponse\x12.\n\tpresences\x18\x01 \x03(\x0b\x32\x1b.tradewind.chat.v1.Presence\"m\n\x14WatchPresenceRequest\x12(\n\x0c\x61\x64\x64_user_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xd0\x0f\"\x07r\x05\x10\x01\x18\x80\x01\x12+\n\x0fremove_user_ids\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xd0\x0f\"\x07r\x05\x10\x01\x18\x80\x01\"\x8b\x01\n\x15WatchPresenceResponse\x12.\n\tpresences\x18\x01 \x03(\x0b\x32\x1b.tradewind.chat.v1.Presence\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x30\n\ngoing_away\x18\x03 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\"@\n\x16WatchPresenceOfRequest\x12&\n\x08user_ids\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\x90N\"\x07r\x05\x10\x01\x18\x80\x01\"\x8d\x01\n\x17WatchPresenceOfResponse\x12.\n\tpresences\x18\x01 \x03(\x0b\x32\x1b.tradewind.chat.v1.Presence\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x30\n\ngoing_away\x18\x03 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\"Z\n\x10SetTypingRequest\x12\x35\n\x0f\x63onversation_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x0f\n\x07stopped\x18\x02 \x01(\x08\"%\n\x11SetTypingResponse\x12\x10\n\x08lasts_ms\x18\x01 \x01(\r\"W\n\x12WatchTypingRequest\x12\x41\n\x10\x63onversation_ids\x18\x01 \x03(\tB\'\xbaH$\x92\x01!\x08\x01\x10\x64\x18\x01\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"\xa1\x01\n\x13WatchTypingResponse\x12)\n\x06typing\x18\x01 \x03(\x0b\x32\x19.tradewind.chat.v1.Typing\x12-\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x1e.tradewind.chat.v1.TypingEnded\x12\x30\n\ngoing_away\x18\x03 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\"3\n\x06Typing\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\"I\n\x0bTypingEnded\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status*\x9b\x01\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PRESENCE_STATE_ONLINE\x10\x01\x12\x17\n\x13PRESENCE_STATE_AWAY\x10\x02\x12\x1a\n\x16PRESENCE_STATE_OFFLINE\x10\x03\x12\x1a\n\x16PRESENCE_STATE_UNKNOWN\x10\x04\x32\xe2\x04\n\x0fPresenceService\x12\x65\n\x0eReportPresence\x12(.tradewind.chat.v1.ReportPresenceRequest\x1a).tradewind.chat.v1.ReportPresenceResponse\x12\\\n\x0bGetPresence\x12%.tradewind.chat.v1.GetPresenceRequest\x1a&.tradewind.chat.v1.GetPresenceResponse\x12\x66\n\rWatchPresence\x12\'.tradewind.chat.v1.WatchPresenceRequest\x1a(.tradewind.chat.v1.WatchPresenceResponse(\x01\x30\x01\x12j\n\x0fWatchPresenceOf\x12).tradewind.chat.v1.WatchPresenceOfRequest\x1a*.tradewind.chat.v1.WatchPresenceOfResponse0\x01\x12V\n\tSetTyping\x12#.tradewind.chat.v1.SetTypingRequest\x1a$.tradewind.chat.v1.SetTypingResponse\x12^\n\x0bWatchTyping\x12%.tradewind.chat.v1.WatchTypingRequest\x1a&.tradewind.chat.v1.WatchTypingResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tradewind/chat/v1/presence_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a$tradewind/chat/v1/chat_service.proto\"\x80\x01\n\x08Presence\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .tradewind.chat.v1.PresenceState\x12\x32\n\x0elast_seen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x15ReportPresenceRequest\x12/\n\tdevice_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12=\n\x05state\x18\x02 \x01(\x0e\x32 .tradewind.chat.v1.PresenceStateB\x0c\xbaH\t\x82\x01\x06\x18\x01\x18\x02\x18\x03\x12$\n\rlease_seconds\x18\x03 \x01(\rB\r\xbaH\n*\x05\x18\xac\x02(\n\xd8\x01\x01\"^\n\x16ReportPresenceResponse\x12-\n\x08presence\x18\x01 \x01(\x0b\x32\x1b.tradewind.chat.v1.Presence\x12\x15\n\rlease_seconds\x18\x02 \x01(\r\"j\n\x12GetPresenceRequest\x12T\n\x08user_ids\x18\x01 \x03(\tBB\xbaH?\x92\x01<\x08\x01\x10\xf4\x03\x18\x01\"3r1\x10\x01\x18\x80\x01\x32*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$\"E\n\x13GetPresenceResponse\x12.\n\tpresences\x18\x01 \x03(\x0b\x32\x1b.tradewind.chat.v1.Presence\"\xc5\x01\n\x14WatchPresenceRequest\x12T\n\x0c\x61\x64\x64_user_ids\x18\x01 \x03(\tB>\xbaH;\x92\x01\x38\x10\xd0\x0f\"3r1\x10\x01\x18\x80\x01\x32*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$\x12W\n\x0fremove_user_ids\x18\x02 \x03(\tB>\xbaH;\x92\x01\x38\x10\xd0\x0f\"3r1\x10\x01\x18\x80\x01\x32*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$\"\x8b\x01\n\x15WatchPresenceResponse\x12.\n\tpresences\x18\x01 \x03(\x0b\x32\x1b.tradewind.chat.v1.Presence\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x30\n\ngoing_away\x18\x03 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\"l\n\x16WatchPresenceOfRequest\x12R\n\x08user_ids\x18\x01 \x03(\tB@\xbaH=\x92\x01:\x08\x01\x10\x90N\"3r1\x10\x01\x18\x80\x01\x32*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$\"\x8d\x01\n\x17WatchPresenceOfResponse\x12.\n\tpresences\x18\x01 \x03(\x0b\x32\x1b.tradewind.chat.v1.Presence\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x30\n\ngoing_away\x18\x03 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\"Z\n\x10SetTypingRequest\x12\x35\n\x0f\x63onversation_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12\x0f\n\x07stopped\x18\x02 \x01(\x08\"%\n\x11SetTypingResponse\x12\x10\n\x08lasts_ms\x18\x01 \x01(\r\"W\n\x12WatchTypingRequest\x12\x41\n\x10\x63onversation_ids\x18\x01 \x03(\tB\'\xbaH$\x92\x01!\x08\x01\x10\x64\x18\x01\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"\xa1\x01\n\x13WatchTypingResponse\x12)\n\x06typing\x18\x01 \x03(\x0b\x32\x19.tradewind.chat.v1.Typing\x12-\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x1e.tradewind.chat.v1.TypingEnded\x12\x30\n\ngoing_away\x18\x03 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\"3\n\x06Typing\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\"I\n\x0bTypingEnded\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status*\x9b\x01\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PRESENCE_STATE_ONLINE\x10\x01\x12\x17\n\x13PRESENCE_STATE_AWAY\x10\x02\x12\x1a\n\x16PRESENCE_STATE_OFFLINE\x10\x03\x12\x1a\n\x16PRESENCE_STATE_UNKNOWN\x10\x04\x32\xe2\x04\n\x0fPresenceService\x12\x65\n\x0eReportPresence\x12(.tradewind.chat.v1.ReportPresenceRequest\x1a).tradewind.chat.v1.ReportPresenceResponse\x12\\\n\x0bGetPresence\x12%.tradewind.chat.v1.GetPresenceRequest\x1a&.tradewind.chat.v1.GetPresenceResponse\x12\x66\n\rWatchPresence\x12\'.tradewind.chat.v1.WatchPresenceRequest\x1a(.tradewind.chat.v1.WatchPresenceResponse(\x01\x30\x01\x12j\n\x0fWatchPresenceOf\x12).tradewind.chat.v1.WatchPresenceOfRequest\x1a*.tradewind.chat.v1.WatchPresenceOfResponse0\x01\x12V\n\tSetTyping\x12#.tradewind.chat.v1.SetTypingRequest\x1a$.tradewind.chat.v1.SetTypingResponse\x12^\n\x0bWatchTyping\x12%.tradewind.chat.v1.WatchTypingRequest\x1a&.tradewind.chat.v1.WatchTypingResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,19 +42,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTPRESENCEREQUEST'].fields_by_name['lease_seconds']._loaded_options = None
   _globals['_REPORTPRESENCEREQUEST'].fields_by_name['lease_seconds']._serialized_options = b'\272H\n*\005\030\254\002(\n\330\001\001'
   _globals['_GETPRESENCEREQUEST'].fields_by_name['user_ids']._loaded_options = None
-  _globals['_GETPRESENCEREQUEST'].fields_by_name['user_ids']._serialized_options = b'\272H\023\222\001\020\010\001\020\364\003\030\001\"\007r\005\020\001\030\200\001'
+  _globals['_GETPRESENCEREQUEST'].fields_by_name['user_ids']._serialized_options = b'\272H?\222\001<\010\001\020\364\003\030\001\"3r1\020\001\030\200\0012*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$'
   _globals['_WATCHPRESENCEREQUEST'].fields_by_name['add_user_ids']._loaded_options = None
-  _globals['_WATCHPRESENCEREQUEST'].fields_by_name['add_user_ids']._serialized_options = b'\272H\017\222\001\014\020\320\017\"\007r\005\020\001\030\200\001'
+  _globals['_WATCHPRESENCEREQUEST'].fields_by_name['add_user_ids']._serialized_options = b'\272H;\222\0018\020\320\017\"3r1\020\001\030\200\0012*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$'
   _globals['_WATCHPRESENCEREQUEST'].fields_by_name['remove_user_ids']._loaded_options = None
-  _globals['_WATCHPRESENCEREQUEST'].fields_by_name['remove_user_ids']._serialized_options = b'\272H\017\222\001\014\020\320\017\"\007r\005\020\001\030\200\001'
+  _globals['_WATCHPRESENCEREQUEST'].fields_by_name['remove_user_ids']._serialized_options = b'\272H;\222\0018\020\320\017\"3r1\020\001\030\200\0012*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$'
   _globals['_WATCHPRESENCEOFREQUEST'].fields_by_name['user_ids']._loaded_options = None
-  _globals['_WATCHPRESENCEOFREQUEST'].fields_by_name['user_ids']._serialized_options = b'\272H\021\222\001\016\010\001\020\220N\"\007r\005\020\001\030\200\001'
+  _globals['_WATCHPRESENCEOFREQUEST'].fields_by_name['user_ids']._serialized_options = b'\272H=\222\001:\010\001\020\220N\"3r1\020\001\030\200\0012*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$'
   _globals['_SETTYPINGREQUEST'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_SETTYPINGREQUEST'].fields_by_name['conversation_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_WATCHTYPINGREQUEST'].fields_by_name['conversation_ids']._loaded_options = None
   _globals['_WATCHTYPINGREQUEST'].fields_by_name['conversation_ids']._serialized_options = b'\272H$\222\001!\010\001\020d\030\001\"\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_PRESENCESTATE']._serialized_start=1702
-  _globals['_PRESENCESTATE']._serialized_end=1857
+  _globals['_PRESENCESTATE']._serialized_start=1879
+  _globals['_PRESENCESTATE']._serialized_end=2034
   _globals['_PRESENCE']._serialized_start=189
   _globals['_PRESENCE']._serialized_end=317
   _globals['_REPORTPRESENCEREQUEST']._serialized_start=320
@@ -62,29 +62,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTPRESENCERESPONSE']._serialized_start=495
   _globals['_REPORTPRESENCERESPONSE']._serialized_end=589
   _globals['_GETPRESENCEREQUEST']._serialized_start=591
-  _globals['_GETPRESENCEREQUEST']._serialized_end=653
-  _globals['_GETPRESENCERESPONSE']._serialized_start=655
-  _globals['_GETPRESENCERESPONSE']._serialized_end=724
-  _globals['_WATCHPRESENCEREQUEST']._serialized_start=726
-  _globals['_WATCHPRESENCEREQUEST']._serialized_end=835
-  _globals['_WATCHPRESENCERESPONSE']._serialized_start=838
-  _globals['_WATCHPRESENCERESPONSE']._serialized_end=977
-  _globals['_WATCHPRESENCEOFREQUEST']._serialized_start=979
-  _globals['_WATCHPRESENCEOFREQUEST']._serialized_end=1043
-  _globals['_WATCHPRESENCEOFRESPONSE']._serialized_start=1046
-  _globals['_WATCHPRESENCEOFRESPONSE']._serialized_end=1187
-  _globals['_SETTYPINGREQUEST']._serialized_start=1189
-  _globals['_SETTYPINGREQUEST']._serialized_end=1279
-  _globals['_SETTYPINGRESPONSE']._serialized_start=1281
-  _globals['_SETTYPINGRESPONSE']._serialized_end=1318
-  _globals['_WATCHTYPINGREQUEST']._serialized_start=1320
-  _globals['_WATCHTYPINGREQUEST']._serialized_end=1407
-  _globals['_WATCHTYPINGRESPONSE']._serialized_start=1410
-  _globals['_WATCHTYPINGRESPONSE']._serialized_end=1571
-  _globals['_TYPING']._serialized_start=1573
-  _globals['_TYPING']._serialized_end=1624
-  _globals['_TYPINGENDED']._serialized_start=1626
-  _globals['_TYPINGENDED']._serialized_end=1699
-  _globals['_PRESENCESERVICE']._serialized_start=1860
-  _globals['_PRESENCESERVICE']._serialized_end=2470
+  _globals['_GETPRESENCEREQUEST']._serialized_end=697
+  _globals['_GETPRESENCERESPONSE']._serialized_start=699
+  _globals['_GETPRESENCERESPONSE']._serialized_end=768
+  _globals['_WATCHPRESENCEREQUEST']._serialized_start=771
+  _globals['_WATCHPRESENCEREQUEST']._serialized_end=968
+  _globals['_WATCHPRESENCERESPONSE']._serialized_start=971
+  _globals['_WATCHPRESENCERESPONSE']._serialized_end=1110
+  _globals['_WATCHPRESENCEOFREQUEST']._serialized_start=1112
+  _globals['_WATCHPRESENCEOFREQUEST']._serialized_end=1220
+  _globals['_WATCHPRESENCEOFRESPONSE']._serialized_start=1223
+  _globals['_WATCHPRESENCEOFRESPONSE']._serialized_end=1364
+  _globals['_SETTYPINGREQUEST']._serialized_start=1366
+  _globals['_SETTYPINGREQUEST']._serialized_end=1456
+  _globals['_SETTYPINGRESPONSE']._serialized_start=1458
+  _globals['_SETTYPINGRESPONSE']._serialized_end=1495
+  _globals['_WATCHTYPINGREQUEST']._serialized_start=1497
+  _globals['_WATCHTYPINGREQUEST']._serialized_end=1584
+  _globals['_WATCHTYPINGRESPONSE']._serialized_start=1587
+  _globals['_WATCHTYPINGRESPONSE']._serialized_end=1748
+  _globals['_TYPING']._serialized_start=1750
+  _globals['_TYPING']._serialized_end=1801
+  _globals['_TYPINGENDED']._serialized_start=1803
+  _globals['_TYPINGENDED']._serialized_end=1876
+  _globals['_PRESENCESERVICE']._serialized_start=2037
+  _globals['_PRESENCESERVICE']._serialized_end=2647
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tradewind.chat.v1 import chat_pb2 as tradewind_dot_chat_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tradewind/chat/v1/privacy_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\"`\n\x19\x45xportConversationRequest\x12#\n\x0f\x63onversation_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"F\n\x1a\x45xportConversationResponse\x12\x12\n\njson_lines\x18\x01 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"P\n\x13\x45xportPersonRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"@\n\x14\x45xportPersonResponse\x12\x12\n\njson_lines\x18\x01 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"O\n\x12\x45rasePersonRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\x07user_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"\x8b\x01\n\x13\x45rasePersonResponse\x12\x16\n\x0ekeys_destroyed\x18\x01 \x01(\r\x12.\n\nerase_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05parts\x18\x03 \x03(\x0b\x32\x1d.tradewind.chat.v1.ErasedPart\")\n\nErasedPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\x95\x02\n\nExportLine\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.tradewind.chat.v1.ExportHeaderH\x00\x12\x31\n\x05\x65vent\x18\x02 \x01(\x0b\x32 .tradewind.chat.v1.ExportedEventH\x00\x12;\n\nmembership\x18\x03 \x01(\x0b\x32%.tradewind.chat.v1.ExportedMembershipH\x00\x12/\n\x04item\x18\x04 \x01(\x0b\x32\x1f.tradewind.chat.v1.ExportedItemH\x00\x12+\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x1c.tradewind.chat.v1.ExportEndH\x00\x42\x06\n\x04line\"\xa7\x01\n\x0c\x45xportHeader\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12/\n\x0b\x65xport_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x35\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32\x1f.tradewind.chat.v1.Conversation\x12\x0f\n\x07user_id\x18\x05 \x01(\t\"]\n\rExportedEvent\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x33\n\x05\x65vent\x18\x02 \x01(\x0b\x32$.tradewind.chat.v1.ConversationEvent\"\xcb\x01\n\x12\x45xportedMembership\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.tradewind.chat.v1.ConversationKind\x12\r\n\x05title\x18\x03 \x01(\t\x12)\n\x06member\x18\x04 \x01(\x0b\x32\x19.tradewind.chat.v1.Member\x12\x14\n\x0cread_version\x18\x05 \x01(\x04\x12\x19\n\x11\x64\x65livered_version\x18\x06 \x01(\x04\"D\n\x0c\x45xportedItem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\",\n\tExportEnd\x12\x0e\n\x06\x65vents\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\x04\"\xb4\x01\n\x0bPersonEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63ting_service\x18\x04 \x01(\t\x12\x31\n\x06\x65rased\x18\n \x01(\x0b\x32\x1f.tradewind.chat.v1.PersonErasedH\x00\x42\x07\n\x05\x65vent\"\x1f\n\x0cPersonErased\x12\x0f\n\x07key_ids\x18\x01 \x03(\t2\xc6\x02\n\x0ePrivacyService\x12s\n\x12\x45xportConversation\x12,.tradewind.chat.v1.ExportConversationRequest\x1a-.tradewind.chat.v1.ExportConversationResponse0\x01\x12\x61\n\x0c\x45xportPerson\x12&.tradewind.chat.v1.ExportPersonRequest\x1a\'.tradewind.chat.v1.ExportPersonResponse0\x01\x12\\\n\x0b\x45rasePerson\x12%.tradewind.chat.v1.ErasePersonRequest\x1a&.tradewind.chat.v1.ErasePersonResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tradewind/chat/v1/privacy_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\"`\n\x19\x45xportConversationRequest\x12#\n\x0f\x63onversation_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"F\n\x1a\x45xportConversationResponse\x12\x12\n\njson_lines\x18\x01 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"\x7f\n\x13\x45xportPersonRequest\x12H\n\x07user_id\x18\x01 \x01(\tB7\xbaH4r2\x18\x80\x01\x32-^([\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*)?$\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"@\n\x14\x45xportPersonResponse\x12\x12\n\njson_lines\x18\x01 \x01(\x0c\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"{\n\x12\x45rasePersonRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12G\n\x07user_id\x18\x02 \x01(\tB6\xbaH3r1\x10\x01\x18\x80\x01\x32*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$\"\x8b\x01\n\x13\x45rasePersonResponse\x12\x16\n\x0ekeys_destroyed\x18\x01 \x01(\r\x12.\n\nerase_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05parts\x18\x03 \x03(\x0b\x32\x1d.tradewind.chat.v1.ErasedPart\")\n\nErasedPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\x95\x02\n\nExportLine\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.tradewind.chat.v1.ExportHeaderH\x00\x12\x31\n\x05\x65vent\x18\x02 \x01(\x0b\x32 .tradewind.chat.v1.ExportedEventH\x00\x12;\n\nmembership\x18\x03 \x01(\x0b\x32%.tradewind.chat.v1.ExportedMembershipH\x00\x12/\n\x04item\x18\x04 \x01(\x0b\x32\x1f.tradewind.chat.v1.ExportedItemH\x00\x12+\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x1c.tradewind.chat.v1.ExportEndH\x00\x42\x06\n\x04line\"\xa7\x01\n\x0c\x45xportHeader\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12/\n\x0b\x65xport_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x35\n\x0c\x63onversation\x18\x04 \x01(\x0b\x32\x1f.tradewind.chat.v1.Conversation\x12\x0f\n\x07user_id\x18\x05 \x01(\t\"]\n\rExportedEvent\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x33\n\x05\x65vent\x18\x02 \x01(\x0b\x32$.tradewind.chat.v1.ConversationEvent\"\xcb\x01\n\x12\x45xportedMembership\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.tradewind.chat.v1.ConversationKind\x12\r\n\x05title\x18\x03 \x01(\t\x12)\n\x06member\x18\x04 \x01(\x0b\x32\x19.tradewind.chat.v1.Member\x12\x14\n\x0cread_version\x18\x05 \x01(\x04\x12\x19\n\x11\x64\x65livered_version\x18\x06 \x01(\x04\"D\n\x0c\x45xportedItem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\",\n\tExportEnd\x12\x0e\n\x06\x65vents\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\x04\"\xb4\x01\n\x0bPersonEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63ting_service\x18\x04 \x01(\t\x12\x31\n\x06\x65rased\x18\n \x01(\x0b\x32\x1f.tradewind.chat.v1.PersonErasedH\x00\x42\x07\n\x05\x65vent\"\x1f\n\x0cPersonErased\x12\x0f\n\x07key_ids\x18\x01 \x03(\t2\xc6\x02\n\x0ePrivacyService\x12s\n\x12\x45xportConversation\x12,.tradewind.chat.v1.ExportConversationRequest\x1a-.tradewind.chat.v1.ExportConversationResponse0\x01\x12\x61\n\x0c\x45xportPerson\x12&.tradewind.chat.v1.ExportPersonRequest\x1a\'.tradewind.chat.v1.ExportPersonResponse0\x01\x12\\\n\x0b\x45rasePerson\x12%.tradewind.chat.v1.ErasePersonRequest\x1a&.tradewind.chat.v1.ErasePersonResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,43 +40,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTCONVERSATIONREQUEST'].fields_by_name['resume_token']._loaded_options = None
   _globals['_EXPORTCONVERSATIONREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_EXPORTPERSONREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_EXPORTPERSONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_EXPORTPERSONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H4r2\030\200\0012-^([\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*)?$'
   _globals['_EXPORTPERSONREQUEST'].fields_by_name['resume_token']._loaded_options = None
   _globals['_EXPORTPERSONREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_ERASEPERSONREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_ERASEPERSONREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ERASEPERSONREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_ERASEPERSONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_ERASEPERSONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H3r1\020\001\030\200\0012*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$'
   _globals['_EXPORTCONVERSATIONREQUEST']._serialized_start=184
   _globals['_EXPORTCONVERSATIONREQUEST']._serialized_end=280
   _globals['_EXPORTCONVERSATIONRESPONSE']._serialized_start=282
   _globals['_EXPORTCONVERSATIONRESPONSE']._serialized_end=352
   _globals['_EXPORTPERSONREQUEST']._serialized_start=354
-  _globals['_EXPORTPERSONREQUEST']._serialized_end=434
-  _globals['_EXPORTPERSONRESPONSE']._serialized_start=436
-  _globals['_EXPORTPERSONRESPONSE']._serialized_end=500
-  _globals['_ERASEPERSONREQUEST']._serialized_start=502
-  _globals['_ERASEPERSONREQUEST']._serialized_end=581
-  _globals['_ERASEPERSONRESPONSE']._serialized_start=584
-  _globals['_ERASEPERSONRESPONSE']._serialized_end=723
-  _globals['_ERASEDPART']._serialized_start=725
-  _globals['_ERASEDPART']._serialized_end=766
-  _globals['_EXPORTLINE']._serialized_start=769
-  _globals['_EXPORTLINE']._serialized_end=1046
-  _globals['_EXPORTHEADER']._serialized_start=1049
-  _globals['_EXPORTHEADER']._serialized_end=1216
-  _globals['_EXPORTEDEVENT']._serialized_start=1218
-  _globals['_EXPORTEDEVENT']._serialized_end=1311
-  _globals['_EXPORTEDMEMBERSHIP']._serialized_start=1314
-  _globals['_EXPORTEDMEMBERSHIP']._serialized_end=1517
-  _globals['_EXPORTEDITEM']._serialized_start=1519
-  _globals['_EXPORTEDITEM']._serialized_end=1587
-  _globals['_EXPORTEND']._serialized_start=1589
-  _globals['_EXPORTEND']._serialized_end=1633
-  _globals['_PERSONEVENT']._serialized_start=1636
-  _globals['_PERSONEVENT']._serialized_end=1816
-  _globals['_PERSONERASED']._serialized_start=1818
-  _globals['_PERSONERASED']._serialized_end=1849
-  _globals['_PRIVACYSERVICE']._serialized_start=1852
-  _globals['_PRIVACYSERVICE']._serialized_end=2178
+  _globals['_EXPORTPERSONREQUEST']._serialized_end=481
+  _globals['_EXPORTPERSONRESPONSE']._serialized_start=483
+  _globals['_EXPORTPERSONRESPONSE']._serialized_end=547
+  _globals['_ERASEPERSONREQUEST']._serialized_start=549
+  _globals['_ERASEPERSONREQUEST']._serialized_end=672
+  _globals['_ERASEPERSONRESPONSE']._serialized_start=675
+  _globals['_ERASEPERSONRESPONSE']._serialized_end=814
+  _globals['_ERASEDPART']._serialized_start=816
+  _globals['_ERASEDPART']._serialized_end=857
+  _globals['_EXPORTLINE']._serialized_start=860
+  _globals['_EXPORTLINE']._serialized_end=1137
+  _globals['_EXPORTHEADER']._serialized_start=1140
+  _globals['_EXPORTHEADER']._serialized_end=1307
+  _globals['_EXPORTEDEVENT']._serialized_start=1309
+  _globals['_EXPORTEDEVENT']._serialized_end=1402
+  _globals['_EXPORTEDMEMBERSHIP']._serialized_start=1405
+  _globals['_EXPORTEDMEMBERSHIP']._serialized_end=1608
+  _globals['_EXPORTEDITEM']._serialized_start=1610
+  _globals['_EXPORTEDITEM']._serialized_end=1678
+  _globals['_EXPORTEND']._serialized_start=1680
+  _globals['_EXPORTEND']._serialized_end=1724
+  _globals['_PERSONEVENT']._serialized_start=1727
+  _globals['_PERSONEVENT']._serialized_end=1907
+  _globals['_PERSONERASED']._serialized_start=1909
+  _globals['_PERSONERASED']._serialized_end=1940
+  _globals['_PRIVACYSERVICE']._serialized_start=1943
+  _globals['_PRIVACYSERVICE']._serialized_end=2269
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tradewind.chat.v1 import chat_pb2 as tradewind_dot_chat_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tradewind/chat/v1/search_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\"\x9f\x04\n\x15SearchMessagesRequest\x12\x17\n\x05query\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\'\n\nsender_ids\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12?\n\x10\x63onversation_ids\x18\x03 \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x10\x18\x01\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12.\n\nsent_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bsent_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x03has\x18\x06 \x03(\x0e\x32!.tradewind.chat.v1.MessageFeatureB\x13\xbaH\x10\x92\x01\r\x10\x05\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\"\n\x07phrases\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x02\x12+\n\x10\x65xcluded_phrases\x18\x08 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x02\x12\x37\n\x05order\x18\t \x01(\x0e\x32\x1e.tradewind.chat.v1.SearchOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x07user_id\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1a\n\tpage_size\x18\x0b \x01(\rB\x07\xbaH\x04*\x02\x18\x64\x12\x1c\n\npage_token\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"c\n\x16SearchMessagesResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.tradewind.chat.v1.FoundMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x86\x01\n\x0c\x46oundMessage\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12+\n\x07message\x18\x02 \x01(\x0b\x32\x1a.tradewind.chat.v1.Message\x12\x30\n\nhighlights\x18\x03 \x03(\x0b\x32\x1c.tradewind.chat.v1.TextRange\"*\n\tTextRange\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\r*\xbe\x01\n\x0eMessageFeature\x12\x1f\n\x1bMESSAGE_FEATURE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMESSAGE_FEATURE_ATTACHMENT\x10\x01\x12\x18\n\x14MESSAGE_FEATURE_CARD\x10\x02\x12\x19\n\x15MESSAGE_FEATURE_ORDER\x10\x03\x12\x18\n\x14MESSAGE_FEATURE_LINK\x10\x04\x12\x1c\n\x18MESSAGE_FEATURE_REACTION\x10\x05*f\n\x0bSearchOrder\x12\x1c\n\x18SEARCH_ORDER_UNSPECIFIED\x10\x00\x12\x1a\n\x16SEARCH_ORDER_RELEVANCE\x10\x01\x12\x1d\n\x19SEARCH_ORDER_NEWEST_FIRST\x10\x02\x32v\n\rSearchService\x12\x65\n\x0eSearchMessages\x12(.tradewind.chat.v1.SearchMessagesRequest\x1a).tradewind.chat.v1.SearchMessagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tradewind/chat/v1/search_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\"\xfa\x04\n\x15SearchMessagesRequest\x12\x17\n\x05query\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12S\n\nsender_ids\x18\x02 \x03(\tB?\xbaH<\x92\x01\x39\x10\x10\x18\x01\"3r1\x10\x01\x18\x80\x01\x32*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$\x12?\n\x10\x63onversation_ids\x18\x03 \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x10\x18\x01\"\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12.\n\nsent_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bsent_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x03has\x18\x06 \x03(\x0e\x32!.tradewind.chat.v1.MessageFeatureB\x13\xbaH\x10\x92\x01\r\x10\x05\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\"\n\x07phrases\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x02\x12+\n\x10\x65xcluded_phrases\x18\x08 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x02\x12\x37\n\x05order\x18\t \x01(\x0e\x32\x1e.tradewind.chat.v1.SearchOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12H\n\x07user_id\x18\n \x01(\tB7\xbaH4r2\x18\x80\x01\x32-^([\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*)?$\x12\x1a\n\tpage_size\x18\x0b \x01(\rB\x07\xbaH\x04*\x02\x18\x64\x12\x1c\n\npage_token\x18\x0c \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"c\n\x16SearchMessagesResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.tradewind.chat.v1.FoundMessage\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x86\x01\n\x0c\x46oundMessage\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12+\n\x07message\x18\x02 \x01(\x0b\x32\x1a.tradewind.chat.v1.Message\x12\x30\n\nhighlights\x18\x03 \x03(\x0b\x32\x1c.tradewind.chat.v1.TextRange\"*\n\tTextRange\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0e\n\x06length\x18\x02 \x01(\r*\xbe\x01\n\x0eMessageFeature\x12\x1f\n\x1bMESSAGE_FEATURE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMESSAGE_FEATURE_ATTACHMENT\x10\x01\x12\x18\n\x14MESSAGE_FEATURE_CARD\x10\x02\x12\x19\n\x15MESSAGE_FEATURE_ORDER\x10\x03\x12\x18\n\x14MESSAGE_FEATURE_LINK\x10\x04\x12\x1c\n\x18MESSAGE_FEATURE_REACTION\x10\x05*f\n\x0bSearchOrder\x12\x1c\n\x18SEARCH_ORDER_UNSPECIFIED\x10\x00\x12\x1a\n\x16SEARCH_ORDER_RELEVANCE\x10\x01\x12\x1d\n\x19SEARCH_ORDER_NEWEST_FIRST\x10\x02\x32v\n\rSearchService\x12\x65\n\x0eSearchMessages\x12(.tradewind.chat.v1.SearchMessagesRequest\x1a).tradewind.chat.v1.SearchMessagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['query']._loaded_options = None
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['query']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['sender_ids']._loaded_options = None
-  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['sender_ids']._serialized_options = b'\272H\020\222\001\r\020\020\030\001\"\007r\005\020\001\030\200\001'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['sender_ids']._serialized_options = b'\272H<\222\0019\020\020\030\001\"3r1\020\001\030\200\0012*^[\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*$'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['conversation_ids']._loaded_options = None
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['conversation_ids']._serialized_options = b'\272H\"\222\001\037\020\020\030\001\"\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['has']._loaded_options = None
@@ -49,23 +49,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['order']._loaded_options = None
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['order']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['user_id']._loaded_options = None
-  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H4r2\030\200\0012-^([\\pL\\pM\\pN\\pP\\pS]+( [\\pL\\pM\\pN\\pP\\pS]+)*)?$'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004*\002\030d'
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_SEARCHMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
-  _globals['_MESSAGEFEATURE']._serialized_start=982
-  _globals['_MESSAGEFEATURE']._serialized_end=1172
-  _globals['_SEARCHORDER']._serialized_start=1174
-  _globals['_SEARCHORDER']._serialized_end=1276
+  _globals['_MESSAGEFEATURE']._serialized_start=1073
+  _globals['_MESSAGEFEATURE']._serialized_end=1263
+  _globals['_SEARCHORDER']._serialized_start=1265
+  _globals['_SEARCHORDER']._serialized_end=1367
   _globals['_SEARCHMESSAGESREQUEST']._serialized_start=154
-  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=697
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=699
-  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=798
-  _globals['_FOUNDMESSAGE']._serialized_start=801
-  _globals['_FOUNDMESSAGE']._serialized_end=935
-  _globals['_TEXTRANGE']._serialized_start=937
-  _globals['_TEXTRANGE']._serialized_end=979
-  _globals['_SEARCHSERVICE']._serialized_start=1278
-  _globals['_SEARCHSERVICE']._serialized_end=1396
+  _globals['_SEARCHMESSAGESREQUEST']._serialized_end=788
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_start=790
+  _globals['_SEARCHMESSAGESRESPONSE']._serialized_end=889
+  _globals['_FOUNDMESSAGE']._serialized_start=892
+  _globals['_FOUNDMESSAGE']._serialized_end=1026
+  _globals['_TEXTRANGE']._serialized_start=1028
+  _globals['_TEXTRANGE']._serialized_end=1070
+  _globals['_SEARCHSERVICE']._serialized_start=1369
+  _globals['_SEARCHSERVICE']._serialized_end=1487
 # @@protoc_insertion_point(module_scope)
