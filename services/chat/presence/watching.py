@@ -59,9 +59,12 @@ class WatchingPresence:
                 self._flag.clear()
                 if reader.done():
                     reader.result()  # a frame that breaks a rule ends the stream here; a client that has said all listens on
+                told = False
                 while (frame := self._frame()) is not None and not self._call.draining.is_set():
                     yield frame
-                await self._pause()
+                    told = True
+                if told:
+                    await self._pause()
             yield pb.WatchPresenceResponse(going_away=going_away(self._settings))
         finally:
             self._roster.remove(self, self._watched)
