@@ -15,10 +15,11 @@ import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -40,6 +41,9 @@ GONE_S: Final = TRUSTED_S + LOOK_S
 """So long after a person was erased no process uses a key of it any more, whatever it heard."""
 HELD_S: Final = 600.0
 """A key is read anew after so long all the same: erasures that come late out of a backup are dated back."""
+SEALS_S: Final = 90 * 86_400.0
+"""So long after it was made a key seals; what it sealed it opens for good. NIST SP 800-38D allows 2^32 random nonces a key, which is 550 a
+second."""
 MOST_HELD: Final = 50_000
 _PAGE: Final = 100
 _AT_ONCE: Final = 16
@@ -51,13 +55,18 @@ _OVERLAP_US: Final = 600_000_000
 
 Person = tuple[str, str]
 """Tenant and user id."""
+_NOBODY: Final[Person] = (" ", " ")
+"""No tenant is called so: under this name stands what tells whether a deployment's secret is the one of its store."""
+_NOBODYS_KEY: Final = bytes(KEY_ID_BYTES)
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class _Held:
-    """A person's keys as the store had them, and ids that it had no key for."""
+    """A person's keys as the store had them, the one to seal with, and ids that it had no key for."""
 
     keys: dict[bytes, Key]
+    seals: Key | None
     read_at: float
     gone: set[bytes] = field(default_factory=set)
 
@@ -85,22 +94,35 @@ class PersonKeys:
         self._ledger = ledger
         self._master = master
         self._held: OrderedDict[Person, _Held] = OrderedDict()
+        self._reading: dict[Person, asyncio.Task[_Held]] = {}
+        self._needing: dict[Person, asyncio.Task[Key]] = {}
         self._forgotten = 0
         self._looked_at = -math.inf
         self._seen: dict[str, None] = {}
 
+    @property
+    def lapsed(self) -> bool:
+        """Whether it is so long ago that somebody looked for erasures, that what is in memory may be of persons who were erased."""
+        return time.monotonic() - self._looked_at > TRUSTED_S
+
+    async def is_ours(self) -> bool:
+        """Tell whether the store's keys are wrapped with what this deployment has; a new store notes with what. Raises StoreUnavailable."""
+        where, bound = partition(*_NOBODY), _bound(_NOBODY, _NOBODYS_KEY)
+        for row in await self._ledger.rows(TABLE, where, limit=1):
+            return self._master.unwrap((row.value or b"")[8:], bound=bound) is not None
+        value = _made_now() + self._master.wrap(bytes(_KEY_BYTES), bound=bound)
+        await self._ledger.put_rows([Row(TABLE, where, _NOBODYS_KEY.hex(), value, _SEQ)])
+        return True
+
     def current(self, person: Person) -> Key | None:
         """Give a key to seal with, where one is in memory."""
         held = self._fresh(person)
-        return next(iter(held.keys.values()), None) if held is not None else None
+        return held.seals if held is not None else None
 
     async def needed(self, person: Person) -> Key:
-        """Give a key to seal with, made where the person has none. Raises StoreUnavailable."""
+        """Give a key to seal with, made where the person has none; all who ask meanwhile get the same. Raises StoreUnavailable."""
         key = self.current(person)
-        if key is None:
-            held = await self._read(person)
-            key = next(iter(held.keys.values()), None) or await self._make(person)
-        return key
+        return key if key is not None else await _shared(self._needing, person, self._found_or_made)
 
     def key(self, person: Person, key_id: bytes) -> Key | None:
         """Give a key by its id; None where it was destroyed (``gone``), or is not in memory (``read``)."""
@@ -119,20 +141,28 @@ class PersonKeys:
             by_person.setdefault(person, set()).add(key_id)
         waiting = iter(by_person.items())
         while some := list(islice(waiting, _AT_ONCE)):
-            await asyncio.gather(*(self._read(person, key_ids) for person, key_ids in some))
+            await asyncio.gather(*(self._asked(person, key_ids) for person, key_ids in some))
 
     async def listed(self, person: Person) -> Sequence[tuple[str, int]]:
         """Give the ids of all keys that a person has, and when each was made (µs since the Unix epoch). Raises StoreUnavailable."""
-        return [(row.key, int.from_bytes((row.value or b"")[:8], "big")) for row in await self._rows(person)]
+        return [(row.key, _made_us(row)) for row in await self._rows(person)]
 
     def forget(self, person: Person) -> None:
         """Hold a person's keys no more, nor what is being read of them now."""
         self._held.pop(person, None)
+        self._reading.pop(person, None)  # what is being read may be of before: it is for those alone who wait for it
+        self._needing.pop(person, None)
         self._forgotten += 1
 
     async def look(self) -> list[Person]:
-        """Look who was erased since the last look, and before it; who is given is to be forgotten. Raises StoreUnavailable."""
+        """Look who was erased since the last look, and before it; who is given is to be forgotten. Raises StoreUnavailable.
+
+        It sees ten minutes back. After a pause that may have been longer nothing that was held before it is held on.
+        """
         now, wall_us = time.monotonic(), time.time_ns() // 1000
+        if self.lapsed:
+            self._held.clear()
+            self._forgotten += 1
         since = f"{wall_us - _OVERLAP_US:016x}"
         found: list[str] = []
         for day in sorted({_day(wall_us + moved) for moved in (-_OVERLAP_US, 0, _OVERLAP_US)}):
@@ -162,12 +192,29 @@ class PersonKeys:
             return None
         return held
 
-    async def _read(self, person: Person, wanted: Iterable[bytes] = ()) -> _Held:
+    async def _asked(self, person: Person, wanted: set[bytes]) -> None:
+        """Read keys of a person. A look that was under way already may have begun before a key was there: what it lacks is asked again."""
+        was_under_way = person in self._reading
+        held = await _shared(self._reading, person, self._read)
+        if was_under_way and not wanted <= held.keys.keys():
+            held = await _shared(self._reading, person, self._read)
+        held.gone |= wanted - held.keys.keys()
+
+    async def _read(self, person: Person) -> _Held:
         forgotten, read_at = self._forgotten, time.monotonic()
-        keys = {key.id: key for key in (self._unwrapped(person, row) for row in await self._rows(person))}
-        held = _Held(keys, read_at, set(wanted) - keys.keys())
+        rows = await self._rows(person)
+        keys = {key.id: key for key in (self._unwrapped(person, row) for row in rows)}
+        newest = max(rows, key=_made_us, default=None)
+        seals = None
+        if newest is not None and time.time_ns() // 1000 - _made_us(newest) < SEALS_S * 1e6:
+            seals = keys[bytes.fromhex(newest.key)]
+        held = _Held(keys, seals, read_at)
         self._hold(person, held, forgotten)
         return held
+
+    async def _found_or_made(self, person: Person) -> Key:
+        held = await self._read(person)
+        return held.seals or await self._make(person, held.keys)
 
     async def _rows(self, person: Person) -> list[Row]:
         found: list[Row] = []
@@ -186,14 +233,13 @@ class PersonKeys:
             raise StoreUnavailable("a person's key was wrapped with a key that this deployment does not have")
         return Key(*person, key_id, AESGCM(raw))
 
-    async def _make(self, person: Person) -> Key:
+    async def _make(self, person: Person, known: Mapping[bytes, Key]) -> Key:
         forgotten, read_at = self._forgotten, time.monotonic()
         key_id, raw = os.urandom(KEY_ID_BYTES), secrets.token_bytes(_KEY_BYTES)
-        made = (time.time_ns() // 1000).to_bytes(8, "big")
-        value = made + self._master.wrap(raw, bound=_bound(person, key_id))
+        value = _made_now() + self._master.wrap(raw, bound=_bound(person, key_id))
         await self._ledger.put_rows([Row(TABLE, partition(*person), key_id.hex(), value, _SEQ)])
         key = Key(*person, key_id, AESGCM(raw))
-        self._hold(person, _Held({key_id: key}, read_at), forgotten)
+        self._hold(person, _Held({**known, key_id: key}, key, read_at), forgotten)
         return key
 
     def _hold(self, person: Person, held: _Held, forgotten: int) -> None:
@@ -205,6 +251,32 @@ class PersonKeys:
         self._held[person] = held
         if len(self._held) > MOST_HELD:
             self._held.popitem(last=False)
+
+
+async def _shared(
+    under_way: dict[Person, asyncio.Task[_T]], person: Person, work: Callable[[Person], Awaitable[_T]]
+) -> _T:
+    """Do something for a person once for all who want it at the same time; one who gives up leaves it to the others."""
+    task = under_way.get(person)
+    if task is None:
+        task = under_way[person] = asyncio.ensure_future(work(person))
+        task.add_done_callback(partial(_over, under_way, person))
+    return await asyncio.shield(task)
+
+
+def _over(under_way: dict[Person, asyncio.Task[_T]], person: Person, task: asyncio.Task[_T]) -> None:
+    if under_way.get(person) is task:
+        del under_way[person]
+    if not task.cancelled():
+        task.exception()  # whoever still waits is told
+
+
+def _made_now() -> bytes:
+    return (time.time_ns() // 1000).to_bytes(8, "big")
+
+
+def _made_us(row: Row) -> int:
+    return int.from_bytes((row.value or b"")[:8], "big")
 
 
 def _day(at_us: int) -> str:
