@@ -22,6 +22,7 @@ from services.chat.domain import Refused
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.moderation import bans as bans_of
+from services.chat.moderation import service as moderation
 from services.chat.moderation.bans import Bans
 from services.chat.moderation.domain import reports, standing
 from services.chat.moderation.projections import report_of, standing_of
@@ -282,6 +283,19 @@ async def test_a_ban_that_nobody_whispered_of_is_in_force_within_seconds(world: 
     await world.ledger.execute(standing_of(TENANT, "ada"), command, Request(request_id(), b"ban"))
     assert await ends(watching) == USER_BANNED
     assert await refused(ada.send(name, "hm")) == USER_BANNED
+
+
+async def test_only_so_many_bans_last_and_one_that_was_done_is_answered_as_before(
+    world: ChatWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderation, "MOST_BANS", 1)
+    chief, name = world.user("chief", "admin"), request_id()
+    first = await moderate(chief, "BanUser", user_id="ada", request_id=name)
+    limit = (grpc.StatusCode.FAILED_PRECONDITION, "SANCTIONS_LIMIT")
+    assert await refused(moderate(chief, "BanUser", user_id="bob")) == limit
+    assert await moderate(chief, "BanUser", user_id="ada", request_id=name) == first
+    longer = await moderate(chief, "BanUser", user_id="ada", reason="still")  # which is not one more
+    assert longer.banned_user.reason == "still"
 
 
 async def test_a_ban_that_nobody_whispered_of_is_seen_however_long_after_the_last_look(

@@ -217,6 +217,26 @@ async def test_a_send_that_was_begun_is_finished_and_cannot_be_cancelled(
         await until_said(ada, name, "begun")
 
 
+async def test_a_repeated_request_has_its_first_answer_whatever_became_of_it_since(world: ChatWorld) -> None:
+    ada, bob = world.user("ada"), world.user("bob")
+    name = (await ada.create_group("bob")).conversation_id
+    wanted = asking(name, "hello", 3600)
+    first = await call(bob, "ScheduleMessage", wanted)
+    scheduled_id = first.scheduled_message.scheduled_id
+    change = pb.UpdateScheduledMessageRequest(
+        request_id=request_id(), scheduled_id=scheduled_id, content=chat_pb2.MessageContent(text="bye")
+    )
+    changed = await call(bob, "UpdateScheduledMessage", change)
+    await call(bob, "CancelScheduledMessage", cancelling(first.scheduled_message))
+    await bob.call("LeaveConversation", chat.LeaveConversationRequest(request_id=request_id(), conversation_id=name))
+    assert await call(bob, "ScheduleMessage", wanted) == first
+    assert await call(bob, "UpdateScheduledMessage", change) == changed
+    change.request_id = request_id()
+    assert await refused(call(bob, "UpdateScheduledMessage", change)) == NOT_FOUND
+    assert await refused(schedule(bob, name, "again", 60)) == NOT_FOUND
+    assert await waiting(bob) == []
+
+
 async def test_only_so_many_wait(world: ChatWorld) -> None:
     ada = world.user("ada")
     name = (await ada.create_group()).conversation_id

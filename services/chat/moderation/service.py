@@ -94,12 +94,15 @@ class ModerationService:
     async def BanUser(self, request: pb.BanUserRequest, call: Call) -> pb.BanUserResponse:
         """Ban a user from all of the tenant."""
         actor, now = actor_of(call.caller), commands.now_us()
+        refusal = None
         if await self._bans.count(actor.tenant) >= MOST_BANS:
-            raise domain.Refused(
+            refusal = domain.Refused(
                 "SANCTIONS_LIMIT", f"at most {MOST_BANS} bans last at a time", metadata={"limit": str(MOST_BANS)}
             )
         until_us = _end(request.duration, now) if request.HasField("duration") else 0
-        command = standing.BanUser(now, actor.user_id, actor.acting_service, request.user_id, until_us, request.reason)
+        command = standing.BanUser(
+            now, actor.user_id, actor.acting_service, request.user_id, until_us, request.reason, refusal
+        )
         whom = projections.standing_of(actor.tenant, request.user_id)
         receipt = await self._execute(whom, command, request, actor, call)
         await self._bans.changed(actor.tenant)

@@ -30,7 +30,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Have a message sent later. ``content`` is carried as it is."""
+    """Have a message sent later. ``content`` is carried as it is.
+
+    ``refusal``: why it cannot be, as was looked up; then it is refused, unless the request was done before.
+    """
 
     at_us: int
     id: str
@@ -38,17 +41,19 @@ class Schedule:
     content: bytes
     send_us: int
     acting_service: str = ""
+    refusal: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Say something else, or at another time; empty and 0 stay as they are."""
+    """Say something else, or at another time; empty and 0 stay as they are. ``refusal``: as of ``Schedule``."""
 
     at_us: int
     id: str
     content: bytes = b""
     send_us: int = 0
     acting_service: str = ""
+    refusal: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +239,8 @@ def decide(state: Schedules, command: ScheduleCommand) -> Sequence[ScheduleChang
 def _schedule(state: Schedules, command: Schedule) -> Sequence[ScheduleChange]:
     if command.id in state.items:
         return ()
+    if command.refusal is not None:
+        raise command.refusal
     _in_reach(command.send_us, command.at_us)
     waiting = sum(1 for each in state.items.values() if each.status is not Status.FAILED)
     if waiting >= MAX_WAITING:
@@ -252,6 +259,8 @@ def _take_back(item: Item | None, command: Change | Cancel) -> Sequence[Schedule
     who = (command.at_us, command.acting_service, command.id)
     if isinstance(command, Cancel):
         return (Cancelled(*who),)
+    if command.refusal is not None:
+        raise command.refusal
     if command.send_us:
         _in_reach(command.send_us, command.at_us)
     return (Changed(*who, command.content, command.send_us),) if command.content or command.send_us else ()

@@ -28,6 +28,8 @@ _MOST_STEPS: Final = 4 * domain.MAX_WAITING
 """A wake-up that has not come to rest after so many is put off, so that a defect cannot spin."""
 _TRIES: Final = 8
 _AGAIN_US: Final = 1_000_000
+_OUTAGE: Final = "DEPENDENCY_UNAVAILABLE"
+_LONGEST_US: Final = 600_000_000
 _GONE: Final = "NO_SUCH_MESSAGE"
 _OCCASION: Final = message_hook_service_pb2.MESSAGE_OCCASION_SCHEDULED
 
@@ -108,7 +110,7 @@ class Sending:
         if item.status is domain.Status.WAITING:
             refused = await self.refusal(request, actor_for(aggregate, item), now)
             outcome: domain.ScheduleCommand = (
-                domain.Begin(now, item.id) if refused is None else _told(item, refused, now, begun=False)
+                domain.Begin(now, item.id) if refused is None else told(item, refused, now, begun=False)
             )
         else:
             outcome = await self._send(request, aggregate, item, now, traceparent)
@@ -148,7 +150,7 @@ class Sending:
             except chat.Stale:
                 continue
             except (chat.Refused, RequestIdReused) as refused:
-                return _told(item, refused, at_us, begun=True)
+                return told(item, refused, at_us, begun=True)
         return domain.PutOff(at_us, item.id, at_us + _AGAIN_US)
 
     async def _record(
@@ -160,10 +162,14 @@ class Sending:
         await self._ledger.execute(aggregate, command, named)
 
 
-def _told(
+def told(
     item: domain.Item, refused: chat.Refused | RequestIdReused, at_us: int, *, begun: bool
 ) -> domain.ScheduleCommand:
     """Give what a refusal leads to: another try where it says when, else the end."""
     if refused.retry_after is not None:
-        return domain.PutOff(at_us, item.id, at_us + max(1, round(refused.retry_after * 1_000_000)))
+        wait_us = max(1, round(refused.retry_after * 1_000_000))
+        if refused.reason == _OUTAGE:
+            # Each try is written down, so one of days is tried seldom: the longer it is due, the longer it waits.
+            wait_us = max(wait_us, min(_LONGEST_US, (at_us - item.send_us) // 10))
+        return domain.PutOff(at_us, item.id, at_us + wait_us)
     return domain.Fail(at_us, item.id, refused.reason, begun)

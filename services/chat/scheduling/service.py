@@ -43,11 +43,12 @@ class ScheduleService:
         actor, now = actor_of(call.caller), commands.now_us()
         aggregate, scheduled_id = aggregate_of(actor), _scheduled_id(request, actor)
         content = await self._checked(request.conversation_id, request.content, actor)
+        refusal = None
         if scheduled_id not in (await self._ledger.read(aggregate)).state.items:
-            await self._allowed(request, actor, now)
+            refusal = await self._refusal(request, actor, now)
         send_us = microseconds(request.send_time)
         command = domain.Schedule(
-            now, scheduled_id, request.conversation_id, content, send_us, acting_service=actor.acting_service
+            now, scheduled_id, request.conversation_id, content, send_us, actor.acting_service, refusal
         )
         receipt = await self._execute(aggregate, command, request, actor, call)
         return pb.ScheduleMessageResponse(scheduled_message=await self._after(aggregate, receipt, scheduled_id))
@@ -87,14 +88,15 @@ class ScheduleService:
     ) -> pb.UpdateScheduledMessageResponse:
         """Say something else, or at another time."""
         actor, now = actor_of(call.caller), commands.now_us()
-        aggregate, content = aggregate_of(actor), b""
+        aggregate, content, refusal = aggregate_of(actor), b"", None
         if request.HasField("content"):
             item = (await self._ledger.read(aggregate)).state.items.get(request.scheduled_id)
             if item is None:
-                raise domain.no_such_message()
-            content = await self._checked(item.conversation_id, request.content, actor)
+                refusal = domain.no_such_message()
+            else:
+                content = await self._checked(item.conversation_id, request.content, actor)
         send_us = microseconds(request.send_time) if request.HasField("send_time") else 0
-        command = domain.Change(now, request.scheduled_id, content, send_us, actor.acting_service)
+        command = domain.Change(now, request.scheduled_id, content, send_us, actor.acting_service, refusal)
         receipt = await self._execute(aggregate, command, request, actor, call)
         shown = await self._after(aggregate, receipt, request.scheduled_id)
         return pb.UpdateScheduledMessageResponse(scheduled_message=shown)
@@ -115,15 +117,14 @@ class ScheduleService:
         content = await self._messaging.described(content, actor)
         return await self._messaging.contents.sealed(where, actor.user_id, commands.checked(content))
 
-    async def _allowed(self, request: pb.ScheduleMessageRequest, actor: Actor, at_us: int) -> None:
-        """Raise chat.Refused where the message would be refused now for more than being too soon."""
+    async def _refusal(self, request: pb.ScheduleMessageRequest, actor: Actor, at_us: int) -> chat.Refused | None:
+        """Tell why the message would be refused now, for more than being too soon; None where it would not."""
         asked = chat_service_pb2.SendMessageRequest(
             request_id=request.request_id, conversation_id=request.conversation_id, content=request.content
         )
         alone = Actor(actor.tenant, actor.user_id, actor.acting_service, False, False)
         refused = await self._sending.refusal(asked, alone, at_us)
-        if refused is not None and refused.retry_after is None:
-            raise refused
+        return refused if refused is not None and refused.retry_after is None else None
 
     async def _shown(self, aggregate: AggregateId, item: domain.Item) -> pb.ScheduledMessage:
         return pb.ScheduledMessage(

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from services.chat.domain import Refused
 from services.chat.scheduling import domain, wire
 from services.chat.scheduling.domain import Item, Status
-from services.chat.scheduling.sending import actor_for, aggregate_of
+from services.chat.scheduling.sending import actor_for, aggregate_of, told
 from services.ledger.ids import AggregateId
 
 SECOND = 1_000_000
@@ -171,3 +171,13 @@ def test_it_is_sent_by_its_user_alone() -> None:
     actor = actor_for(AggregateId("acme", "schedule", "ada/x"), item)
     assert (actor.user_id, actor.acting_service, actor.oversees, actor.is_service) == ("ada/x", "robot", False, False)
     assert aggregate_of(actor) == AggregateId("acme", "schedule", "ada/x")
+
+
+def test_a_message_that_an_outage_holds_up_is_tried_the_more_seldom_the_longer_it_lasts() -> None:
+    item = domain.Item("id", "there", START, START, 1, "")
+    outage = Refused("DEPENDENCY_UNAVAILABLE", "the hook does not answer", retry_after=1.0)
+    slow = Refused("SLOW_MODE", "not yet", retry_after=1.0)
+    for late, wait in ((0, 1), (5, 1), (1000, 100), (1_000_000, 600)):
+        at_us = START + late * SECOND
+        assert told(item, outage, at_us, begun=False) == domain.PutOff(at_us, "id", at_us + wait * SECOND)
+        assert told(item, slow, at_us, begun=False) == domain.PutOff(at_us, "id", at_us + SECOND)

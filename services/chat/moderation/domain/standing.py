@@ -11,7 +11,10 @@ from services.chat.domain.refusals import Refused, kept_out
 
 @dataclass(frozen=True, slots=True)
 class BanUser:
-    """Keep a user from everything; ``until_us`` 0: for ever."""
+    """Keep a user from everything; ``until_us`` 0: for ever.
+
+    ``refusal``: why one more cannot be kept out, as was looked up; then it is refused, unless it is none more or was done before.
+    """
 
     at_us: int
     actor: str
@@ -19,6 +22,7 @@ class BanUser:
     user_id: str
     until_us: int
     reason: str
+    refusal: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def initial() -> Standing:
 
 
 def decide(state: Standing, command: StandingCommand) -> Sequence[StandingChange]:
-    """Give the events that a command leads to; what is so already is no change. Raises Refused (FORBIDDEN)."""
+    """Give the events that a command leads to; what is so already is no change. Raises Refused (FORBIDDEN, SANCTIONS_LIMIT)."""
     who = (command.at_us, command.actor, command.acting_service)
     if isinstance(command, UnbanUser):
         return (UserUnbanned(*who),) if state.ban is not None else ()
@@ -81,6 +85,8 @@ def decide(state: Standing, command: StandingCommand) -> Sequence[StandingChange
     ban = state.ban
     if ban is not None and (ban.until_us, ban.reason) == (command.until_us, command.reason):
         return ()
+    if command.refusal is not None and (ban is None or not lasts(ban.until_us, command.at_us)):
+        raise command.refusal
     return (UserBanned(*who, command.until_us, command.reason),)
 
 
