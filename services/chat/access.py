@@ -52,6 +52,18 @@ async def may_read(
     return await projections.reads(ledger, aggregate, actor.user_id, profile.created_us)
 
 
+async def told(
+    ledger: Ledger, actor: Actor, aggregate: AggregateId, unseen: domain.Unseen, at_us: int
+) -> domain.Refused:
+    """Give what one is told who was refused as if there were no such channel: its readers, which permission is missing."""
+    profile = (await ledger.read(aggregate, fresh=False)).state.profile
+    if profile is None or domain.lasts(profile.bans, actor.user_id, at_us):
+        return unseen
+    if not await projections.reads(ledger, aggregate, actor.user_id, profile.created_us):
+        return unseen
+    return domain.lacking(domain.Permission(unseen.permission), domain.Role.READER)
+
+
 async def readable(ledger: Ledger, actor: Actor, aggregate: AggregateId, at_us: int) -> domain.Conversation:
     """Give a conversation that the actor may read. Raises domain.Refused (NOT_FOUND)."""
     state: domain.Conversation = (await ledger.read(aggregate)).state

@@ -10,7 +10,7 @@ from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, projections, receipts, wire
-from services.chat.access import Actor, actor_of, may_read
+from services.chat.access import Actor, actor_of, may_read, told
 from services.chat.domain import place
 from services.ledger.decider import Receipt
 from services.ledger.ids import AggregateId
@@ -103,7 +103,10 @@ class Changes:
         self, aggregate: AggregateId, command: Any, request: Message, actor: Actor, call: Call
     ) -> Receipt:
         named = commands.named(request, actor, call.traceparent)
-        return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
+        try:
+            return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
+        except domain.Unseen as unseen:
+            raise await told(self._ledger, actor, aggregate, unseen, commands.now_us()) from None
 
     async def shown(self, aggregate: AggregateId, receipt: Receipt) -> chat_pb2.Conversation:
         """Show what a change led to: for a repeated one what the first answer showed, else what stands now."""

@@ -17,7 +17,7 @@ from functools import partial
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, frames, wire
-from services.chat.access import actor_of
+from services.chat.access import actor_of, told
 from services.chat.config import ChatSettings
 from services.chat.flow import Flow
 from services.chat.messaging import Messaging
@@ -58,6 +58,7 @@ class Converse:
         self._watcher = ledger.watcher(messaging.contents.delivery, pace=settings.stream_pace)
         self._flag = self._watcher.flag
         self._subscriptions: dict[AggregateId, Subscription] = {}
+        self._telling: set[asyncio.Task[None]] = set()
         self._aggregates: dict[str, AggregateId] = {}
         self._answers: list[bytes] = []
         self._waiting: deque[Frame] = deque()
@@ -87,7 +88,7 @@ class Converse:
                     yield await self._farewell()
         finally:
             # What it failed of was raised above, or the stream is gone and it is nobody's any more.
-            await end([reader])
+            await end([reader, *self._telling])
             await self._operations.close()
             self._flow.close()
 
@@ -213,14 +214,16 @@ class Converse:
         answers: list[bytes] = []
         for send in group:
             if send[2].done():
-                answers.append(self._encoded(aggregate, *send))
+                answer = self._encoded(aggregate, *send)
+                if answer:
+                    answers.append(answer)
             else:
                 # It was left for a later entry than the last one; it then answers for itself.
                 send[2].add_done_callback(partial(self._settled, aggregate, [send]))
         self._answer(b"".join(answers), len(answers))
 
     def _encoded(self, aggregate: AggregateId, request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> bytes:
-        """Encode a send's answer."""
+        """Encode a send's answer; empty where it has yet to be looked up."""
         if future.cancelled():
             # Only a ledger that closes under us does that; the client sends again elsewhere.
             drained = domain.Refused("DRAINING", "the server is draining; connect again")
@@ -228,11 +231,24 @@ class Converse:
         failure = future.exception()
         if failure is not None:
             self._messaging.pace.refused(self._call.caller, aggregate.id, failure)
+            if isinstance(failure, domain.Unseen):
+                self._telling.add(asyncio.create_task(self._tell(aggregate, request_id, failure), name="chat-told"))
+                return b""
             return frames.refusal(request_id, status_of(failure))
         receipt = future.result()
         if receipt.replayed:
             at_us = wire.time_of(receipt.payloads[0])
         return frames.send_result(request_id, receipt.first_version, at_us)
+
+    async def _tell(self, aggregate: AggregateId, request_id: str, unseen: domain.Unseen) -> None:
+        """Answer one who may be a reader of the channel that it cannot speak in."""
+        failure: Exception
+        try:
+            failure = await told(self._ledger, self._actor, aggregate, unseen, commands.now_us())
+        except LedgerError as error:
+            failure = error
+        self._answer(frames.refusal(request_id, status_of(failure)))
+        self._telling = {task for task in self._telling if not task.done()}
 
     def _answer(self, encoded: bytes, count: int = 1) -> None:
         self._answered += count

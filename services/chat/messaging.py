@@ -11,7 +11,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.chat.v1 import message_hook_service_pb2 as hook
 
 from services.chat import commands, domain, marks, projections, wire
-from services.chat.access import Actor, actor_of, may_read, readable
+from services.chat.access import Actor, actor_of, may_read, readable, told
 from services.chat.attachments.using import NOTHING, Attached, Uses
 from services.chat.bots import cards
 from services.chat.contents import Contents
@@ -90,7 +90,7 @@ class Messaging:
             sealed = await self._sealed(aggregate, command, verdict)
             return await self._ledger.execute(aggregate, sealed, named, timeout=call.remaining())
 
-        return _sent(await self._lookups.informed(aggregate, (request.content.thread_root,), work), now)
+        return _sent(await self._told(aggregate, actor, (request.content.thread_root,), work, now), now)
 
     async def _allowed(self, request: pb.SendMessageRequest, actor: Actor, unknown: bool) -> None:
         """Raise domain.Refused where the actor says nothing here, or what is posted is not its to post.
@@ -203,7 +203,7 @@ class Messaging:
             return
 
         reads = False
-        if target is not None and target.sender == actor.user_id:
+        if target is None or target.sender == actor.user_id:
             state = (await self._ledger.read(aggregate, fresh=False)).state
             reads = await may_read(self._ledger, actor, aggregate, state, now)
 
@@ -283,7 +283,11 @@ class Messaging:
         # Named after the request: what it forwards may be edited before it is repeated.
         named = commands.named(request, actor, call.traceparent)
         judged = verdict.on(command)
-        return _sent(await self._ledger.execute(aggregate, judged, named, timeout=call.remaining()), now)
+
+        def work(_known: domain.Known) -> Awaitable[Receipt]:
+            return self._ledger.execute(aggregate, judged, named, timeout=call.remaining())
+
+        return _sent(await self._told(aggregate, actor, (), work, now), now)
 
     async def edits(self, request: pb.ListMessageEditsRequest, call: Call) -> pb.ListMessageEditsResponse:
         """List what a message said. Raises domain.Refused (NOT_FOUND, NO_SUCH_MESSAGE)."""
@@ -318,7 +322,22 @@ class Messaging:
         def work(known: domain.Known) -> Awaitable[Receipt]:
             return self._ledger.execute(aggregate, make(known), named, timeout=call.remaining())
 
-        return await self._lookups.informed(aggregate, versions, work, reaction)
+        return await self._told(aggregate, actor, versions, work, commands.now_us(), reaction)
+
+    async def _told(
+        self,
+        aggregate: AggregateId,
+        actor: Actor,
+        versions: tuple[int, ...],
+        work: Callable[[domain.Known], Awaitable[Receipt]],
+        at_us: int,
+        reaction: tuple[str, str] | None = None,
+    ) -> Receipt:
+        """Do something that rests on what may have changed of messages; a channel's reader is told what it lacks for it."""
+        try:
+            return await self._lookups.informed(aggregate, versions, work, reaction)
+        except domain.Unseen as unseen:
+            raise await told(self._ledger, actor, aggregate, unseen, at_us) from None
 
 
 def _sent(receipt: Receipt, at_us: int) -> tuple[int, int]:

@@ -102,8 +102,6 @@ class Model:
             if permission not in OVERSEER:
                 raise Denied("NOT_A_MEMBER", permission)
         elif rank < LEAST[permission] and self.kind != "direct":
-            if user not in self.roles and not self.open:
-                raise Denied("NOT_FOUND")
             raise Denied("FORBIDDEN", permission)
 
     def above(self, actor: str, role: str, permission: str) -> None:
@@ -172,8 +170,6 @@ class Model:
     def delete(self, actor: str, version: int) -> None:
         found = self.said.get(version)
         if found is None:
-            if self.reads(actor):
-                raise Denied(*(("FORBIDDEN", "read") if self.open else ("NOT_FOUND",)))
             self.need(actor, "read")
             raise Denied("NO_SUCH_MESSAGE")
         self.need(actor, "delete_own" if found.sender == actor else "delete_any")

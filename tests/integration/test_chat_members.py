@@ -16,7 +16,17 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat.domain import TABLE, Kind, Permission, Role
 from services.ledger.archive import Snapshot
 from services.ledger.ids import AggregateId
-from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, facts_of, refused, request_id, watched
+from tests.integration.chat_world import (
+    TENANT,
+    ChatWorld,
+    User,
+    chat_world,
+    facts_in,
+    facts_of,
+    refused,
+    request_id,
+    watched,
+)
 from tests.servers import NatsServer
 
 NOT_FOUND = (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
@@ -257,3 +267,25 @@ async def test_a_snapshot_of_an_earlier_release_is_passed_over(own_nats_server: 
         version = await ada.send(name, "3")
         (event,) = await watched(ada.watch(name, after=version - 1), 1)
         assert event.message_count == 4
+
+
+async def test_a_reader_of_a_closed_channel_is_told_what_it_lacks_and_a_stranger_nothing(world: ChatWorld) -> None:
+    ada, bob, eve = world.user("ada"), world.user("bob"), world.user("eve")
+    made = pb.CreateConversationRequest(request_id=request_id(), kind=chat_pb2.CONVERSATION_KIND_CHANNEL, open=True)
+    name = (await ada.call("CreateConversation", made)).conversation.conversation_id
+    await bob.call("JoinConversation", pb.JoinConversationRequest(request_id=request_id(), conversation_id=name))
+    closed = pb.UpdateConversationRequest(request_id=request_id(), conversation_id=name, open=False)
+    await ada.call("UpdateConversation", closed)
+    for user, wanted in ((bob, ("FORBIDDEN", "post")), (eve, ("NOT_FOUND", None))):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await user.send(name, "may I?")
+        reason, metadata = facts_of(error.value)
+        assert (reason, metadata.get("permission")) == wanted
+        talk, said = user.converse(), [user.message(name, f"may I, {number}?") for number in range(3)]
+        await talk.write(*said)
+        await talk.until(lambda talk: len(talk.results) == 3)
+        for result in talk.results.values():
+            reason, metadata = facts_in(result.error)
+            assert (reason, metadata.get("permission")) == wanted
+        await talk.call.done_writing()
+        await talk.until(lambda talk: talk.over)

@@ -77,10 +77,10 @@ from services.chat.domain.events import (
 )
 from services.chat.domain.expiring import MOST_AT_ONCE, SHORTEST_US
 from services.chat.domain.inviting import invited, is_in, no_such_invitation, places_reader, usable
-from services.chat.domain.permissions import OVERSEER, TABLE, Permission, permissions, require
+from services.chat.domain.permissions import OVERSEER, TABLE, Permission, lacking, permissions, require
 from services.chat.domain.reacting import MAX_EMOJIS
 from services.chat.domain.recent import Stale, deleted, edits, emojis, given, gives, replies
-from services.chat.domain.refusals import Refused, kept_out, no_such_attachment, not_a_member, not_found
+from services.chat.domain.refusals import Refused, Unseen, kept_out, no_such_attachment, not_a_member, not_found
 from services.chat.domain.sanctions import MAX_SANCTIONS, banned
 from services.chat.domain.senders import Senders, sender
 
@@ -157,6 +157,7 @@ __all__ = [
     "Unban",
     "Unmute",
     "UnpinMessage",
+    "Unseen",
     "Withheld",
     "banned",
     "decide",
@@ -173,6 +174,7 @@ __all__ = [
     "is_in",
     "is_member",
     "kept_out",
+    "lacking",
     "lasts",
     "no_such_attachment",
     "no_such_invitation",

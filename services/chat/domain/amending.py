@@ -44,7 +44,8 @@ def delete(state: Conversation, command: DeleteMessage) -> Sequence[Event]:
     permission = Permission.DELETE_OWN if own else Permission.DELETE_ANY
     if target is None:
         # Whoever may read may know that there is no such message.
-        require(state, command.actor, Permission.READ, oversees=command.oversees)
+        if not reads_channel(state, command.actor, command.reads, command.at_us):
+            require(state, command.actor, Permission.READ, oversees=command.oversees)
         raise no_such_message(0)
     takes_back = own and reads_channel(state, command.actor, command.reads, command.at_us)
     if not (command.moderates or takes_back):

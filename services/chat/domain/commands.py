@@ -138,7 +138,7 @@ class EditMessage(Asked):
 class DeleteMessage(Asked):
     """Take a message back, or away. ``moderates``: those who moderate the tenant do, who need no permission in the conversation.
 
-    ``reads``: the actor was looked up to be a reader of the channel, who takes back what it said as a member.
+    ``reads``: the actor was looked up to be a reader of the channel, who takes back what it said as a member, and knows what is no message.
     """
 
     target: Target | None

@@ -8,7 +8,7 @@ from typing import Final
 
 from services.chat.domain.conversation import Conversation, Profile
 from services.chat.domain.events import Kind, Role
-from services.chat.domain.refusals import Refused, not_a_member, not_found
+from services.chat.domain.refusals import Refused, Unseen, not_a_member, not_found
 
 
 class Permission(StrEnum):
@@ -124,9 +124,11 @@ def require(state: Conversation, actor: str, permission: Permission, *, oversees
 
 
 def stranger(profile: Profile | None, permission: Permission) -> Refused:
-    """Refuse one who is not in it: of what is open to all it may know, of all else nothing."""
-    if profile is None or not profile.open:
+    """Refuse one who is not in it: of what is open to all it may know, of all else nothing. A channel's reader is known to others."""
+    if profile is None:
         return not_found()
+    if not profile.open:
+        return Unseen(permission.value) if profile.kind is Kind.CHANNEL else not_found()
     return lacking(permission, Role.READER) if profile.kind is Kind.CHANNEL else not_a_member(permission.value)
 
 

@@ -32,6 +32,15 @@ def not_found() -> Refused:
     return Refused("NOT_FOUND", "no such conversation")
 
 
+class Unseen(Refused):
+    """Refuses one who is not in a channel that is not open, as if there were none; its readers may know that a permission is missing."""
+
+    def __init__(self, permission: str) -> None:
+        """Refuse what needs a permission, which whoever is told NOT_FOUND must not learn."""
+        super().__init__("NOT_FOUND", "no such conversation")
+        self.permission = permission
+
+
 def not_a_member(permission: str = "read") -> Refused:
     """Refuse one who knows that the conversation exists, but is not in it."""
     return Refused("NOT_A_MEMBER", "not a member of the conversation", metadata={"permission": permission})
