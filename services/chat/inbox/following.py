@@ -68,10 +68,11 @@ class Follower:
         self._followed: dict[AggregateId, Followed] = {}
         self._users: dict[tuple[str, str], dict[Stream, None]] = {}
         self._saying: set[asyncio.Task[None]] = set()
+        self._catching_up: asyncio.Task[None] | None = None
         ledger.engine.hearers.on_stored(self._stored)
         ledger.engine.hearers.on_written(self._written)
         ledger.engine.hearers.on_rows(self._put)
-        ledger.engine.hearers.on_reconnected(lambda: self._start(self._catch_up()))
+        ledger.engine.hearers.on_reconnected(self._reconnected)
 
     @property
     def follows(self) -> int:
@@ -187,6 +188,11 @@ class Follower:
         await self._whispers.say(tenant, f"receipts/{conversation_id}", receipt.SerializeToString())
         await self._whispers.say(tenant, f"user/{receipt.user_id}", conversation_id.encode())
 
+    def _reconnected(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()  # the new one looks at everything that it did not get to
+        self._catching_up = self._start(self._catch_up())
+
     async def _catch_up(self) -> None:
         """Look at everything that is followed, once for all streams: entries may have been stored unheard."""
         for stream in {each for streams in self._users.values() for each in streams}:
@@ -195,20 +201,24 @@ class Follower:
         while waiting:
             waiting = [followed for followed in waiting if followed.streams]
             some, waiting = waiting[:_LOOKS_AT_ONCE], waiting[_LOOKS_AT_ONCE:]
-            try:
-                found = await asyncio.gather(*(self._look(followed.conversation) for followed in some))
-            except LedgerError as error:
-                _log.warning("inbox_catch_up_waits", reason=error.reason)
-                waiting = some + waiting
+            looks = (self._look(followed.conversation) for followed in some)
+            failures = set()
+            for followed, found in zip(some, await asyncio.gather(*looks, return_exceptions=True), strict=True):
+                if isinstance(found, int):
+                    self._stored(followed.conversation, found)
+                    continue
+                failures.add(getattr(found, "reason", "") or type(found).__name__)
+                if isinstance(found, LedgerError) and found.retry_after is not None:
+                    waiting.append(followed)  # of all others waiting is no use, and their streams say so when they look
+            if failures:
+                _log.warning("inbox_catch_up_failed", reasons=sorted(failures), waiting=len(waiting))
                 await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            for followed, version in zip(some, found, strict=True):
-                self._stored(followed.conversation, version)
 
-    def _start(self, saying: Coroutine[Any, Any, None]) -> None:
+    def _start(self, saying: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(saying)
         self._saying.add(task)
         task.add_done_callback(self._saying.discard)
+        return task
 
     async def _say(self, conversation: AggregateId, user_ids: Sequence[str]) -> None:
         data = conversation.id.encode()

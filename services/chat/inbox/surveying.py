@@ -117,7 +117,10 @@ class Surveys:
         numbers = iter(range(len(waiting)))
 
         async def run() -> None:
+            task = asyncio.current_task()
             for number in numbers:
+                if task is not None and task.cancelling():
+                    return  # a client library swallowed it: the group waits for this task, and for no more of its work
                 async with self._places:
                     found[number] = await work(waiting[number])
 

@@ -15,6 +15,7 @@ from tradewind.chat.v1 import inbox_service_pb2 as pb
 from services.chat import marks, wire
 from services.chat.contents import Contents
 from services.ledger.decider import Recorded
+from services.ledger.errors import StoreUnavailable
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
@@ -27,6 +28,7 @@ _DEEPEST: Final = 2048
 """So many events are looked at for the last message; where none is among them, the oldest of them stands for it."""
 _RECENT: Final = 32
 _KEPT: Final = 20_000
+_TRIES: Final = 8
 _TRUSTED_SECONDS: Final = 30.0
 """So long an end is believed without looking at what became of its message: a text must not outlive its erasure here."""
 _CHANGE_COUNTS: Final = frozenset({"deleted", "messages_expired", "members_added", "members_removed", "created"})
@@ -87,13 +89,14 @@ class Tips:
 
     async def at(self, conversation: AggregateId, version: int) -> Tip:
         """Give the end of a conversation, at a version or later. Raises LedgerError."""
-        while True:
+        for _ in range(_TRIES):
             known = self._known.get(conversation)
             if known is not None and known.version >= version and not _aged(known):
                 return known
             found = await self.now(conversation)
             if found.version >= version:
                 return found
+        raise StoreUnavailable("the store does not show yet what it was said to hold")
 
     async def now(self, conversation: AggregateId) -> Tip:
         """Give the end of a conversation as the store has it now; those who ask at the same time share the look. Raises LedgerError."""
