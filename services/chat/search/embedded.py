@@ -182,7 +182,7 @@ class EmbeddedIndex:
             future = reader.lane.submit(job)
             # Who leaves does not take the thread along: it is free once it has answered.
             future.add_done_callback(lambda _: self._idle.put_nowait(reader))
-            result: _T = await future
+            result: _T = await asyncio.shield(future)
             return result
         finally:
             self._asking -= 1

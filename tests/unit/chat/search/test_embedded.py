@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from services.chat.domain import Refused
 from services.chat.search import generations, query
 from services.chat.search.asked import Query, Term
 from services.chat.search.embedded import EmbeddedIndex
-from services.chat.search.file import TIDY_AFTER_S
+from services.chat.search.file import TIDY_AFTER_S, IndexFile
 from services.chat.search.index import Name, Order, Position, Removed, Replaced, Reworded, Said
+from services.ledger.ending import end
 from services.ledger.errors import StoreUnavailable
 
 TEA = Query((Term(("tea",)),))
@@ -42,6 +44,25 @@ async def test_one_writes_and_all_read(tmp_path: Path) -> None:
     await other.put([said(2)], Position(0, 2))
     assert await versions(other) == [2, 1]
     await other.close()
+
+
+async def test_who_leaves_a_long_search_holds_up_nobody(tmp_path: Path) -> None:
+    index = await EmbeddedIndex.open(tmp_path)
+    begun, over = threading.Event(), threading.Event()
+
+    def long(_: IndexFile) -> None:
+        begun.set()
+        over.wait(30)
+
+    asking = asyncio.create_task(index._read(long))
+    assert await asyncio.to_thread(begun.wait, 30)
+    await end([asking])
+    try:
+        async with asyncio.timeout(10):
+            assert await versions(index) == []  # the other thread is free
+    finally:
+        over.set()
+        await index.close()
 
 
 async def test_a_new_file_is_seen_by_all_and_not_written_unawares(tmp_path: Path) -> None:
