@@ -139,10 +139,12 @@ async def count(ledger: Ledger, aggregate: AggregateId, state: domain.Conversati
         _mentions(ledger, aggregate, user_id, base.version, state.version),
         ledger.row(DELIVERED, _partition(aggregate), _key(user_id)),
     )
+    # A cursor may be moved beyond the state, by another process, after that was looked at: then all of it is read.
+    is_behind = base.version < state.version
     return pb.Unread(
         conversation_id=aggregate.id,
-        count=unread(state, user_id, base, len(gone)),
-        mention_count=len(mentions - gone),
+        count=unread(state, user_id, base, len(gone)) if is_behind else 0,
+        mention_count=len(mentions - gone) if is_behind else 0,
         read_version=read.version if read is not None else 0,
         delivered_version=delivered.seq if delivered is not None else 0,
     )

@@ -13,7 +13,10 @@ import pytest_asyncio
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id
+from services.chat import receipts
+from services.chat.commands import KIND
+from services.ledger.ids import AggregateId
+from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, refused, request_id
 from tests.servers import NatsServer
 
 NOT_A_MEMBER = (grpc.StatusCode.PERMISSION_DENIED, "NOT_A_MEMBER")
@@ -190,3 +193,17 @@ async def test_receipts_are_for_groups_of_a_stated_size(world: ChatWorld) -> Non
     ada = world.user("ada")
     name = (await ada.create_group(*(f"user-{number}" for number in range(100)))).conversation_id
     assert (await refused(ada.call("ListReceipts", pb.ListReceiptsRequest(conversation_id=name))))[1] == "MEMBERS_LIMIT"
+
+
+async def test_who_reads_on_while_it_is_counted_has_read_all_that_is_counted(world: ChatWorld) -> None:
+    """Another process may move the cursor beyond what this one saw of the conversation a moment before."""
+    ann, bob = world.user("ann"), world.user("bob")
+    name = (await ann.create_group("bob")).conversation_id
+    await say(ann, name)
+    where = AggregateId(TENANT, KIND, name)
+    before = (await world.ledger.read(where)).state
+    newest = await say(ann, name, mentions=chat_pb2.Mentions(user_ids=["bob"]))
+    await mark(bob, name, read=newest)
+    found = await receipts.count(world.ledger, where, before, "bob")
+    assert (found.count, found.mention_count, found.read_version) == (0, 0, newest)
+    assert found.delivered_version == newest

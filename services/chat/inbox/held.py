@@ -156,8 +156,9 @@ class Held:
         if not entry.counted or entry.counted < max(tip.floor, tip.disturbed):
             return None
         unread, mentions, user_id = entry.unread, entry.mentions, self._actor.user_id
+        known = max(entry.counted, entry.read_version)  # a cursor may be ahead of what was counted
         for news in tip.recent:
-            if news.version > entry.counted and news.sender != user_id:
+            if news.version > known and news.sender != user_id:
                 unread += 1
                 mentions += news.to_all or user_id in news.mentions
         return Counts(unread, mentions, entry.read_version, max(entry.counted, tip.version))
