@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, marks
+from services.chat.expiry import arming
 from services.ledger.decider import Request
+from services.ledger.ending import end
 from services.ledger.ids import AggregateId
 from tests.integration.attachment_world import Sender, attachment_world
 from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id, watched
@@ -204,6 +208,31 @@ async def test_what_a_dead_process_left_is_told_by_the_next(own_nats_server: Nat
         assert await told(other, name) == [goes]
 
 
+async def test_a_process_that_starts_finds_more_than_it_can_keep_in_mind(
+    world: ChatWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = world.user("ada")
+    names = [(await ada.create_group()).conversation_id for _ in range(6)]
+    for name in names:
+        await say(world, name, "ada", LONG)
+    monkeypatch.setattr(arming, "_MOST_WANTED", 1)
+    setting = arming.Arming(world.ledger)
+    looking = asyncio.create_task(setting.catch_up())
+    await eventually(lambda: _is_full(setting))
+    doing = asyncio.create_task(setting.run())
+    await looking
+    await eventually(lambda: _is_set(setting, names))
+    await end([doing])
+
+
+async def _is_full(setting: arming.Arming) -> bool:
+    return bool(setting._wanted)
+
+
+async def _is_set(setting: arming.Arming, names: list[str]) -> bool:
+    return {each.id for each in setting._set} == set(names)
+
+
 async def test_deleted_messages_and_many_in_a_thread_are_counted_once(world: ChatWorld) -> None:
     ada, bob = world.user("ada"), world.user("bob")
     name = (await ada.create_group("bob")).conversation_id
@@ -257,5 +286,3 @@ async def test_what_it_carried_is_no_more_to_be_had(tmp_path: Path) -> None:
         assert await bob.download(lasting) == b"for ever"
         assert (await refused(bob.download(held)))[0] is grpc.StatusCode.NOT_FOUND
         assert await ada.download(held) == b"for a moment"  # it is hers
-        await ada.close()
-        await bob.close()

@@ -19,7 +19,8 @@ from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 from services.ledger.timers import SLOTS, TABLE
 
-_MOST: Final = 100_000
+_MOST_WANTED: Final = 100_000
+_MOST_SET: Final = 100_000
 _PAGE: Final = 200
 _PAUSE: Final = 0.001
 _log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ class Arming:
 
     def _want(self, aggregate: AggregateId) -> None:
         # Over the limit it is left to the next message that ends, or to the next process that starts, which waits for room.
-        if len(self._wanted) < _MOST:
+        if len(self._wanted) < _MOST_WANTED:
             self._wanted[aggregate] = None
             self._flag.set()
 
@@ -78,14 +79,14 @@ class Arming:
 
     async def _room(self) -> None:
         """Wait until there is room: those that wait are found here alone."""
-        while len(self._wanted) >= _MOST:
+        while len(self._wanted) >= _MOST_WANTED:
             self._taken.clear()
             await self._taken.wait()
 
     async def _arm(self, aggregate: AggregateId) -> None:
         view = await self._ledger.read(aggregate, fresh=False)
         await self._ledger.arm(aggregate)
-        if len(self._set) >= _MOST:
+        if len(self._set) >= _MOST_SET:
             self._set.clear()
         # What was written since may end sooner, and is then wanted again.
         self._set[aggregate] = view.state.expiring.next_us
