@@ -13,14 +13,14 @@ _ROLES = {number: name.removeprefix("MEMBER_ROLE_").lower() for name, number in 
 _KINDS = {number: name.removeprefix("CONVERSATION_KIND_").lower() for name, number in chat_pb2.ConversationKind.items()}
 
 
-async def look(player: Player, name: str, way: int) -> None:
-    """Ask all that one user can ask; who may not see it is told that there is nothing."""
+async def look(player: Player, name: str, way: int, size: int = 0) -> None:
+    """Ask all that one user can ask, in pages of a size; who may not see it is told that there is nothing."""
     model = player.model
     if not model.sees(name):
         for rpc in ("ListMessages", "GetUnread", "ListReceipts", "MarkMessages"):
             await _denied(player, name, rpc, way)
         return
-    size = 1 + way % 9
+    size = size or 1 + way % 9
     expected = model.shown(name)
     assert await listed(player, name, way, page_size=size, oldest_first=True) == expected
     assert await listed(player, name, way + 1, page_size=size + 2) == expected[::-1]
@@ -35,10 +35,10 @@ async def look(player: Player, name: str, way: int) -> None:
     await _counts(player, name, way)
 
 
-async def look_at_all(player: Player, way: int) -> None:
+async def look_at_all(player: Player, way: int, size: int = 0) -> None:
     """Let everybody look, and every device hear all that it may; all of them must hold the same bytes."""
     for name in (*PEOPLE, CHIEF):
-        await look(player, name, way)
+        await look(player, name, way, size)
     longest: list[bytes] = []
     for place, (name, number) in enumerate(player.devices):
         step = Step("follow", 0, 1, number, way + place)
