@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from time import monotonic
+from typing import Any, Final, Protocol
 
 from services.runtime.call import Call
 
+_AGAIN: Final = 1.0
+"""Seconds that a stream is given to end, and to tell its client why."""
+
 
 class Cut:
-    """Ends a stream for a reason. Called from anywhere on the event loop; the first reason stands."""
+    """Ends a stream for a reason. Called from anywhere on the event loop, best until the stream has ended; the first reason stands.
 
-    __slots__ = ("_task", "refusal")
+    One cancellation may be lost: up to Python 3.11 ``asyncio.wait_for`` swallows one that comes together with the result.
+    """
+
+    __slots__ = ("_at", "_task", "refusal")
 
     def __init__(self, task: asyncio.Task[Any] | None) -> None:
         """Cut off what ``task`` serves."""
         self.refusal: Exception | None = None
         self._task = task
+        self._at = -math.inf
 
     def __call__(self, refusal: Exception) -> None:
         """End it; ``refusal`` (with a ``reason``) is what its client is told."""
-        if self.refusal is None and self._task is not None:
-            self.refusal = refusal
-            self._task.cancel()
+        if self._task is None or monotonic() - self._at < _AGAIN:
+            return
+        self._at = monotonic()
+        self.refusal = self.refusal or refusal
+        self._task.cancel()
 
 
 class Admission(Protocol):
