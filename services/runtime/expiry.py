@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 _LOOK_AGAIN_S: Final = 3600.0
+_CANCEL_AGAIN_S: Final = 1.0
 
 
 class Expiry:
@@ -40,3 +41,5 @@ class Expiry:
         elif self._task is not None:
             self.passed = True
             self._task.cancel()
+            # One cancellation may be lost: up to Python 3.11 ``asyncio.wait_for`` swallows one that comes together with the result.
+            self._timer = self._loop.call_later(_CANCEL_AGAIN_S, self._look)
