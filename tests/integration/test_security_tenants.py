@@ -176,9 +176,9 @@ def names_something(line: str, who: str) -> bool:
 async def test_places_in_listings_of_the_first_tenant_are_places_in_none_of_another(raid: Raid) -> None:
     home, away = raid.home, raid.away
     place = home.places["group"]
-    tokens = await _tokens(home, place)
+    tokens = await page_tokens(home, place)
     assert len(tokens) >= 6, tokens
-    for rpc, token in tokens.items():
+    for rpc, (token, _) in tokens.items():
         for who in RAIDERS:
             told = []
             for each in (token, pages.make("1", "elsewhere")):
@@ -190,8 +190,8 @@ async def test_places_in_listings_of_the_first_tenant_are_places_in_none_of_anot
             assert told[0] == told[1], (rpc, who)
 
 
-async def _tokens(home: Stage, place: Place) -> dict[str, str]:
-    """A token of every listing that has one, each of the page size 1."""
+async def page_tokens(home: Stage, place: Place) -> dict[str, tuple[str, str]]:
+    """A token of every listing that has one, each of the page size 1; and whose it is."""
     for _ in range(2):
         await home.answer("ChatService/AddReaction", requests(place.names)["ChatService/AddReaction"], "owner")
         await home.answer("ChatService/AddReaction", requests(place.names)["ChatService/AddReaction"], "member")
@@ -209,10 +209,13 @@ async def _tokens(home: Stage, place: Place) -> dict[str, str]:
             who = "chief" if rpc.startswith("ModerationService") else AUTHOR
             token = (await home.answer(rpc, request, who)).next_page_token
             if token:
-                found[rpc] = token
+                found[rpc] = token, who
     listing = ("export", home.tenant, place.names.conversation)
-    found["PrivacyService/ExportConversation"] = pages.make('[0, 0, "", 0, 9, 0]', *listing)
-    found["PrivacyService/ExportPerson"] = pages.make('[0, 0, "", 0, 0, 0]', "export-person", home.tenant, VICTIM)
+    found["PrivacyService/ExportConversation"] = pages.make('[0, 0, "", 0, 9, 0]', *listing), "chief"
+    found["PrivacyService/ExportPerson"] = (
+        pages.make('[0, 0, "", 0, 0, 0]', "export-person", home.tenant, place.names.user),
+        "chief",
+    )
     return found
 
 

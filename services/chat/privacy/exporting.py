@@ -24,6 +24,7 @@ FORMAT: Final = 1
 CHUNK_BYTES: Final = 256 * 1024
 _PAGE: Final = 64
 _ROWS: Final = 100
+_MOST: Final = 1 << 63
 _ACTOR: Final = chat_pb2.ConversationEvent.ACTOR_ID_FIELD_NUMBER
 _OVERSEEN: Final = "only an owner, and roles admin and service, export a conversation"
 
@@ -218,9 +219,11 @@ def _read(token: str, listing: tuple[str, ...]) -> _Place:
     """Read a place out of a token. Raises domain.Refused (INVALID_PAGE_TOKEN)."""
     try:
         items, table, key, after, until, events = json.loads(pages.read(token, *listing))
-        numbers = [int(each) for each in (items, table, after, until, events)]
-        if min(numbers) < 0 or numbers[1] >= len(_TABLES) or not isinstance(key, str):
-            raise pages.refused()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise pages.refused() from None
-    return _Place(numbers[0], numbers[1], key, *numbers[2:])
+    numbers = (items, table, after, until, events)
+    if not all(type(each) is int and 0 <= each < _MOST for each in numbers):
+        raise pages.refused()
+    if table >= len(_TABLES) or not isinstance(key, str):
+        raise pages.refused()
+    return _Place(items, table, key, after, until, events)
