@@ -22,6 +22,7 @@ from services.chat.domain import Refused
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.moderation import bans as bans_of
+from services.chat.moderation import queue as reported
 from services.chat.moderation import service as moderation
 from services.chat.moderation.bans import Bans
 from services.chat.moderation.domain import reports, standing
@@ -240,6 +241,33 @@ async def test_the_queue_live(world: ChatWorld) -> None:
     await until(second, 0)
     await resolve(world.user("other", "admin"), name, first, "DISMISSED")
     await until(first, moderation_pb2.REPORT_RESOLUTION_DISMISSED)
+    stream.cancel()
+
+
+async def test_of_a_long_queue_a_stream_gives_what_waits_longest_and_each_once(
+    world: ChatWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_MOST_SENT", 2), ("_PAGE", 1), ("_LOOK_EVERY", 0.1)):
+        monkeypatch.setattr(reported, name, value)
+    ada, bob, chief = world.user("ada"), world.user("bob"), world.user("chief", "admin")
+    name = (await ada.create_group("bob")).conversation_id
+    versions = [await ada.send(name, "rude") for _ in range(4)]
+    for version in versions:
+        await report(bob, name, version)
+    stream = moderate(chief, "WatchReports")
+    seen: list[tuple[int, int]] = []
+
+    async def until(version: int, resolution: int) -> None:
+        async with asyncio.timeout(20):
+            while (version, resolution) not in seen:
+                seen.extend((each.message_version, each.resolution) for each in (await stream.read()).reports)
+
+    await until(versions[1], 0)
+    await asyncio.sleep(0.5)  # some more looks, which give nothing
+    await resolve(world.user("other", "admin"), name, versions[0], "DISMISSED")
+    await until(versions[0], moderation_pb2.REPORT_RESOLUTION_DISMISSED)
+    await until(versions[2], 0)
+    assert sorted(seen) == sorted([*((each, 0) for each in versions[:3]), (versions[0], 1)])
     stream.cancel()
 
 

@@ -116,13 +116,14 @@ async def watched(
     draining = asyncio.create_task(call.draining.wait())
     draining.add_done_callback(lambda _: changes.flag.set())
     sent: dict[str, bytes] = {}
+    waiting: set[str] = set()
     try:
         caught_up = False
         names: list[str] = []
         look_at_all = True
         while not call.draining.is_set():
             if look_at_all:
-                async for frame in _all(ledger, tenant, sent):
+                async for frame in _all(ledger, tenant, sent, waiting):
                     yield frame
                 if not caught_up:
                     caught_up = True
@@ -143,11 +144,18 @@ async def watched(
         await whispers.leave(listener)
 
 
-async def _all(ledger: Ledger, tenant: str, sent: dict[str, bytes]) -> AsyncIterator[pb.WatchReportsResponse]:
-    """Give what waits and was not sent as it stands; and what does not wait any more, as it was decided."""
+async def _all(
+    ledger: Ledger, tenant: str, sent: dict[str, bytes], before: set[str]
+) -> AsyncIterator[pb.WatchReportsResponse]:
+    """Give what waits and was not sent as it stands; and what does not wait any more, as it was decided.
+
+    Of a queue that is longer than a stream remembers, what waits longest: the rest comes as that is dealt with. ``before``: what waited at
+    the last look; brought up to now.
+    """
     after: str | None = None
     waiting: set[str] = set()
-    while True:
+    is_all = False
+    while len(waiting) < _MOST_SENT:
         rows = await ledger.rows(projections.OPEN, tenant, after=after, limit=_PAGE)
         frame = pb.WatchReportsResponse()
         for row in rows:
@@ -157,9 +165,12 @@ async def _all(ledger: Ledger, tenant: str, sent: dict[str, bytes]) -> AsyncIter
         if frame.reports:
             yield frame
         if len(rows) < _PAGE:
+            is_all = True
             break
         after = rows[-1].key
-    gone = [name for name in sent if name not in waiting]
+    gone = [name for name in sent if name not in waiting and (is_all or name in before)]
+    before.clear()
+    before.update(waiting)
     for start in range(0, len(gone), _PAGE):
         frame = pb.WatchReportsResponse(
             reports=[each async for each in _news(ledger, tenant, gone[start : start + _PAGE], sent)]
