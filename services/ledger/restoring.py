@@ -1,7 +1,8 @@
 """Filling a store that was lost: from a backup, from the log, or from both (rule 12).
 
 Entries are applied in order, as a load applies them, so read models, request ids and heads come out as they were. Rows that no entry
-writes are put back with their sequences, so what an entry deleted of them, in the backup or in the log, stays deleted. What the log holds
+writes are put back with their sequences, as the newest backup has them, so what an entry deleted of them, in the backup or in the log, or
+anybody before that backup was made, stays deleted. What the log holds
 beyond a backup is left to repair, which begins at the log's beginning, as its place was in the lost store.
 """
 
@@ -75,8 +76,9 @@ async def restore(
     for file, what in zip(files, known, strict=True):
         tell(f"{file}: {what.trailer.entries} entries of {what.trailer.aggregates} aggregates")
         count += await _fill(archive, kinds, file, tell, whole=not what.header.after_seq)
-        async for rows in backup.rows_of(file):
-            await archive.put_rows(rows)
+        if file == files[-1]:  # which has all of them; those before it have some that were deleted since
+            async for rows in backup.rows_of(file):
+                await archive.put_rows(rows)
         for kept in what.header.positions:
             await archive.put_position(kept.role, kept.source, kept.partition, Position(kept.epoch, kept.seq))
     await put_in_charge(archive, service, epoch, since, tell, clock=clock, quiet=quiet)

@@ -115,6 +115,23 @@ async def test_rows_that_no_entry_writes_are_kept_with_their_sequences(nats_serv
         assert [row.value for row in await ledger.rows("kept", "acme/ann", limit=2)] == [b"1", b"newer"]
 
 
+async def test_rows_that_were_deleted_between_two_backups_stay_deleted(nats_server: NatsServer, tmp_path: Path) -> None:
+    service = fresh_service()
+    rows = [Row("kept", "acme/ann", name, b"token", 1) for name in ("one", "two")]
+    async with open_ledger(nats_server.url, tmp_path / "a.db", service=service) as ledger:
+        archive = ledger.engine.archive
+        await add(ledger, TILLS[0])
+        await ledger.put_rows(rows)
+        first = await back_up(archive, service, [], tmp_path / "1", kept=["kept"])
+        await ledger.put_rows([Row("kept", "acme/ann", "one", None, 2)])
+        seq = first.header.complete_seq
+        second = await back_up(archive, service, [], tmp_path / "2", after_seq=seq, kept=["kept"])
+        assert (first.trailer.rows, second.trailer.rows) == (2, 1)
+    await filled(nats_server.url, tmp_path / "b.db", service, tmp_path / "1", tmp_path / "2")
+    async with open_ledger(nats_server.url, tmp_path / "b.db", service=service) as ledger:
+        assert await ledger.rows("kept", "acme/ann", limit=9) == rows[1:]
+
+
 async def test_an_aggregate_held_in_part_shows_as_a_gap_and_no_other_does(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
