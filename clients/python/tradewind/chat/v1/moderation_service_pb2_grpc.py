@@ -112,8 +112,8 @@ class ModerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchReports(self, request, context):
-        """Streams the review queue: all that waits, then every message as it comes to wait, is reported again or is dealt with. A message may come more than once;
-        the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
+        """Streams the review queue: all that waits (of more than 10,000 those that wait longest, the rest as they are dealt with), then every message as it comes to
+        wait, is reported again or is dealt with. A message may come more than once; the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +121,7 @@ class ModerationServiceServicer:
 
     def BanUser(self, request, context):
         """Bans a user from all of the tenant's Chat, for a time or for ever; banned again, the new time and reason stand. FAILED_PRECONDITION: SANCTIONS_LIMIT
-        over 100,000 bans that last. PERMISSION_DENIED: FORBIDDEN for the caller itself. Roles `admin`, `service`.
+        over 100,000 bans that last. Who is banned is shown offline at once. PERMISSION_DENIED: FORBIDDEN for the caller itself. Roles `admin`, `service`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,12 +52,12 @@ class ModerationServiceStub:
     the answer was lost. NOT_FOUND where nobody reported it. Roles `admin`, `service`.
     """
     WatchReports: _grpc.UnaryStreamMultiCallable[_moderation_service_pb2.WatchReportsRequest, _moderation_service_pb2.WatchReportsResponse]
-    """Streams the review queue: all that waits, then every message as it comes to wait, is reported again or is dealt with. A message may come more than once;
-    the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
+    """Streams the review queue: all that waits (of more than 10,000 those that wait longest, the rest as they are dealt with), then every message as it comes to
+    wait, is reported again or is dealt with. A message may come more than once; the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
     """
     BanUser: _grpc.UnaryUnaryMultiCallable[_moderation_service_pb2.BanUserRequest, _moderation_service_pb2.BanUserResponse]
     """Bans a user from all of the tenant's Chat, for a time or for ever; banned again, the new time and reason stand. FAILED_PRECONDITION: SANCTIONS_LIMIT
-    over 100,000 bans that last. PERMISSION_DENIED: FORBIDDEN for the caller itself. Roles `admin`, `service`.
+    over 100,000 bans that last. Who is banned is shown offline at once. PERMISSION_DENIED: FORBIDDEN for the caller itself. Roles `admin`, `service`.
     """
     UnbanUser: _grpc.UnaryUnaryMultiCallable[_moderation_service_pb2.UnbanUserRequest, _moderation_service_pb2.UnbanUserResponse]
     """Lets a user do again what it may; one who is not banned stays so. Roles `admin`, `service`."""
@@ -88,12 +88,12 @@ class ModerationServiceAsyncStub(ModerationServiceStub):
     the answer was lost. NOT_FOUND where nobody reported it. Roles `admin`, `service`.
     """
     WatchReports: _aio.UnaryStreamMultiCallable[_moderation_service_pb2.WatchReportsRequest, _moderation_service_pb2.WatchReportsResponse]  # type: ignore[assignment]
-    """Streams the review queue: all that waits, then every message as it comes to wait, is reported again or is dealt with. A message may come more than once;
-    the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
+    """Streams the review queue: all that waits (of more than 10,000 those that wait longest, the rest as they are dealt with), then every message as it comes to
+    wait, is reported again or is dealt with. A message may come more than once; the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
     """
     BanUser: _aio.UnaryUnaryMultiCallable[_moderation_service_pb2.BanUserRequest, _moderation_service_pb2.BanUserResponse]  # type: ignore[assignment]
     """Bans a user from all of the tenant's Chat, for a time or for ever; banned again, the new time and reason stand. FAILED_PRECONDITION: SANCTIONS_LIMIT
-    over 100,000 bans that last. PERMISSION_DENIED: FORBIDDEN for the caller itself. Roles `admin`, `service`.
+    over 100,000 bans that last. Who is banned is shown offline at once. PERMISSION_DENIED: FORBIDDEN for the caller itself. Roles `admin`, `service`.
     """
     UnbanUser: _aio.UnaryUnaryMultiCallable[_moderation_service_pb2.UnbanUserRequest, _moderation_service_pb2.UnbanUserResponse]  # type: ignore[assignment]
     """Lets a user do again what it may; one who is not banned stays so. Roles `admin`, `service`."""
@@ -145,8 +145,8 @@ class ModerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moderation_service_pb2.WatchReportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_moderation_service_pb2.WatchReportsResponse], _abc.AsyncIterator[_moderation_service_pb2.WatchReportsResponse]]:
-        """Streams the review queue: all that waits, then every message as it comes to wait, is reported again or is dealt with. A message may come more than once;
-        the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
+        """Streams the review queue: all that waits (of more than 10,000 those that wait longest, the rest as they are dealt with), then every message as it comes to
+        wait, is reported again or is dealt with. A message may come more than once; the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
         """
 
     @_abc_1.abstractmethod
@@ -156,7 +156,7 @@ class ModerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_moderation_service_pb2.BanUserResponse, _abc.Awaitable[_moderation_service_pb2.BanUserResponse]]:
         """Bans a user from all of the tenant's Chat, for a time or for ever; banned again, the new time and reason stand. FAILED_PRECONDITION: SANCTIONS_LIMIT
-        over 100,000 bans that last. PERMISSION_DENIED: FORBIDDEN for the caller itself. Roles `admin`, `service`.
+        over 100,000 bans that last. Who is banned is shown offline at once. PERMISSION_DENIED: FORBIDDEN for the caller itself. Roles `admin`, `service`.
         """
 
     @_abc_1.abstractmethod
