@@ -22,6 +22,7 @@ from services.chat.attachments.scheduled import is_scheduled
 from services.chat.attachments.vault import Vault, VaultUnavailable
 from services.ledger.archive import Row
 from services.ledger.decider import Request
+from services.ledger.ending import end
 from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId, derive_request_id, fingerprint
 from services.ledger.ledger import Ledger
@@ -48,8 +49,7 @@ class Collector:
     async def close(self) -> None:
         """Stop."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end([self._task])
 
     async def _run(self) -> None:
         while True:
