@@ -50,6 +50,7 @@ class PushWorker:
 
     def start(self) -> None:
         """Begin to consume Chat's own log, together with all other Chat processes. Timers are handed to ``on_timer`` by others."""
+        self._ledger.engine.hearers.on_stored(self._stored)
         self._ledger.consume(role=ROLE, handle=self.handle, kind=commands.KIND)
 
     async def handle(self, delivered: Delivered) -> None:
@@ -69,6 +70,11 @@ class PushWorker:
         if len(self._due) >= _MOST_KNOWN:
             self._due.clear()
         self._due[delivered.aggregate] = view.state.due_us
+
+    def _stored(self, aggregate: AggregateId, _version: int) -> None:
+        """A round that was begun or ended is not to come any more, also where that process's clock is ahead of this one's."""
+        if aggregate.kind == ROUNDS.name:
+            self._due.pop(AggregateId(aggregate.tenant, commands.KIND, aggregate.id), None)
 
     async def on_timer(self, rounds: AggregateId, _name: str) -> None:
         """Carry a round out that is due. Raises LedgerError, NotNow; the timer then comes again."""
