@@ -13,6 +13,7 @@ import pytest
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.cli.exporting import export
+from tradewind.cli.naming import user_id_of
 from tradewind.sdk import Client
 
 from tests.integration.chat_world import TENANT, ChatWorld, Talk, User, chat_world, request_id
@@ -48,6 +49,11 @@ class Day:
         for line in self.lines:
             kinds.setdefault(line["from"], line["kind"])
         return [nick for nick, kind in kinds.items() if kind != COMES]
+
+
+def nameable(line: dict[str, Any]) -> dict[str, Any]:
+    """A line, of whom may be a user: not every nick ever was one."""
+    return {**line, "from": user_id_of(line["from"])}
 
 
 class Recorder:
@@ -186,7 +192,9 @@ async def test_recorded_days_are_replayed_exported_and_equal(
     files = sorted((recorded_data / "chat").glob("*.jsonl"))
     if not files:
         pytest.skip(f"no recorded chats in {recorded_data}")
-    days = [Day([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]) for file in files]
+    days = [
+        Day([nameable(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]) for file in files
+    ]
     async with chat_world(own_nats_server.url, tmp_path) as world:
         service = world.user(SERVICE, "service")
         await asyncio.gather(*(Recorder(world, service, day).play() for day in days))

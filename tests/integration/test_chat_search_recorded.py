@@ -16,6 +16,7 @@ import grpc
 import pytest
 from tradewind.chat.v1 import chat_pb2, search_service_pb2, search_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as chat
+from tradewind.cli.naming import user_id_of
 
 from tests.integration.chat_world import ChatWorld, User, chat_world, request_id
 from tests.servers import NatsServer
@@ -45,13 +46,13 @@ async def tell(world: ChatWorld, service: User, day: Path) -> str:
     """Say a day's lines in a group of its own, as those who said them."""
     lines = [json.loads(line) for line in day.read_text(encoding="utf-8").splitlines()[-LINES:]]
     lines = [line for line in lines if line["kind"] in ("message", "action") and line["text"].strip()]
-    nicks = sorted({line["from"] for line in lines})
+    nicks = sorted({user_id_of(line["from"]) for line in lines})
     create = chat.CreateConversationRequest(
         request_id=request_id(), kind=chat_pb2.CONVERSATION_KIND_GROUP, member_ids=["reader", *nicks]
     )
     where: str = (await service.call("CreateConversation", create)).conversation.conversation_id
     talk = service.converse()
-    sends = [service.message(where, line["text"], sender_id=line["from"]) for line in lines]
+    sends = [service.message(where, line["text"], sender_id=user_id_of(line["from"])) for line in lines]
     for start in range(0, len(sends), 100):
         await talk.write(*sends[start : start + 100])
     await talk.until(lambda talk: len(talk.results) == len(sends))

@@ -11,6 +11,7 @@ from typing import Any
 
 from tradewind.chat.v1 import chat_pb2
 from tradewind.cli.chat_line import KINDS, Form
+from tradewind.cli.naming import user_id_of
 from tradewind.cli.replaying import SOURCE
 from tradewind.sdk import Client
 
@@ -68,6 +69,8 @@ class _Lines:
         }
         if replayed:
             fields.update(_told(told))
+            if "from" in told and user_id_of(told["from"]) == message.sender_id:
+                fields["from"] = told["from"]
         return number, fields
 
 

@@ -1,11 +1,16 @@
-"""The time in a request id of an intent that a file names."""
+"""What a file names, as services want it named: the times of intents, and users."""
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import quote
 
 _LATEST: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_ESCAPED: Final = "nick:"
+_MOST: Final = 128
 
 
 def milliseconds(at: datetime) -> int:
@@ -16,3 +21,19 @@ def milliseconds(at: datetime) -> int:
     """
     zoned = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return int(min(zoned, _LATEST).timestamp() * 1000)
+
+
+def user_id_of(nick: str) -> str:
+    """Give the user id of a nick of at most 128 characters: the nick itself, if it may be one, and otherwise one that no other nick has.
+
+    A user id is of letters, marks, numbers, punctuation and symbols (Unicode L, M, N, P, S), with single spaces between words.
+    """
+    if not nick.startswith(_ESCAPED) and all(map(_is_seen, nick.split(" "))):
+        return nick
+    escaped = _ESCAPED + quote(nick, safe="")
+    # Never as another's: quoting leaves no "=".
+    return escaped if len(escaped) <= _MOST else f"{_ESCAPED}sha256={hashlib.sha256(nick.encode()).hexdigest()}"
+
+
+def _is_seen(word: str) -> bool:
+    return word != "" and all(unicodedata.category(each)[0] in "LMNPS" for each in word)

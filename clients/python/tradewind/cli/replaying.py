@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2
 from tradewind.cli.chat_line import FORMS, Form, Line, fields_of
-from tradewind.cli.naming import milliseconds
+from tradewind.cli.naming import milliseconds, user_id_of
 from tradewind.cli.source import Source
 from tradewind.cli.transcript import Transcript
 from tradewind.cli.verdicts import Note, Refusal
@@ -138,7 +138,7 @@ class Replay:
     async def _open(self) -> str:
         found = self._found
         conversation = await self._client.chat.create_group(
-            found.members,
+            tuple(map(user_id_of, found.members)),
             title=f"{found.first_at} to {found.last_at}",
             attributes={"source": SOURCE, "sha256": found.digest, "form": found.form.name},
             request_id=derive_request_id(_milliseconds(found.first_at), "replay", found.digest),
@@ -157,7 +157,7 @@ class Replay:
             request_id=derive_request_id(self._clock_ms, "replay", self._found.digest, str(line.line)),
             conversation_id=conversation,
             content=content,
-            sender_id=line.sender,
+            sender_id=user_id_of(line.sender),
         )
         try:
             answer = await session.post(request)
@@ -229,6 +229,8 @@ def attributes_of(line: Line, *, lost: bool) -> dict[str, str]:
         "kind": line.kind,
         "annotated": "true" if line.annotated else "false",
     }
+    if user_id_of(line.sender) != line.sender:
+        attributes["from"] = line.sender
     if lost:
         attributes["reply_to"] = ",".join(map(str, line.reply_to))
     if line.extra:
