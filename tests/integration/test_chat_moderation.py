@@ -16,19 +16,10 @@ from tradewind.chat.v1 import chat_pb2, moderation_pb2, moderation_service_pb2_g
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import moderation_service_pb2 as pb
 
-from services.chat import commands
-from services.chat.access import Actor
-from services.chat.domain import Refused
-from services.chat.lookups import Lookups
-from services.chat.messaging import Messaging
-from services.chat.moderation import bans as bans_of
 from services.chat.moderation import queue as reported
 from services.chat.moderation import service as moderation
-from services.chat.moderation.bans import Bans
 from services.chat.moderation.domain import reports, standing
 from services.chat.moderation.projections import report_of, standing_of
-from services.chat.moderation.review import Reviewer
-from services.chat.whispers import Whispers
 from services.ledger.decider import Request
 from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world, facts_of, reason_of, refused, request_id
 from tests.servers import NatsServer
@@ -324,43 +315,6 @@ async def test_only_so_many_bans_last_and_one_that_was_done_is_answered_as_befor
     assert await moderate(chief, "BanUser", user_id="ada", request_id=name) == first
     longer = await moderate(chief, "BanUser", user_id="ada", reason="still")  # which is not one more
     assert longer.banned_user.reason == "still"
-
-
-async def test_a_ban_that_nobody_whispered_of_is_seen_however_long_after_the_last_look(
-    world: ChatWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bans_of, "MOST_STALE", 0.0)
-    monkeypatch.setattr(bans_of, "_CLOCKS_APART_US", 0)
-    bans = Bans(world.ledger, Whispers(world.client))
-    await bans.require_good(TENANT, "ada")
-    command = standing.BanUser(commands.now_us(), "chief", "", "ada", 0, "")
-    await world.ledger.execute(standing_of(TENANT, "ada"), command, Request(request_id(), b"ban"))
-    with pytest.raises(Refused) as told:
-        await bans.require_good(TENANT, "ada")
-    assert told.value.reason == "USER_BANNED"
-    await bans.close()
-
-
-async def test_bans_that_ended_cost_no_memory(world: ChatWorld) -> None:
-    for user_id, until_us in (("ada", 1), ("bob", 0)):
-        command = standing.BanUser(commands.now_us(), "chief", "", user_id, until_us, "")
-        await world.ledger.execute(standing_of(TENANT, user_id), command, Request(request_id(), b"ban"))
-    bans = Bans(world.ledger, Whispers(world.client))
-    assert await bans.count(TENANT) == 1
-    assert set(bans._known(TENANT).banned) == {"bob"}
-    await bans.close()
-
-
-async def test_what_a_banned_user_left_to_be_said_later_is_not_said(world: ChatWorld) -> None:
-    name = (await world.user("ada").create_group()).conversation_id
-    await moderate(world.user("chief", "admin"), "BanUser", user_id="ada")
-    bans = Bans(world.ledger, Whispers(world.client))
-    messaging = Messaging(world.ledger, Lookups(world.ledger), reviewer=Reviewer({}, bans))
-    actor, request = Actor(TENANT, "ada", "", False, False), world.user("ada").message(name, "later")
-    with pytest.raises(Refused) as told:
-        await messaging.prepare(request, actor, commands.aggregate_of(actor, name), 1, None)
-    assert told.value.reason == "USER_BANNED"
-    await bans.close()
 
 
 async def test_the_author_of_a_reported_message_is_banned_for_a_time(world: ChatWorld) -> None:

@@ -37,6 +37,7 @@ MOST_BANS: Final = 100_000
 TOPIC: Final = "bans"
 _LOOK_EVERY: Final = 2.0
 _PATIENCE: Final = 1.0
+_AFTER_FAILURE: Final = 0.5
 _READ_ALL_EVERY: Final = 600.0
 _CLOCKS_APART_US: Final = 60_000_000
 _MOST_TENANTS: Final = 1024
@@ -56,6 +57,7 @@ class _Tenant:
     banned: dict[str, int] = field(default_factory=dict)
     looked_at: float = float("-inf")
     looked_us: int = 0
+    failed_at: float = float("-inf")
     read_all_at: float = float("-inf")
     looking: asyncio.Task[None] | None = None
     again: bool = False
@@ -88,7 +90,7 @@ class Bans:
         age = self._loop.time() - known.looked_at
         if age > MOST_STALE:
             return self._check_late(known, call.caller)
-        if age > _LOOK_EVERY:
+        if age > _LOOK_EVERY and self._may_look(known):
             self._look(known)
         _refuse(known, call.caller)
         return None
@@ -123,7 +125,7 @@ class Bans:
     async def count(self, tenant: str) -> int:
         """Count the bans that last."""
         known = self._known(tenant)
-        await self._settle(known)
+        await self._settle(known, at_once=True)
         now = commands.now_us()
         return sum(standing.lasts(until_us, now) for until_us in known.banned.values())
 
@@ -133,7 +135,7 @@ class Bans:
         known = self._known(tenant)
         if known.looking is not None:
             await asyncio.wait([known.looking])  # it may have read before the change
-        await self._settle(known)
+        await self._settle(known, at_once=True)
 
     async def close(self) -> None:
         """Stop looking."""
@@ -169,11 +171,16 @@ class Bans:
         await self._settle(known)
         _refuse(known, caller)
 
-    async def _settle(self, known: _Tenant) -> None:
+    async def _settle(self, known: _Tenant, *, at_once: bool = False) -> None:
         """Wait a moment for what is true now. Raises StoreUnavailable where it was never read; else what is remembered will do."""
-        await asyncio.wait([self._look(known)], timeout=_PATIENCE)
+        if at_once or self._may_look(known):
+            await asyncio.wait([self._look(known)], timeout=_PATIENCE)
         if known.read_all_at == float("-inf"):
             raise StoreUnavailable("who is banned cannot be read now")
+
+    def _may_look(self, known: _Tenant) -> bool:
+        """Tell whether a call may bring about a look: a store that is down is not asked once a call."""
+        return self._loop.time() - known.failed_at >= _AFTER_FAILURE
 
     def _look(self, known: _Tenant) -> asyncio.Task[None]:
         """Look again, unless that is under way."""
@@ -188,6 +195,7 @@ class Bans:
             return
         error = task.exception()
         if error is not None:
+            known.failed_at = self._loop.time()
             _log.warning("bans_unread", error=type(error).__name__)
         elif known.again:
             self._look(known)
