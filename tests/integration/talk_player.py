@@ -78,6 +78,10 @@ class Player:
         """Do one step."""
         name = (*PEOPLE, CHIEF)[step.who]
         await getattr(self, f"_{step.what}")(name, step)
+        if step.way % 3 == 0:  # else whoever was cut off finds out later
+            for (user, number), device in self.devices.items():
+                if device.open and not self.model.sees(user):
+                    await self._follow(user, Step("follow", 0, 1, number, step.way))
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -312,6 +316,8 @@ class Player:
         """A device reads all there is; one that may not is cut off, and has nothing of what came after."""
         device, model = self.devices[name, step.b % DEVICES], self.model
         if not device.open:
+            if model.sees(name):
+                await self._connect(name, step)
             return
         cuts = [version for version in model.cuts.get(name, ()) if version > device.since]
         if model.sees(name):
