@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.chat import domain, projections
@@ -62,6 +64,15 @@ async def told(
     if not await projections.reads(ledger, aggregate, actor.user_id, profile.created_us):
         return unseen
     return domain.lacking(domain.Permission(unseen.permission), domain.Role.READER)
+
+
+@asynccontextmanager
+async def telling(ledger: Ledger, actor: Actor, aggregate: AggregateId, at_us: int) -> AsyncIterator[None]:
+    """Have a channel's reader told what it lacks, where what is done here is refused as if there were no such channel."""
+    try:
+        yield
+    except domain.Unseen as unseen:
+        raise await told(ledger, actor, aggregate, unseen, at_us) from None
 
 
 async def readable(ledger: Ledger, actor: Actor, aggregate: AggregateId, at_us: int) -> domain.Conversation:

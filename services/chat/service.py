@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, listings, reading, receipts, wire
-from services.chat.access import Actor, actor_of, knowable
+from services.chat.access import Actor, actor_of, knowable, telling
 from services.chat.changes import Changes
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
@@ -105,8 +105,9 @@ class ChatService:
     async def ListBans(self, request: pb.ListBansRequest, call: Call) -> pb.ListBansResponse:
         """List who may not be in it."""
         actor = actor_of(call.caller)
-        view = await self._ledger.read(commands.aggregate_of(actor, request.conversation_id))
-        return listings.bans(view.state, actor, commands.now_us())
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        async with telling(self._ledger, actor, aggregate, commands.now_us()):
+            return listings.bans((await self._ledger.read(aggregate)).state, actor, commands.now_us())
 
     async def MuteMember(self, request: pb.MuteMemberRequest, call: Call) -> pb.MuteMemberResponse:
         """Take the word from a member."""

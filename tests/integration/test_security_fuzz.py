@@ -11,7 +11,8 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ CLEAR = {
     CODE.OK, CODE.INVALID_ARGUMENT, CODE.NOT_FOUND, CODE.PERMISSION_DENIED, CODE.FAILED_PRECONDITION, CODE.ALREADY_EXISTS,
     CODE.RESOURCE_EXHAUSTED, CODE.DEADLINE_EXCEEDED, CODE.ABORTED,
 }  # fmt: skip
-CLEAR_NUMBERS = {code.value[0] for code in CLEAR}
+# On a machine that is busy for minutes the log may be late once, and says so.
+LATE = CODE.UNAVAILABLE
+CLEAR_NUMBERS = {code.value[0] for code in (*CLEAR, LATE)}
 ENDS_CALL_AFTER = 3.0
 MARK = 2**60
 
@@ -133,10 +136,10 @@ class Fuzz:
         return None
 
     def _note(self, rpc: str, code: Any, frame: bytes, details: str | None) -> None:
-        assert code in CLEAR, (rpc, code, details, frame[:2_000])
+        assert code in CLEAR or code is LATE, (rpc, code, details, frame[:2_000])
         self.found[f"{rpc} {code.name}"] += 1
         # A frame may ask for heartbeats, and whoever asks must speak too.
-        if rpc == "ChatService/Converse" and code not in (CODE.OK, CODE.DEADLINE_EXCEEDED):
+        if rpc == "ChatService/Converse" and code not in (CODE.OK, CODE.DEADLINE_EXCEEDED, LATE):
             assert not can_be_refused_alone(frame), (code, details, frame[:2_000])
 
     async def _converse(self, stream: Any, frame: bytes) -> bool:
@@ -201,13 +204,23 @@ def can_be_refused_alone(frame: bytes) -> bool:
     return all(len(each) <= 256 for each in kinds) and request.flow.heartbeat_seconds <= 300
 
 
+@contextmanager
+def suppress_late() -> Iterator[None]:
+    """Let pass that the log was late."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is LATE, error
+
+
 async def _others(stage: Stage, over: asyncio.Event) -> list[float]:
     """How long somebody else waits for an answer, over and over."""
     waits = []
     names = stage.places["open channel"].names
     while not over.is_set():
         began = time.perf_counter()
-        await stage.answer("ChatService/SendMessage", requests(names)["ChatService/SendMessage"], "moderator")
+        with suppress_late():
+            await stage.answer("ChatService/SendMessage", requests(names)["ChatService/SendMessage"], "moderator")
         waits.append(time.perf_counter() - began)
         await asyncio.sleep(0.02)
     return waits
@@ -238,6 +251,8 @@ async def test_no_frame_is_a_defect(
         await stage.close()
     told = capfd.readouterr()
     assert "unexpected_error" not in told.err + told.out
+    late = sum(count for what, count in fuzz.found.items() if what.endswith(LATE.name))
+    assert late <= FRAMES / 1_000, late
     assert grown < MOST_GROWTH, grown
     assert max(waits) < 10, max(waits)
     record_property("frames", sum(count for what, count in fuzz.found.items() if " " in what))

@@ -39,25 +39,25 @@ def many(group: str, channel: str, open_group: str, open_channel: str, direct: s
 #   owner admin moderator member reader | author of what is named | former member, banned, stranger | token of role admin, service
 # and the signs: + it is done; f FORBIDDEN, m NOT_A_MEMBER, k WRONG_CONVERSATION_KIND, each naming the rule's permission; ? NOT_FOUND;
 # b BANNED; t turned away for the roles of the token; . nobody such is there. A direct conversation has two owners: the first column and
-# the author. A channel's reader is in no list of members: of what only members do, a channel that is not open tells it nothing.
+# the author.
 RULES: Mapping[str, Mapping[str, str]] = {
     # rule               group            channel          open group       open channel     direct
     "know":         many("+++++ + ??? ++", "+++++ + ??? ++", "+++++ + +++ ++", "+++++ + +++ ++", "+.... + ..? ++"),
     "read":         many("+++++ + ??? ++", "+++++ + ??? ++", "+++++ + ??? ++", "+++++ + ??? ++", "+.... + ..? ++"),
     "seat":         many("+++++ + ??? mm", "+++++ + ??? mm", "+++++ + ??? mm", "+++++ + ??? mm", "+.... + ..? mm"),
-    "post":         many("++++f + ??? mm", "++++? + ??? mm", "++++f + mmm mm", "++++f + fff mm", "+.... + ..? mm"),
-    "forward":      many("++++f + ??? mm", "++++? + ??? mm", "++++f + ??? mm", "++++f + ??? mm", "+.... + ..? mm"),
-    "schedule":     many("++++f + ??? ??", "++++? + ??? ??", "++++f + mmm mm", "++++f + fff ff", "+.... + ..? ??"),
-    "mention_all":  many("+++ff f ??? mm", "+++f? f ??? mm", "+++ff f mmm mm", "+++ff f fff mm", "f.... f ..? mm"),
-    "edit_own":     many("++++f + ??? mm", "++++? + ??? mm", "++++f + mmm mm", "++++f + fff mm", "+.... + ..? mm"),
-    "edit others'": many("fffff + ??? mm", "ffff? + ??? mm", "fffff + mmm mm", "fffff + fff mm", "f.... + ..? mm"),
+    "post":         many("++++f + ??? mm", "++++f + ??? mm", "++++f + mmm mm", "++++f + fff mm", "+.... + ..? mm"),
+    "forward":      many("++++f + ??? mm", "++++f + ??? mm", "++++f + ??? mm", "++++f + ??? mm", "+.... + ..? mm"),
+    "schedule":     many("++++f + ??? ??", "++++f + ??? ??", "++++f + mmm mm", "++++f + fff ff", "+.... + ..? ??"),
+    "mention_all":  many("+++ff f ??? mm", "+++ff f ??? mm", "+++ff f mmm mm", "+++ff f fff mm", "f.... f ..? mm"),
+    "edit_own":     many("++++f + ??? mm", "++++f + ??? mm", "++++f + mmm mm", "++++f + fff mm", "+.... + ..? mm"),
+    "edit others'": many("fffff + ??? mm", "fffff + ??? mm", "fffff + mmm mm", "fffff + fff mm", "f.... + ..? mm"),
     "delete_own":   many("+++++ + ??. ..", "+++++ + ??. ..", "+++++ + mm. ..", "+++++ + ff. ..", "+.... + ... .."),
-    "delete_any":   many("+++ff . ??? ++", "+++f? . ??? ++", "+++ff . mmm ++", "+++ff . fff ++", "k.... . ..? kk"),
+    "delete_any":   many("+++ff . ??? ++", "+++ff . ??? ++", "+++ff . mmm ++", "+++ff . fff ++", "k.... . ..? kk"),
     "react":        many("+++++ + ??? mm", "+++++ + ??? mm", "+++++ + mmm mm", "+++++ + fff mm", "+.... + ..? mm"),
-    "pin":          many("+++ff f ??? ++", "+++f? f ??? ++", "+++ff f mmm ++", "+++ff f fff ++", "+.... + ..? ++"),
-    "invite":       many("+++ff f ??? ++", "+++f? f ??? ++", "+++ff f mmm ++", "+++ff f fff ++", "k.... k ..? kk"),
-    "set_roles":    many("++fff f ??? ++", "++ff? f ??? ++", "++fff f mmm ++", "++fff f fff ++", "k.... k ..? kk"),
-    "type":         many("++++f + ??? mm", "kkkk? k ??? mm", "++++f + mmm mm", "kkkkf k fff mm", "+.... + ..? mm"),
+    "pin":          many("+++ff f ??? ++", "+++ff f ??? ++", "+++ff f mmm ++", "+++ff f fff ++", "+.... + ..? ++"),
+    "invite":       many("+++ff f ??? ++", "+++ff f ??? ++", "+++ff f mmm ++", "+++ff f fff ++", "k.... k ..? kk"),
+    "set_roles":    many("++fff f ??? ++", "++fff f ??? ++", "++fff f mmm ++", "++fff f fff ++", "k.... k ..? kk"),
+    "type":         many("++++f + ??? mm", "kkkkf k ??? mm", "++++f + mmm mm", "kkkkf k fff mm", "+.... + ..? mm"),
     "report":       many("+++++ . ??? ++", "+++++ . ??? ++", "+++++ . ??? ++", "+++++ . ??? ++", "+.... . ..? ++"),
     "export":       many("+ffff f ??? ++", "+ffff f ??? ++", "+ffff f ??? ++", "+ffff f ??? ++", "+.... + ..? ++"),
     "invited":      many("+++++ + +b+ ++", "+++++ + +b+ ++", "+++++ + +b+ ++", "+++++ + +b+ ++", "?.... ? ..? ??"),

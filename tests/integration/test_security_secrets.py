@@ -212,6 +212,9 @@ async def test_what_people_say_is_in_no_log_and_no_span(
         late = chat.SendMessageRequest(**story.about, content=chat_pb2.MessageContent(text=WORDS["text"]))
         await story.refused("ChatService/SendMessage", late)
         own_nats_server.start()
+        async with asyncio.timeout(30):
+            while not await _says(story, late):
+                await asyncio.sleep(0.1)
         tokens = set(story.stage._tokens.values())
         await story.stage.close()
         await world.telemetry.close()
@@ -232,6 +235,15 @@ async def _what_is_due(story: Story) -> None:
             await story.do("ScheduleService/ListScheduledMessages", schedules.ListScheduledMessagesRequest())
         ).scheduled_messages:
             await asyncio.sleep(0.1)
+
+
+async def _says(story: Story, send: chat.SendMessageRequest) -> bool:
+    try:
+        await story.do("ChatService/SendMessage", send)
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        return False
+    return True
 
 
 def _around(text: str) -> str:

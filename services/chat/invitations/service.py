@@ -10,7 +10,7 @@ from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import invitation_service_pb2 as pb
 
 from services.chat import commands, domain, marks, projections, receipts, wire
-from services.chat.access import Actor, actor_of
+from services.chat.access import Actor, actor_of, telling
 from services.chat.domain import place
 from services.chat.invitations.shown import invitation_of, shown
 from services.chat.invitations.tokens import digest_of, token_of
@@ -51,8 +51,10 @@ class InvitationService:
     async def ListInvitations(self, request: pb.ListInvitationsRequest, call: Call) -> pb.ListInvitationsResponse:
         """List a conversation's invitations."""
         actor, now = actor_of(call.caller), commands.now_us()
-        state = (await self._ledger.read(commands.aggregate_of(actor, request.conversation_id))).state
-        profile = domain.require(state, actor.user_id, domain.Permission.INVITE, oversees=actor.oversees)
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        state = (await self._ledger.read(aggregate)).state
+        async with telling(self._ledger, actor, aggregate, commands.now_us()):
+            profile = domain.require(state, actor.user_id, domain.Permission.INVITE, oversees=actor.oversees)
         return pb.ListInvitationsResponse(invitations=[shown(each, now) for each in profile.invitations.values()])
 
     async def RevokeInvitation(self, request: pb.RevokeInvitationRequest, call: Call) -> pb.RevokeInvitationResponse:
@@ -139,7 +141,8 @@ class InvitationService:
         self, aggregate: AggregateId, command: Any, request: Message, actor: Actor, call: Call
     ) -> Receipt:
         named = commands.named(request, actor, call.traceparent)
-        return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
+        async with telling(self._ledger, actor, aggregate, commands.now_us()):
+            return await self._ledger.execute(aggregate, command, named, timeout=call.remaining())
 
     async def _after(self, aggregate: AggregateId, receipt: Receipt) -> domain.Conversation:
         """Give the conversation as a write left it: for a repeated one as the first left it."""

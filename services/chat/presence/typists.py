@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from tradewind.chat.v1 import presence_service_pb2 as pb
 
 from services.chat import commands, domain
-from services.chat.access import Actor, actor_of, may_read, readable
+from services.chat.access import Actor, actor_of, may_read, readable, telling
 from services.chat.config import ChatSettings
 from services.chat.watch import going_away
 from services.chat.whispers import Listener, Whispers
@@ -38,7 +38,8 @@ async def say(
     actor, now = actor_of(call.caller), commands.now_us()
     aggregate = commands.aggregate_of(actor, request.conversation_id)
     state: domain.Conversation = (await ledger.read(aggregate)).state
-    _may_type(state, actor, now)
+    async with telling(ledger, actor, aggregate, now):
+        _may_type(state, actor, now)
     if not is_connected:
         raise Refused("DEPENDENCY_UNAVAILABLE", "who watches cannot be reached now")
     await whispers.say(actor.tenant, _topic(aggregate), json.dumps([actor.user_id, not request.stopped]).encode())

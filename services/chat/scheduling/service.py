@@ -10,7 +10,7 @@ from tradewind.chat.v1 import schedule_service_pb2 as pb
 
 from services.chat import commands, pages
 from services.chat import domain as chat
-from services.chat.access import Actor, actor_of
+from services.chat.access import Actor, actor_of, told
 from services.chat.listings import PAGE_BYTES
 from services.chat.messaging import Messaging
 from services.chat.scheduling import domain
@@ -124,6 +124,9 @@ class ScheduleService:
         )
         alone = Actor(actor.tenant, actor.user_id, actor.acting_service, False, False)
         refused = await self._sending.refusal(asked, alone, at_us)
+        if isinstance(refused, chat.Unseen):
+            where = commands.aggregate_of(actor, request.conversation_id)
+            refused = await told(self._ledger, alone, where, refused, at_us)
         return refused if refused is not None and refused.retry_after is None else None
 
     async def _shown(self, aggregate: AggregateId, item: domain.Item) -> pb.ScheduledMessage:
