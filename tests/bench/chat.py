@@ -1,6 +1,7 @@
 """Chat beside bare gRPC: unary sends, sends over Converse, and fan-out."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,8 +19,20 @@ from tests.bench.stack import Stack
 ROUNDS = 3
 SECONDS = 3.0
 WATCHERS = 50
-SERVING = {"TRADEWIND_ORDER_EVENTS": "false", "TRADEWIND_SEARCH": "reading"}
-"""A process that serves calls: another one follows the log for the search index, as docs/chat.md asks for under load."""
+
+
+def serving(stack: Stack) -> dict[str, str]:
+    """Settings of a process that serves calls and seals what is said; another follows the log for the search index, as docs/chat.md
+    asks for under load.
+    """
+    key = stack.folder / "persons.key"
+    if not key.exists():
+        key.write_text(secrets.token_hex(32))
+    return {
+        "TRADEWIND_ORDER_EVENTS": "false",
+        "TRADEWIND_SEARCH": "reading",
+        "TRADEWIND_PERSON_KEY_FILE": str(key),
+    }
 
 
 class Chat:
@@ -72,7 +85,7 @@ class Chat:
 @asynccontextmanager
 async def running(stack: Stack) -> AsyncIterator[Chat]:
     """Starts Chat and the echo."""
-    chat = await stack.serve("chat", "services.chat", SERVING)
+    chat = await stack.serve("chat", "services.chat", serving(stack))
     echo = await stack.serve("echo", "tests.bench.echo")
     made = Chat(stack, chat, echo)
     yield made

@@ -11,7 +11,7 @@ import grpc
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from tests.bench.chat import SERVING
+from tests.bench.chat import serving
 from tests.bench.load import TEXT, request_id, send
 from tests.bench.report import Result
 from tests.bench.stack import Stack
@@ -155,7 +155,7 @@ def _p99(late: list[float]) -> float:
 
 async def measure(stack: Stack) -> list[Result]:
     """Both."""
-    chat = await stack.serve("chat", "services.chat", SERVING)
+    chat = await stack.serve("chat", "services.chat", serving(stack))
     echo = await stack.serve("echo", "tests.bench.echo")
     crowd = Crowd(stack, chat)
     openings = await crowd.begin()

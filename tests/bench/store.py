@@ -180,7 +180,7 @@ async def durable_sends(stack: Stack, environment: Mapping[str, str]) -> list[Re
     """Sends over Converse to Chat on CQL, beside Chat on SQLite, in turns."""
     for name in ("tradewind_chat",):
         await asyncio.to_thread(cql_settings, environment, name)
-    quiet = {"TRADEWIND_ORDER_EVENTS": "false"}
+    quiet = {"TRADEWIND_ORDER_EVENTS": "false", "TRADEWIND_SEARCH": "off"}
     sqlite = await stack.serve("chat", "services.chat", quiet)
     other = Stack(stack.folder / "cql-stack")
     await asyncio.to_thread(other.start)
