@@ -25,7 +25,7 @@ async def connect(settings: RuntimeSettings, name: str) -> Client:
     """Connect as ``name``; waits for as long as no server answers. What is published while disconnected waits in 8 MB at most,
     beyond which publishing raises ``nats.errors.OutboundBufferLimitError``.
     """
-    client = Client()
+    client = _Client()
     voice = _Voice(name)
     options: dict[str, Any] = {}
     if settings.nats_ca_file is not None:
@@ -50,6 +50,17 @@ async def connect(settings: RuntimeSettings, name: str) -> Client:
         **options,
     )
     return client
+
+
+class _Client(Client):
+    """The library's client, whose reading does not end where somebody no longer waits for a ping's answer."""
+
+    async def _process_pong(self) -> None:
+        # Whoever flushes may be cancelled, as by a stream whose client leaves, or lose patience. The library would then set the result of
+        # a future that is done, stop reading for that error, and be deaf until its own pings are overdue.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
 
 class _Voice:

@@ -49,6 +49,28 @@ async def test_it_reconnects_and_sends_what_waited(
     assert events.count("nats_error") <= 5
 
 
+async def test_a_flush_that_is_cancelled_leaves_the_connection_as_it_was(
+    own_nats_server: NatsServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configure("trial")
+    client = await connect(settings(own_nats_server), "trial")
+    received = await client.subscribe("greetings")
+    for _ in range(3):
+        flushing = asyncio.ensure_future(client.flush())
+        await asyncio.sleep(0)
+        flushing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await flushing
+    for each in range(3):
+        await client.publish("greetings", b"%d" % each)
+        assert (await received.next_msg(timeout=1)).data == b"%d" % each
+        await client.flush(1)
+    await client.close()
+    told = capfd.readouterr().err
+    assert "library_message" not in told
+    assert "nats_reconnected" not in told
+
+
 async def test_it_waits_for_a_server_that_is_not_there_yet(make_nats_server: MakeServer) -> None:
     server = make_nats_server()
     await asyncio.to_thread(server.start)
