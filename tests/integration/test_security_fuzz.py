@@ -246,7 +246,7 @@ async def test_no_frame_is_a_defect(
             waits = await others
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before
         assert await stage.answer(
-            "ChatService/GetConversation", requests(stage.places["group"].names)["ChatService/GetConversation"], "owner"
+            "ChatService/GetConversation", requests(stage.places["group"].names)["ChatService/GetConversation"], "chief"
         )
         await stage.close()
     told = capfd.readouterr()
