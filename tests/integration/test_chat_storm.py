@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from services.ledger.sqlite import SqliteArchive
+from services.ledger.archive import Archive
 from services.runtime.tokens import Signer
 from tests.integration.chat_world import ChatWorld, chat_world
 from tests.servers import NatsServer
@@ -32,7 +32,7 @@ READS: Final = ("load", "head", "entries", "find_request", "row", "rows")
 class Reads:
     """Counts how often a store is read."""
 
-    def __init__(self, archive: SqliteArchive) -> None:
+    def __init__(self, archive: Archive) -> None:
         self.count = 0
         for name in READS:
             setattr(archive, name, self._counted(getattr(archive, name)))
