@@ -83,11 +83,12 @@ class Device:
             while self._next < version and not self.ended:
                 await self._read()
 
-    async def until_ended(self, seconds: float = 60.0) -> None:
-        """Read until the stream ends."""
+    async def until_ended(self, at_most: int, seconds: float = 60.0) -> None:
+        """Read until the stream ends, by when no more than so many versions may be held."""
         async with asyncio.timeout(seconds):
             while not self.ended:
                 await self._read()
+                assert len(self.held) <= at_most, "more than was said before it was removed"
 
     async def ask(self, frame: pb.ConverseRequest, name: Any, seconds: float = 60.0) -> Any:
         """Ask something over the stream, and read until it is answered."""
