@@ -41,7 +41,7 @@ def test_programs_and_settings_that_are_named_exist(path: Path) -> None:
     code += "".join(
         file.read_text(encoding="utf-8") for file in (ROOT / "clients" / "python" / "tradewind").rglob("*.py")
     )
-    code += (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
+    code += "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py"))
     settings = set(re.findall(r"\bTRADEWIND_([A-Z][A-Z_]*[A-Z])\b", text))
     unknown = [
         setting
