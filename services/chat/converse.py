@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
@@ -65,7 +65,8 @@ class Converse:
         self._unanswered = self._answered = 0
         self._traced = 0
         self._room = asyncio.Event()
-        self._operations = Operations(performer, call, settings.deadline_default, self._say)
+        self._performer = performer
+        self._operations: Operations | None = None  # most streams have none, and there are many streams
         self._flow = Flow(self._say, self._flag.set)
 
     async def serve(self, requests: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[bytes]:
@@ -89,7 +90,8 @@ class Converse:
         finally:
             # What it failed of was raised above, or the stream is gone and it is nobody's any more.
             await end([reader, *self._telling])
-            await self._operations.close()
+            if self._operations is not None:
+                await self._operations.close()
             self._flow.close()
 
     def _is_over(self, reader: asyncio.Task[None]) -> bool:
@@ -100,7 +102,8 @@ class Converse:
             return False
         if reader.exception() is not None:
             return not self._answers
-        return not (self._unanswered or self._answers or self._operations.under_way or self._subscriptions)
+        operates = self._operations is not None and self._operations.under_way
+        return not (self._unanswered or self._answers or operates or self._subscriptions)
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -118,12 +121,19 @@ class Converse:
                 await self._subscribe(wanted)
             if sends:
                 self._send(sends)
-            for operation in request.operations:
-                self._operations.add(operation)
+            if request.operations:
+                await self._operate(request.operations)
             while self._unanswered >= self._settings.stream_unanswered:
                 self._room.clear()
                 await self._room.wait()
-            await self._operations.room()
+
+    async def _operate(self, operations: Iterable[pb.Operation]) -> None:
+        """Have operations done, and wait where too many are not."""
+        if self._operations is None:
+            self._operations = Operations(self._performer, self._call, self._settings.deadline_default, self._say)
+        for operation in operations:
+            self._operations.add(operation)
+        await self._operations.room()
 
     async def _prepared(self, request: pb.ConverseRequest) -> list[_Prepared]:
         """Check a frame's size, and turn its sends into commands, each checked by itself. Raises Refused (INVALID_FIELD).

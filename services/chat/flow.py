@@ -24,6 +24,8 @@ class Flow:
         wake: makes the stream look whether it may deliver, or is over.
     """
 
+    __slots__ = ("_credit", "_every", "_heard", "_loop", "_said", "_speak", "_timer", "_wake", "failure")
+
     def __init__(self, speak: Callable[[bytes], None], wake: Callable[[], None]) -> None:
         """Begin without limit and without heartbeats."""
         self._speak = speak
