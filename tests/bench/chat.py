@@ -19,6 +19,8 @@ from tests.bench.stack import Stack
 ROUNDS = 3
 SECONDS = 3.0
 WATCHERS = 50
+HOT = 25_000
+FAN_OUT = 900_000
 
 
 def serving(stack: Stack) -> dict[str, str]:
@@ -107,7 +109,7 @@ async def unary_sends(chat: Chat) -> Result:
         return await unary(echo, targets, 64, SECONDS)
 
     mine, bare = await chat.rounds(ours, theirs)
-    return compared("durable unary sends, 64 in flight", "/s", mine, bare, "bare unary echo", 0.4)
+    return compared("durable unary sends, 64 in flight", "/s", mine, bare, "bare unary echo", 0.6)
 
 
 async def converse_sends(chat: Chat, conversations: int, streams: int, in_flight: int, at_least: float) -> Result:
@@ -124,7 +126,10 @@ async def converse_sends(chat: Chat, conversations: int, streams: int, in_flight
     mine, bare = await chat.rounds(ours, theirs)
     what = "one hot conversation" if conversations == 1 else f"{conversations} conversations"
     name = f"durable sends over Converse, {what}, {streams} streams x {in_flight}"
-    return compared(name, "/s", mine, bare, "bare bidi echo", at_least)
+    found = compared(name, "/s", mine, bare, "bare bidi echo", at_least)
+    if conversations == 1:
+        found.mark, found.reached = f">= {HOT:,}/s", found.rate >= HOT
+    return found
 
 
 async def fan_out(chat: Chat) -> Result:
@@ -157,8 +162,8 @@ async def fan_out(chat: Chat) -> Result:
     per_core = sorted(r[1] for r in rounds)[len(rounds) // 2]
     rate = sorted(r[0] for r in rounds)[len(rounds) // 2]
     return Result(
-        f"fan-out to {WATCHERS} watchers, per second of server CPU", per_core, "deliveries", ">= 400,000",
-        per_core >= 400_000, rounds=ROUNDS, more={"deliveries a second of wall time": rate},
+        f"fan-out to {WATCHERS} watchers, per second of server CPU", per_core, "deliveries", f">= {FAN_OUT:,}",
+        per_core >= FAN_OUT, rounds=ROUNDS, more={"deliveries a second of wall time": rate},
     )  # fmt: skip
 
 
@@ -189,7 +194,7 @@ async def measure(stack: Stack) -> list[Result]:
     async with running(stack) as chat:
         return [
             await unary_sends(chat),
-            await converse_sends(chat, 32, 32, 8, 1.0),
+            await converse_sends(chat, 32, 32, 8, 1.4),
             await converse_sends(chat, 1, 64, 16, 2.0),
             await fan_out(chat),
             await latency(chat),
