@@ -242,7 +242,9 @@ class Converse:
         if failure is not None:
             self._messaging.pace.refused(self._call.caller, aggregate.id, failure)
             if isinstance(failure, domain.Unseen):
-                self._telling.add(asyncio.create_task(self._tell(aggregate, request_id, failure), name="chat-told"))
+                telling = asyncio.create_task(self._tell(aggregate, request_id, failure), name="chat-told")
+                self._telling.add(telling)
+                telling.add_done_callback(self._telling.discard)
                 return b""
             return frames.refusal(request_id, status_of(failure))
         receipt = future.result()
