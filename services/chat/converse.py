@@ -109,10 +109,10 @@ class Converse:
 
     async def _read(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
         async for request in requests:
+            self._flow.heard(listens=False)
             sends = await self._prepared(request)
             await self._admitted(len(sends) + len(request.operations) or 1)
             await self._paced(sends)
-            self._flow.heard()
             if request.HasField("flow"):
                 self._flow.ask(request.flow)
             for unsubscribe in request.unsubscribe:
@@ -126,6 +126,7 @@ class Converse:
             while self._unanswered >= self._settings.stream_unanswered:
                 self._room.clear()
                 await self._room.wait()
+            self._flow.heard(listens=True)
 
     async def _operate(self, operations: Iterable[pb.Operation]) -> None:
         """Have operations done, and wait where too many are not."""

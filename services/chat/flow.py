@@ -24,7 +24,7 @@ class Flow:
         wake: makes the stream look whether it may deliver, or is over.
     """
 
-    __slots__ = ("_credit", "_every", "_heard", "_loop", "_said", "_speak", "_timer", "_wake", "failure")
+    __slots__ = ("_credit", "_every", "_heard", "_listens", "_loop", "_said", "_speak", "_timer", "_wake", "failure")
 
     def __init__(self, speak: Callable[[bytes], None], wake: Callable[[], None]) -> None:
         """Begin without limit and without heartbeats."""
@@ -35,6 +35,7 @@ class Flow:
         self._every = 0.0
         self._heard = self._said = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._listens = True
         self.failure: Refused | None = None
         """Why the stream must end, once the client has been silent for too long."""
 
@@ -58,8 +59,9 @@ class Flow:
         if self._credit is not None:
             self._credit -= frame.last - frame.first + 1
 
-    def heard(self) -> None:
-        """Note that the client is there."""
+    def heard(self, *, listens: bool) -> None:
+        """Note that the client is there, and whether it is listened to: while it is not, it cannot be silent."""
+        self._listens = listens
         if self._every:
             self._heard = self._loop.time()
 
@@ -79,7 +81,7 @@ class Flow:
 
     def _due(self) -> None:
         now = self._loop.time()
-        if now - self._heard > _SILENT_FOR * self._every:
+        if self._listens and now - self._heard > _SILENT_FOR * self._every:
             self.failure = Refused("DEADLINE_EXCEEDED", "the client said nothing for three heartbeats")
             self._wake()
             return

@@ -227,7 +227,20 @@ async def test_a_session_of_the_client_speaks_and_is_spoken_to(world: ChatWorld)
 async def test_a_flow_that_asked_nothing_has_no_timer() -> None:
     flow = Flow(lambda _: None, lambda: None)
     flow.said()
-    flow.heard()
+    flow.heard(listens=True)
     assert not flow.holds
     assert flow.failure is None
+    flow.close()
+
+
+async def test_whom_the_server_does_not_read_is_not_called_silent() -> None:
+    over = asyncio.Event()
+    flow = Flow(lambda _: None, over.set)
+    flow.ask(pb.Flow(heartbeat_seconds=1))
+    flow.heard(listens=False)
+    await asyncio.sleep(4.2)
+    assert flow.failure is None
+    flow.heard(listens=True)
+    await asyncio.wait_for(over.wait(), 6)
+    assert flow.failure is not None
     flow.close()
