@@ -1,6 +1,7 @@
 """A whole standalone as somebody runs it: a process of its own, in a folder and on ports of its own."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -115,7 +116,9 @@ class Standalone:
         """Kill a child as the system would for want of memory; returns its process id."""
         pid = holder_of(self.home.run / f"{child}.lock")
         assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        # Killed a moment ago, it may be gone since its lock was read: then it was killed, as was wanted.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         return pid
 
     def kills_when_it_runs(self, child: str, seconds: float = SECONDS) -> None:
@@ -148,7 +151,11 @@ class Standalone:
 
     def nothing_is_left(self, pids: dict[str, int], seconds: float = 10.0) -> None:
         """Wait until none of these processes runs."""
-        psutil.wait_procs([psutil.Process(pid) for pid in pids.values() if psutil.pid_exists(pid)], timeout=seconds)
+        running = []
+        for pid in pids.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                running.append(psutil.Process(pid))
+        psutil.wait_procs(running, timeout=seconds)
         assert [name for name, pid in pids.items() if psutil.pid_exists(pid)] == []
 
     async def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
