@@ -29,9 +29,10 @@ _TEXTUAL: Final = frozenset(
     {"application/json", "application/xml", "application/yaml", "application/x-yaml", "application/toml"}
 )
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-_SVG: Final = re.compile(r"(?:\s|<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE svg[^>]*>)*<svg[\s>]", re.I | re.S).match
+# What stands before is taken once and never given back (atomic): else many comments can be cut in 2**n ways, and all are tried.
+_SVG: Final = re.compile(r"(?>\s+|<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE svg[^>]*>)*+<svg[\s>]", re.I | re.S).match
 _HTML: Final = re.compile(
-    r"(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html|head|body|script|iframe|style|title|meta|link|img|a|div|table|h1|p|br)[\s>/]",
+    r"(?>\s+|<\?xml[^>]*>|<!--.*?-->)*+<(?:!doctype\s+html|html|head|body|script|iframe|style|title|meta|link|img|a|div|table|h1|p|br)[\s>/]",
     re.I | re.S,
 ).match
 _LEAST_SIGNATURE: Final = 3

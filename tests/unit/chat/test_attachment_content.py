@@ -72,6 +72,14 @@ def test_types_by_content(data: bytes, declared: str, found: str) -> None:
     assert told(data, declared) == told(data, declared, piece=100_000) == found
 
 
+@pytest.mark.parametrize("piece", [b"<!---->", b"<?xml?>", b"<!DOCTYPE svg>", b"<!---->\n", b"<!--", b" "])
+@pytest.mark.parametrize("end", [b"", b"x", b"<svg", b"<a"])
+def test_what_stands_before_a_picture_is_looked_at_once(piece: bytes, end: bytes) -> None:
+    """Each of these took 2**n steps where it can be cut in several ways, and a process of Chat stood still for all of them."""
+    assert told(piece * 24 + end, piece=100_000) == TEXT
+    assert told(piece * 580 + end, piece=100_000) == TEXT
+
+
 @given(st.binary(max_size=300), st.text(max_size=20))
 def test_any_bytes_are_something(data: bytes, declared: str) -> None:
     assert "/" in told(data, declared)
