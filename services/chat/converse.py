@@ -12,34 +12,24 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from functools import partial
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from services.chat import commands, domain, frames, wire
-from services.chat.access import actor_of, told
+from services.chat import commands, domain, frames
+from services.chat.access import actor_of
 from services.chat.config import ChatSettings
 from services.chat.flow import Flow
 from services.chat.messaging import Messaging
 from services.chat.operations import Operations, Performer
+from services.chat.sends import Sends, check_sizes
 from services.chat.subscriptions import Subscription, allowed, arrived_in_order
 from services.chat.watch import going_away, told_of_drain
 from services.ledger.cursor import Frame
-from services.ledger.decider import Receipt, Request
 from services.ledger.ending import end
-from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
-from services.runtime.errors import Refused, status_of
-
-_KNOWN_AGGREGATES = 1024
-_MOST_ITEMS = 256  # of each kind in a frame, and
-_MOST_HEARTBEAT = 300  # in seconds, as the contract says
-_TRACED_SENDS = 1000  # of a sampled stream: streams last for days, a trace should not
-
-_Prepared = tuple[AggregateId, domain.SendMessage | domain.Withheld, Request] | tuple[str, Exception]
-_UnderWay = tuple[str, int, asyncio.Future[Receipt]]
+from services.runtime.errors import status_of
 
 
 class Converse:
@@ -50,22 +40,19 @@ class Converse:
     ) -> None:
         """Serve one call."""
         self._ledger = ledger
-        self._messaging = messaging
         self._call = call
         self._settings = settings
         self._actor = actor_of(call.caller)
-        self._reviewed = messaging.reviewed(call.caller.tenant)
         self._watcher = ledger.watcher(messaging.contents.delivery, pace=settings.stream_pace)
         self._flag = self._watcher.flag
         self._subscriptions: dict[AggregateId, Subscription] = {}
-        self._telling: set[asyncio.Task[None]] = set()
-        self._aggregates: dict[str, AggregateId] = {}
         self._answers: list[bytes] = []
         self._waiting: deque[Frame] = deque()
         self._unanswered = self._answered = 0
-        self._traced = 0
         self._room = asyncio.Event()
+        self._messaging = messaging
         self._performer = performer
+        self._sends: Sends | None = None
         self._operations: Operations | None = None  # most streams have none, and there are many streams
         self._flow = Flow(self._say, self._flag.set)
 
@@ -89,7 +76,9 @@ class Converse:
                     yield await self._farewell()
         finally:
             # What it failed of was raised above, or the stream is gone and it is nobody's any more.
-            await end([reader, *self._telling])
+            await end([reader])
+            if self._sends is not None:
+                await self._sends.close()
             if self._operations is not None:
                 await self._operations.close()
             self._flow.close()
@@ -110,9 +99,11 @@ class Converse:
     async def _read(self, requests: AsyncIterator[pb.ConverseRequest]) -> None:
         async for request in requests:
             self._flow.heard(listens=False)
-            sends = await self._prepared(request)
-            await self._admitted(len(sends) + len(request.operations) or 1)
-            await self._paced(sends)
+            sends = self._sends_for(request)
+            prepared = await sends.prepared(request) if sends else []
+            await self._admitted(len(prepared) + len(request.operations) or 1)
+            if sends:
+                await sends.paced(prepared)
             if request.HasField("flow"):
                 self._flow.ask(request.flow)
             for unsubscribe in request.unsubscribe:
@@ -120,13 +111,23 @@ class Converse:
             for wanted in request.subscribe:
                 await self._subscribe(wanted)
             if sends:
-                self._send(sends)
+                self._unanswered += len(prepared)
+                sends.submit(prepared)
             if request.operations:
                 await self._operate(request.operations)
             while self._unanswered >= self._settings.stream_unanswered:
                 self._room.clear()
                 await self._room.wait()
             self._flow.heard(listens=True)
+
+    def _sends_for(self, request: pb.ConverseRequest) -> Sends | None:
+        """Give what does a frame's sends; None where it has none. Raises domain.Refused (INVALID_FIELD) for one that is too large."""
+        if not request.sends:
+            check_sizes(request)
+            return None
+        if self._sends is None:
+            self._sends = Sends(self._ledger, self._messaging, self._call, self._answer)
+        return self._sends
 
     async def _operate(self, operations: Iterable[pb.Operation]) -> None:
         """Have operations done, and wait where too many are not."""
@@ -136,50 +137,6 @@ class Converse:
             self._operations.add(operation)
         await self._operations.room()
 
-    async def _prepared(self, request: pb.ConverseRequest) -> list[_Prepared]:
-        """Check a frame's size, and turn its sends into commands, each checked by itself. Raises Refused (INVALID_FIELD).
-
-        A frame of plain sends to known conversations, which is nearly every one, is checked on the way.
-        """
-        at_us = commands.now_us()
-        traceparent = self._traceparent(len(request.sends))
-        plain_enough = request.sends and len(request.ListFields()) == 1 and len(request.sends) <= _MOST_ITEMS
-        if plain_enough and not self._reviewed:
-            prepared: list[_Prepared] = []
-            seal = self._messaging.contents.sealed_text
-            for said in request.sends:
-                aggregate = self._aggregates.get(said.conversation_id)
-                if aggregate is None:
-                    break
-                plain = commands.plain_send(said, aggregate, self._actor, at_us, traceparent, seal)
-                if plain is None:
-                    break
-                prepared.append(plain)
-            else:
-                return prepared
-        _check_sizes(request)
-        preparing = (self._prepare(said, at_us, traceparent) for said in request.sends)
-        if self._reviewed:  # somebody else is asked about each: side by side, and handed on in their order
-            return list(await asyncio.gather(*preparing))
-        return [await each for each in preparing]
-
-    def _traceparent(self, sends: int) -> str | None:
-        traceparent = self._call.traceparent
-        if traceparent is None or self._traced >= _TRACED_SENDS:
-            return None
-        self._traced += sends
-        return traceparent
-
-    async def _prepare(self, said: pb.SendMessageRequest, at_us: int, traceparent: str | None) -> _Prepared:
-        try:
-            self._call.validate(said)
-            sender = said.sender_id
-            actor = actor_of(self._call.caller, sender) if sender else self._actor
-            aggregate = self._aggregate(said.conversation_id)
-            return aggregate, *await self._messaging.prepare(said, actor, aggregate, at_us, traceparent)
-        except (domain.Refused, Refused, LedgerError) as refused:
-            return said.request_id, refused
-
     async def _admitted(self, count: int) -> None:
         """Wait until the caller's rate allows so much; a stream is slowed where a call would be refused."""
         wait = self._call.admit(count)
@@ -187,83 +144,7 @@ class Converse:
             await asyncio.sleep(wait)
             wait = self._call.admit(count)
 
-    async def _paced(self, sends: list[_Prepared]) -> None:
-        """Wait until the sender and the conversations may say so much: counted once a frame."""
-        counts: dict[str, int] = {}
-        for send in sends:
-            if len(send) == 3:
-                name = send[0].id
-                counts[name] = counts.get(name, 0) + 1
-        wait = self._messaging.pace.wait(self._call.caller, counts) if counts else 0.0
-        while wait > 0:
-            await asyncio.sleep(wait)
-            wait = self._messaging.pace.wait(self._call.caller, counts)
-
-    def _send(self, sends: list[_Prepared]) -> None:
-        """Hand sends to the ledger. It answers those of one conversation in their order, so the last one's answer tells of all."""
-        submit = self._ledger.submit
-        under_way: dict[AggregateId, list[_UnderWay]] = {}
-        self._unanswered += len(sends)
-        for send in sends:
-            if len(send) == 2:
-                self._answer(frames.refusal(send[0], status_of(send[1])))
-                continue
-            aggregate, command, named = send
-            try:
-                future = submit(aggregate, command, named)
-            except LedgerError as error:
-                self._answer(frames.refusal(named.id, status_of(error)))
-                continue
-            group = under_way.get(aggregate)
-            if group is None:
-                under_way[aggregate] = group = []
-            group.append((named.id, command.at_us, future))
-        for aggregate, group in under_way.items():
-            group[-1][2].add_done_callback(partial(self._settled, aggregate, group))
-
-    def _settled(self, aggregate: AggregateId, group: list[_UnderWay], _last: asyncio.Future[Receipt]) -> None:
-        answers: list[bytes] = []
-        for send in group:
-            if send[2].done():
-                answer = self._encoded(aggregate, *send)
-                if answer:
-                    answers.append(answer)
-            else:
-                # It was left for a later entry than the last one; it then answers for itself.
-                send[2].add_done_callback(partial(self._settled, aggregate, [send]))
-        self._answer(b"".join(answers), len(answers))
-
-    def _encoded(self, aggregate: AggregateId, request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> bytes:
-        """Encode a send's answer; empty where it has yet to be looked up."""
-        if future.cancelled():
-            # Only a ledger that closes under us does that; the client sends again elsewhere.
-            drained = domain.Refused("DRAINING", "the server is draining; connect again")
-            return frames.refusal(request_id, status_of(drained))
-        failure = future.exception()
-        if failure is not None:
-            self._messaging.pace.refused(self._call.caller, aggregate.id, failure)
-            if isinstance(failure, domain.Unseen):
-                telling = asyncio.create_task(self._tell(aggregate, request_id, failure), name="chat-told")
-                self._telling.add(telling)
-                telling.add_done_callback(self._telling.discard)
-                return b""
-            return frames.refusal(request_id, status_of(failure))
-        receipt = future.result()
-        if receipt.replayed:
-            at_us = wire.time_of(receipt.payloads[0])
-        return frames.send_result(request_id, receipt.first_version, at_us)
-
-    async def _tell(self, aggregate: AggregateId, request_id: str, unseen: domain.Unseen) -> None:
-        """Answer one who may be a reader of the channel that it cannot speak in."""
-        failure: Exception
-        try:
-            failure = await told(self._ledger, self._actor, aggregate, unseen, commands.now_us())
-        except LedgerError as error:
-            failure = error
-        self._answer(frames.refusal(request_id, status_of(failure)))
-        self._telling = {task for task in self._telling if not task.done()}
-
-    def _answer(self, encoded: bytes, count: int = 1) -> None:
+    def _answer(self, encoded: bytes, count: int) -> None:
         self._answered += count
         self._say(encoded)
 
@@ -285,19 +166,11 @@ class Converse:
         except Exception as error:  # noqa: BLE001 (whatever it is, it is this subscription's answer)
             self._drop(aggregate)
             self._unanswered += 1
-            self._answer(frames.ended(wanted.conversation_id, status_of(error)))
+            self._answer(frames.ended(wanted.conversation_id, status_of(error)), 1)
 
     def _drop(self, aggregate: AggregateId) -> None:
         self._subscriptions.pop(aggregate, None)
         self._watcher.remove(aggregate)
-
-    def _aggregate(self, conversation_id: str) -> AggregateId:
-        known = self._aggregates.get(conversation_id)
-        if known is None:
-            if len(self._aggregates) >= _KNOWN_AGGREGATES:
-                self._aggregates.clear()
-            known = self._aggregates[conversation_id] = commands.aggregate_of(self._actor, conversation_id)
-        return known
 
     # --- out --------------------------------------------------------------------------------------
 
@@ -357,13 +230,3 @@ class Converse:
                     await self._flag.wait()
         goodbye = pb.ConverseResponse(going_away=going_away(self._settings))
         return b"".join((*self._take_answers(), goodbye.SerializeToString()))
-
-
-def _check_sizes(request: pb.ConverseRequest) -> None:
-    """Refuse a frame that holds more than it may. What it holds is refused item by item. Raises domain.Refused (INVALID_FIELD)."""
-    for name in ("unsubscribe", "subscribe", "sends", "operations"):
-        if len(getattr(request, name)) > _MOST_ITEMS:
-            raise domain.Refused("INVALID_FIELD", f"a frame holds at most {_MOST_ITEMS} of each", field=name)
-    if request.flow.heartbeat_seconds > _MOST_HEARTBEAT:
-        rule = f"a heartbeat is asked for at most every {_MOST_HEARTBEAT} s"
-        raise domain.Refused("INVALID_FIELD", rule, field="flow.heartbeat_seconds")
