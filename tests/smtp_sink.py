@@ -76,7 +76,7 @@ class Sink:
         for transport in list(self.open):
             transport.abort()
 
-    async def until(self, count: int, seconds: float = 20.0) -> None:
+    async def until(self, count: int, seconds: float = 60.0) -> None:
         """Waits until so many mails were taken."""
         async with asyncio.timeout(seconds):
             while self.count < count:

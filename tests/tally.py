@@ -144,7 +144,7 @@ async def open_ledger(
         await client.close()
 
 
-async def eventually(check: Any, timeout: float = 10.0) -> Any:
+async def eventually(check: Any, timeout: float = 60.0) -> Any:
     """Waits until an async check answers something true; fails after `timeout` seconds."""
     async with asyncio.timeout(timeout):
         while not (answer := await check()):

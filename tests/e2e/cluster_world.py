@@ -57,7 +57,7 @@ class Beat:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def succeeds(self, times: int = 1, seconds: float = 30.0) -> None:
+    async def succeeds(self, times: int = 1, seconds: float = 60.0) -> None:
         """Wait for so many calls to succeed from now on."""
         async with asyncio.timeout(seconds):
             for _ in range(times):

@@ -149,7 +149,7 @@ class Standalone:
                 self._process.kill()
                 self._process.wait()
 
-    def nothing_is_left(self, pids: dict[str, int], seconds: float = 10.0) -> None:
+    def nothing_is_left(self, pids: dict[str, int], seconds: float = 60.0) -> None:
         """Wait until none of these processes runs."""
         running = []
         for pid in pids.values():

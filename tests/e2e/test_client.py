@@ -43,7 +43,7 @@ async def test_many_mails_have_an_outcome_each(standalone: Standalone) -> None:
         assert all(o.result is not None and o.result.replayed for o in again)
         first = outcomes[good[0].request_id].result
         assert first is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await service.mail.get_mail(first.mail_id)).state != mail_pb2.MAIL_STATE_DELIVERED:
                 await asyncio.sleep(0.05)
 

@@ -218,7 +218,7 @@ async def test_a_leader_that_ends_in_order_hands_the_log_over_at_once(cluster: C
 async def test_a_process_more_gets_its_share(cluster: Cluster, admin: Client) -> None:
     where = await conversation(admin)
     added = await cluster.add("chat")
-    async with Beat(calls("chat", admin, where)) as beat, asyncio.timeout(30):
+    async with Beat(calls("chat", admin, where)) as beat, asyncio.timeout(60):
         while (await calls_by_port(cluster, "chat")).get(added.ports["grpc"], 0) < 10:
             await beat.succeeds(10)
     assert beat.errors == []
@@ -306,7 +306,7 @@ async def test_a_browser_talks_listens_and_resumes_without_a_gap(cluster: Cluste
                     break
         return versions
 
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         live = asyncio.create_task(heard(session, 0, 4))
         assert [await said(session, f"line {number}") for number in range(3)] == [2, 3, 4]
         assert await live == [1, 2, 3, 4]

@@ -154,7 +154,7 @@ class Talk:
         )
         await self.call.write(frame)
 
-    async def until(self, reached: Callable[[Talk], bool], seconds: float = 30.0) -> None:
+    async def until(self, reached: Callable[[Talk], bool], seconds: float = 60.0) -> None:
         """Read frames until something holds, or the stream ends."""
         async with asyncio.timeout(seconds):
             while not reached(self) and not self.over:
@@ -277,7 +277,7 @@ async def chat_world(
             await client.close()
 
 
-async def watched(call: Any, count: int, seconds: float = 30.0) -> list[chat_pb2.ConversationEvent]:
+async def watched(call: Any, count: int, seconds: float = 60.0) -> list[chat_pb2.ConversationEvent]:
     """Read a Watch stream until it gave so many events."""
     events: list[chat_pb2.ConversationEvent] = []
     async with asyncio.timeout(seconds):

@@ -83,7 +83,7 @@ class Shown:
         at = {name: (each.activity_time.seconds, each.activity_time.nanos) for name, each in self.entries.items()}
         return sorted(at, key=lambda name: at[name], reverse=True)
 
-    async def until(self, reached: Callable[[Shown], bool], seconds: float = 20.0) -> None:
+    async def until(self, reached: Callable[[Shown], bool], seconds: float = 60.0) -> None:
         """Read frames until something holds. Raises TimeoutError, AioRpcError."""
         async with asyncio.timeout(seconds):
             while not (self.frames and reached(self)):

@@ -75,7 +75,7 @@ class Seen:
         """The versions handed over of an aggregate, in the order they came."""
         return [event.version for d in self.handed if d.aggregate == aggregate for event in d.events]
 
-    async def until(self, aggregate: AggregateId, last: int, timeout: float = 15.0) -> list[int]:
+    async def until(self, aggregate: AggregateId, last: int, timeout: float = 60.0) -> list[int]:
         """Waits until a version came; answers all that came."""
         async with asyncio.timeout(timeout):
             while last not in self.versions(aggregate):
@@ -98,7 +98,7 @@ class Server:
     async def answer(self) -> Mapping[str, Any] | None:
         """The next answer; None where the process ended."""
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), 40.0)
+        line = await asyncio.wait_for(self._process.stdout.readline(), 60)
         return json.loads(line) if line else None
 
     def done(self) -> None:
@@ -108,12 +108,12 @@ class Server:
 
     async def died(self) -> int:
         """Waits for its end; the exit status."""
-        return await asyncio.wait_for(self._process.wait(), 40.0)
+        return await asyncio.wait_for(self._process.wait(), 60)
 
     async def stopped(self) -> None:
         """Waits until it is stopped (SIGSTOP)."""
         stat = Path(f"/proc/{self._process.pid}/stat")
-        async with asyncio.timeout(40.0):
+        async with asyncio.timeout(60):
             while stat.read_text().rpartition(")")[2].split()[0] != "T":
                 await asyncio.sleep(0.01)
 

@@ -103,7 +103,7 @@ class MailWorld:
         mail: mail_pb2.Mail = (await self.call("GetMail", pb.GetMailRequest(mail_id=mail_id))).mail
         return mail
 
-    async def until(self, mail_id: str, holds: Callable[[Mail], bool], seconds: float = 20.0) -> Mail:
+    async def until(self, mail_id: str, holds: Callable[[Mail], bool], seconds: float = 60.0) -> Mail:
         """Waits until something holds of a mail, as its own log tells it."""
         aggregate = mail_of(TENANT, mail_id)
         watcher = self.ledger.watcher()

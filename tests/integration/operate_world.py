@@ -108,7 +108,7 @@ async def crowd(url: str, folder: Path, processes: int) -> AsyncIterator[Crowd]:
         yield made
     finally:
         made.end()
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             await asyncio.gather(*tasks)
 
 
@@ -164,6 +164,6 @@ async def _all_is_handed_over(world: Crowd, ledger: Ledger, amounts: Mapping[str
     ledger.consume("seen", handle)
     ledger.on_timer(wake)
     try:
-        await eventually(done, timeout=30.0)
+        await eventually(done, timeout=60)
     except TimeoutError:
         raise AssertionError((sorted(missing)[:10], sorted(asleep)[:10])) from None

@@ -121,7 +121,7 @@ class User:
     def watch(self, order_id: str, after: int = 0) -> Any:
         return self.call("WatchOrder", pb.WatchOrderRequest(order_id=order_id, after_version=after))
 
-    async def story(self, order_id: str, seconds: float = 30.0) -> list[str]:
+    async def story(self, order_id: str, seconds: float = 60.0) -> list[str]:
         """Watch an order to its end, and give the names of its events."""
         events: list[order_pb2.OrderEvent] = []
         async with asyncio.timeout(seconds):
@@ -140,7 +140,7 @@ class User:
                     return await self.get(order_id)
         raise AssertionError("the order ended before that event")
 
-    async def confirmed(self, order_id: str, seconds: float = 30.0) -> order_pb2.Order:
+    async def confirmed(self, order_id: str, seconds: float = 60.0) -> order_pb2.Order:
         return await self.until(order_id, lambda event: event.HasField("confirmed"), seconds)
 
 

@@ -21,7 +21,7 @@ ONLINE, AWAY, OFFLINE = pb.PRESENCE_STATE_ONLINE, pb.PRESENCE_STATE_AWAY, pb.PRE
 UNKNOWN = pb.PRESENCE_STATE_UNKNOWN
 
 
-async def patiently(ask: Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
+async def patiently(ask: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
     """Call, and again while the answer is that it cannot be now, as every client does."""
     async with asyncio.timeout(seconds):
         while True:
@@ -102,12 +102,12 @@ class Watching:
             self.going_away = frame.going_away
         return True
 
-    async def complete(self, seconds: float = 10.0) -> None:
+    async def complete(self, seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while not self.completes:
                 assert await self.frame()
 
-    async def until(self, user_id: str, state: int, seconds: float = 10.0) -> pb.Presence:
+    async def until(self, user_id: str, state: int, seconds: float = 60.0) -> pb.Presence:
         async with asyncio.timeout(seconds):
             while user_id not in self.now or self.now[user_id].state != state:
                 assert await self.frame()
@@ -122,7 +122,7 @@ async def services(nats_url: str, folder: Path, count: int = 2, **options: Any) 
             await stack.enter_async_context(chat_world(nats_url, folder, **{"presence_beat": BEAT, **options}))
             for _ in range(count)
         ]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while any(len(world.presence.roster.processes) < count for world in worlds):
                 await asyncio.sleep(0.02)
         yield worlds

@@ -74,7 +74,7 @@ class Simulator:
         """How often each of them came."""
         return [each.times for each in await self.inbox.list(TENANT, token, 0, 1000)]
 
-    async def until(self, token: str, count: int, seconds: float = 20.0) -> list[gateway.Notification]:
+    async def until(self, token: str, count: int, seconds: float = 60.0) -> list[gateway.Notification]:
         """Wait until so many notifications came to a device."""
         async with asyncio.timeout(seconds):
             while len(found := await self.came(token)) < count:

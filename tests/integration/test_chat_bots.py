@@ -62,7 +62,7 @@ def press(user: User, name: str, version: int, action: str, **fields: Any) -> An
 async def actions(bot: User, count: int, after: int = 0) -> list[pb.ActionEvent]:
     stream = ask(bot, "WatchActions", after_version=after)
     found: list[pb.ActionEvent] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found) < count:
             found.extend((await stream.read()).events)
     stream.cancel()

@@ -12,6 +12,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat.changes import Changes
 from services.chat.converse import Converse
+from services.chat.departures import Departures
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.operations import Performer
@@ -46,12 +47,12 @@ async def test_frames_are_not_read_while_answers_are_not_fetched(own_nats_server
         )
         messaging = Messaging(world.ledger, Lookups(world.ledger))
         performer = Performer(world.ledger, messaging, Changes(world.ledger), world.presence.SetTyping)
-        stream = Converse(world.ledger, messaging, performer, call, world.settings)
+        stream = Converse(world.ledger, messaging, performer, Departures(world.ledger), call, world.settings)
         frames = stream.serve(requests())
         first = pb.ConverseResponse.FromString(await anext(frames))
         # Nobody fetches a further frame. All that was read gets into the log, and no more is read.
         stalled = (1024 + len(first.results) + 99) // 100 - 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while read < stalled or stream._answered < stream._unanswered:
                 await asyncio.sleep(0.01)
         for _ in range(200):

@@ -247,7 +247,7 @@ async def test_a_restored_store_is_readable_and_the_erased_stay_erased(
         async def is_repaired() -> bool:
             return not any(row.value for row in await world.ledger.rows(TABLE, partition(TENANT, "ann"), limit=9))
 
-        await eventually(is_repaired, timeout=20.0)
+        await eventually(is_repaired, timeout=60)
         found = await read(bob, group)
         assert (found[anns].content.erased, found[bobs].content.text) == (True, "and mine")
         unread = await bob.call("GetUnread", pb.GetUnreadRequest(conversation_id=group))

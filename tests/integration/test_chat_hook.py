@@ -244,7 +244,7 @@ async def test_who_brings_more_than_the_hook_may_be_asked_gets_nothing_past_it(
 
 async def until_taken(user: User, request: chat.SendMessageRequest) -> None:
     """Repeat a send until the hook is asked again."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await user.call("SendMessage", request)

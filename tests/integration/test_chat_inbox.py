@@ -267,12 +267,12 @@ async def test_receipts_rise_live(worlds: Worlds, last: str) -> None:
     marked = chat.MarkMessagesRequest(conversation_id=name, **{f"{last}_version": versions[2]})
     await bob.call("MarkMessages", marked)
     receipt = first.receipts[0]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while receipt.delivered_version != versions[2]:
             (receipt,) = (await watch.read()).receipts
     assert receipt.read_version == (versions[2] if last == "read" else versions[0])
     await member(ada.user, "RemoveMembers", name, "bob")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert list((await watch.read()).removed_user_ids) == ["bob"]
     theirs = Reader(worlds[1].user("cy")).call("WatchReceipts", pb.WatchReceiptsRequest(conversation_id=name))
     assert not (await theirs.read()).receipts

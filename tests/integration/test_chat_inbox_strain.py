@@ -145,7 +145,7 @@ async def test_what_was_not_heard_is_found_all_the_same(own_nats_server: NatsSer
         reading = chat.MarkMessagesRequest(conversation_id=stays, read_version=last)
         await receipts.mark(silent, reading, Actor(TENANT, "bob", "", False, False))
         await shown.until(lambda shown: set(shown.entries) == {stays, comes} and shown.unread(stays) == (0, 0))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert [each.read_version for each in (await receipts_.read()).receipts] == [last]
 
 

@@ -68,7 +68,7 @@ def resolve(user: User, name: str, version: int, resolution: str, **fields: Any)
 async def ends(call: Any) -> tuple[grpc.StatusCode, str]:
     """Read a stream to its end, and give how it ended."""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await call.read() is not grpc.aio.EOF:
                 pass
     except grpc.aio.AioRpcError as error:
@@ -162,7 +162,7 @@ async def test_a_decision_is_carried_out_also_where_who_decided_died(world: Chat
     # What the rpc writes first; all that it does then is left to the consumer of the log.
     command = reports.Resolve(now, "chief", "", reports.Resolution.REMOVED, "")
     await world.ledger.execute(report_of(TENANT, name, said), command, Request(request_id(), b"resolve"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         (event,) = (await watching.read()).events
     assert (event.deleted.message_version, event.actor_id) == (said, "chief")
     watching.cancel()
@@ -223,7 +223,7 @@ async def test_the_queue_live(world: ChatWorld) -> None:
     seen: list[tuple[int, int]] = []
 
     async def until(version: int, resolution: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (version, resolution) not in seen:
                 seen.extend((each.message_version, each.resolution) for each in (await stream.read()).reports)
 
@@ -249,7 +249,7 @@ async def test_of_a_long_queue_a_stream_gives_what_waits_longest_and_each_once(
     seen: list[tuple[int, int]] = []
 
     async def until(version: int, resolution: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (version, resolution) not in seen:
                 seen.extend((each.message_version, each.resolution) for each in (await stream.read()).reports)
 
@@ -283,7 +283,7 @@ async def test_a_banned_user_can_do_nothing_in_any_process(own_nats_server: Nats
         await ada.send(name, "I may")
         assert [each.user_id for each in (await moderate(chief, "ListBannedUsers")).banned_users] == ["bob"]
         await moderate(chief, "UnbanUser", user_id="bob")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await bob.send(name, "thank you")
@@ -339,7 +339,7 @@ async def test_a_ban_ends_by_itself_and_nobody_bans_itself(world: ChatWorld) -> 
     name = (await ada.create_group()).conversation_id
     until = (await moderate(chief, "BanUser", user_id="ada", duration=Duration(nanos=300_000_000))).banned_user.until
     assert until.ToNanoseconds()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await ada.send(name, "back")

@@ -211,7 +211,7 @@ async def test_a_session_of_the_client_speaks_and_is_spoken_to(world: ChatWorld)
         await session.react(group, version, "👋")
         await session.typing(group)
         listening = asyncio.create_task(sees_typing(client, group, "bob"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not listening.done():
                 await speaker.typing(group)
                 await asyncio.wait([listening], timeout=0.2)

@@ -88,7 +88,7 @@ async def append(ledger: Ledger, events: Sequence[order_pb2.OrderEvent], order_i
 
 async def codes(user: User, count: int) -> list[str]:
     """What the order's conversation says, once it says so much."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             page = pb.ListMessagesRequest(conversation_id=conversation_id(ORDER), oldest_first=True)
             try:

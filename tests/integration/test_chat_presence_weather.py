@@ -97,7 +97,7 @@ async def test_at_the_end_every_watcher_holds_the_truth(nats_server: NatsServer,
     async def report(live: list[Process]) -> None:
         key, device, state = choose.choice(PEOPLE), choose.choice("abc"), choose.choice(STATES)
         process = choose.choice(live)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 with suppress(Refused):  # not now: it is said again, as every client does
                     await process.roster.report(Report(key, device, state, 300.0), 10)

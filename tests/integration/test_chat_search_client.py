@@ -28,7 +28,7 @@ async def test_a_client_turns_the_pages(own_nats_server: NatsServer, tmp_path: P
             async def found(query: str = "", **asked: object) -> list[int]:
                 return [each.message.version async for each in ada.chat.search(query, page_size=4, **asked)]  # type: ignore[arg-type]
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(await found("lunch")) < len(said):
                     await asyncio.sleep(0.01)
             assert await found("from:ada lunch", newest_first=True) == said[::-1]

@@ -65,7 +65,7 @@ def told(screen: Screen, where: str) -> str:
 
 async def sees(screen: Screen, reached: Callable[[], bool]) -> None:
     """Wait until a screen shows something."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not reached():
             await screen.pause(0.02)
 

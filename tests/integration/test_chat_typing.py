@@ -17,7 +17,7 @@ from tests.integration.presence_world import Person, services
 from tests.servers import NatsServer
 
 
-async def frame(call: Any, seconds: float = 10.0) -> pb.WatchTypingResponse:
+async def frame(call: Any, seconds: float = 60.0) -> pb.WatchTypingResponse:
     async with asyncio.timeout(seconds):
         found = await call.read()
     assert isinstance(found, pb.WatchTypingResponse), "the stream ended"

@@ -16,7 +16,7 @@ KEPT = 2.0
 TILLS = [tally(f"till {number}") for number in range(3)]
 
 
-async def aged_out(ledger: Ledger, below: int, timeout: float = 30.0) -> None:
+async def aged_out(ledger: Ledger, below: int, timeout: float = 60.0) -> None:
     """Waits until the log begins above a sequence."""
 
     async def gone() -> bool:

@@ -60,7 +60,7 @@ async def test_two_servers_share_a_consumer_in_order(nats_server: NatsServer, tm
         other.consume("reader", handle)
         for _ in range(100):
             await add(one, till)
-        got = [await asyncio.wait_for(handed.get(), 15) for _ in range(100)]
+        got = [await asyncio.wait_for(handed.get(), 60) for _ in range(100)]
         assert got == list(range(1, 101))
         assert overlaps == 0
 
@@ -116,7 +116,7 @@ async def test_an_outage_is_waited_out_and_buries_nothing(nats_server: NatsServe
         ledger.consume("reader", handle)
         await add(ledger, till)
         await add(ledger, till)
-        assert await seen.until(till, 2, timeout=20) == [1, 2]
+        assert await seen.until(till, 2, timeout=60) == [1, 2]
         assert list(await ledger.dead_letters(0, 10)) == []
 
 
@@ -162,7 +162,7 @@ async def test_nothing_is_handed_on_before_it_is_stored(nats_server: NatsServer,
         writer.engine.pause = pause
         slow = asyncio.create_task(add(writer, till))
         await appended.wait()
-        await asyncio.wait_for(stored.wait(), 10)  # the reader's own load stored it
+        await asyncio.wait_for(stored.wait(), 60)  # the reader's own load stored it
         assert heads == [True]
         hold.set()
         assert await slow == 1

@@ -47,7 +47,7 @@ async def cluster(make: Callable[..., NatsServer]) -> AsyncIterator[tuple[list[N
     urls = [server.url for server in servers]
     client = await nats.connect(urls, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=_passed_over)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await client.jetstream().add_stream(name="ready", subjects=["ready"], num_replicas=SERVERS)
@@ -66,7 +66,7 @@ async def _passed_over(_error: Exception) -> None:
 async def add_patiently(ledger: Ledger) -> None:
     """Count one, however long it takes."""
     named = fresh_request()
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await ledger.execute(tally("till"), Add(1), named)
@@ -77,7 +77,7 @@ async def add_patiently(ledger: Ledger) -> None:
 
 async def leader(client: Client, stream: str, durable: str = "") -> int:
     """The number of the server that leads a stream, or a consumer of it."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 js = client.jetstream()
@@ -118,7 +118,7 @@ async def test_readers_outlive_those_who_lead(make_nats_server: Callable[..., Na
                 for _ in range(ROUND):
                     await add_patiently(ledger)
                 last += ROUND
-                await seen.until(tally("till"), last, timeout=30)
+                await seen.until(tally("till"), last, timeout=60)
                 if which is None:
                     break
                 victim = servers[await which()]
@@ -126,11 +126,11 @@ async def test_readers_outlive_those_who_lead(make_nats_server: Callable[..., Na
                 for _ in range(ROUND):
                     await add_patiently(ledger)
                 last += ROUND
-                await seen.until(tally("till"), last, timeout=30)
+                await seen.until(tally("till"), last, timeout=60)
                 await asyncio.to_thread(victim.start)
             versions = seen.versions(tally("till"))
             assert sorted(set(versions)) == list(range(1, last + 1))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while len(tailed) < last:
                     await asyncio.sleep(0.02)
                 await held.wait()

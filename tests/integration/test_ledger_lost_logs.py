@@ -25,7 +25,7 @@ async def kept_positions(ledger: Ledger, role: str, seqs: list[int]) -> None:
         found = [await ledger.engine.archive.position(role, ledger.settings.service, n) for n in range(2)]
         return max(position.seq for position in found if position is not None) >= max(seqs)
 
-    await eventually(kept, timeout=15)
+    await eventually(kept, timeout=60)
 
 
 async def test_a_start_after_the_log_folder_was_deleted(own_nats_server: NatsServer, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_a_start_after_the_log_folder_was_deleted(own_nats_server: NatsSer
 
         ledger.consume("reader", after)
         ledger.on_timer(wake)
-        assert await asyncio.wait_for(fired.get(), 10) == tills[1]
+        assert await asyncio.wait_for(fired.get(), 60) == tills[1]
         assert await add(ledger, tills[0], 1) == 4
         assert await add(ledger, tills[3], 1) == 3
         assert await after.until(tills[0], 4) == [2, 3, 4]
@@ -206,7 +206,7 @@ async def test_a_lost_log_of_another_service_is_caught_up_from_its_store(
     ):
         reader.consume("receipts", seen, source=order)
         for till in tills:
-            assert await seen.until(till, 16, timeout=30) == list(range(1, 17))
+            assert await seen.until(till, 16, timeout=60) == list(range(1, 17))
 
 
 async def test_a_consumer_that_never_stopped_follows_another_service_into_its_new_life(

@@ -27,7 +27,7 @@ async def crowd(url: str, file: Path, service: str, callers: int) -> asyncio.sub
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
-    assert json.loads(await asyncio.wait_for(process.stdout.readline(), 40)) == {"ready": True}
+    assert json.loads(await asyncio.wait_for(process.stdout.readline(), 60)) == {"ready": True}
     return process
 
 

@@ -100,7 +100,7 @@ class _Dead(Exception):
 async def read_all(watcher: Watcher, shown: dict[str, list[bytes]], versions: dict[str, int]) -> None:
     """Reads until each tally was shown up to a version."""
     while any(len(shown.get(name, [])) < version for name, version in versions.items()):
-        for frame in await asyncio.wait_for(watcher.ready(), 15):
+        for frame in await asyncio.wait_for(watcher.ready(), 60):
             events = shown.setdefault(frame.aggregate.id, [])
             assert frame.first == len(events) + 1
             events += decoded(frame.data)

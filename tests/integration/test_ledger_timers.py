@@ -35,7 +35,7 @@ class Woken:
             raise RuntimeError
         self.fired.put_nowait((aggregate.id, name, now_us()))
 
-    async def next(self, timeout: float = 10.0) -> tuple[str, str, int]:
+    async def next(self, timeout: float = 60.0) -> tuple[str, str, int]:
         """The next that fired: whose, which, when."""
         return await asyncio.wait_for(self.fired.get(), timeout)
 

@@ -231,7 +231,7 @@ async def test_servers_that_come_and_go_from_memory_lose_nothing(nats_server: Na
         assert len(one._residents) <= few.residents
         shown = 0
         while shown < 16:
-            shown += sum(len(decoded(frame.data)) for frame in await asyncio.wait_for(watcher.ready(), 10))
+            shown += sum(len(decoded(frame.data)) for frame in await asyncio.wait_for(watcher.ready(), 60))
         assert shown == 16
         watcher.close()
 

@@ -89,10 +89,10 @@ async def test_it_runs_as_a_process_until_told_to_end(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        said = await asyncio.wait_for(process.stderr.readline(), 20) or await process.stdout.readline()
+        said = await asyncio.wait_for(process.stderr.readline(), 60) or await process.stdout.readline()
         assert b"server_listening" in said
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     finally:
         if process.returncode is None:
             process.kill()

@@ -89,7 +89,7 @@ class MailProcess:
     async def send(self, address: str) -> str:
         return str((await self.call("SendMail", mail_to(address))).mail_id)
 
-    async def ended(self, mail_id: str, seconds: float = 30.0) -> mail_pb2.Mail:
+    async def ended(self, mail_id: str, seconds: float = 60.0) -> mail_pb2.Mail:
         """Wait until a mail is final."""
         async with asyncio.timeout(seconds):
             while True:
@@ -104,12 +104,12 @@ class MailProcess:
         sums = {name: sum(getattr(row, name) for row in rows) for name in COUNTS}
         return {name: count for name, count in sums.items() if count}
 
-    async def until_counted(self, expected: dict[str, int], seconds: float = 30.0) -> None:
+    async def until_counted(self, expected: dict[str, int], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while await self.counts() != expected:
                 await asyncio.sleep(0.05)
 
-    async def until_told(self, expected: dict[str, int], seconds: float = 30.0) -> None:
+    async def until_told(self, expected: dict[str, int], seconds: float = 60.0) -> None:
         """Read a live stream of the tenant's counts from its snapshot on until it says so much."""
         seen: dict[int, pb.MailStats] = {}
         stream = self.call("WatchMailStats", pb.WatchMailStatsRequest())

@@ -183,7 +183,7 @@ async def test_an_outage_of_the_log_loses_no_mail_and_doubles_none(own_nats_serv
         await sink.until(1)
         await asyncio.to_thread(own_nats_server.kill)
         await asyncio.to_thread(own_nats_server.start)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     mail_id = (await world.call("SendMail", request, timeout=5)).mail_id
@@ -285,7 +285,7 @@ async def test_orders_are_written_about_once_each(own_nats_server: NatsServer, t
                 again.extend(delivered.events)
 
             world.ledger.consume(role="again", handle=handle, source="order")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while len(again) < 6:
                     await asyncio.sleep(0.01)
         told = subjects_and_texts(sink)
@@ -314,7 +314,7 @@ async def test_a_process_that_cannot_start_says_why_in_one_line(
         bad.write_text("no key")
         value: Any = f"127.0.0.1:{sink.port}" if broken == "tracking_listen" else bad
         async with mail_process(own_nats_server.url, tmp_path, sink, **{broken: value}) as process:
-            _, said = await asyncio.wait_for(process.communicate(), 30)
+            _, said = await asyncio.wait_for(process.communicate(), 60)
         lines = [line for line in said.decode().splitlines() if not line.startswith("{")]
         assert process.returncode == 3
         assert len(lines) == 1

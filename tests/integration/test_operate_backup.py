@@ -55,7 +55,7 @@ async def until_settled(ledger: Ledger, last: Callable[[], Awaitable[int]]) -> N
         kept = await ledger.engine.archive.position(f"repair-{identity}", ledger.settings.service, 0)
         return kept is not None and kept.seq >= await last()
 
-    await eventually(settled, timeout=30)
+    await eventually(settled, timeout=60)
 
 
 async def test_a_store_restored_from_its_backup_is_the_same(nats_server: NatsServer, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ async def test_a_standalone_is_restored_in_its_folder(tmp_path: Path, monkeypatc
         broker.program(), "--config", str(configuration), stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             client = await nats.connect(broker.url(keys, ports), max_reconnect_attempts=-1, reconnect_time_wait=0.1)
         code, said = await operate(here, "status")  # it is in use: its own log server is asked
         assert (code, said.count("never begun")) == (1, 3), said

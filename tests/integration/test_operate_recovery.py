@@ -88,7 +88,7 @@ async def test_a_log_that_is_not_lost_is_left_alone(nats_server: NatsServer, tmp
                 await recover_log(lives, archive, settings, quiet)
             assert await add(ledger, till, 6) == 2
             epoch = await recover_log(lives, archive, settings, quiet, force=True, quiet=0.1)
-            await asyncio.wait_for(ledger.over.wait(), 5)
+            await asyncio.wait_for(ledger.over.wait(), 60)
             with pytest.raises(LogLost):
                 await add(ledger, till, 7)
         async with open_ledger(nats_server.url, tmp_path / "a.db", service=service) as ledger:

@@ -148,7 +148,7 @@ async def _code(call: object) -> grpc.StatusCode:
 async def _frames(user: User, order_id: str) -> list[bytes]:
     """Watch an order until it is completed, and give its events' bytes."""
     events: list[bytes] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for frame in user.watch(order_id):
             for event in frame.events:
                 events.append(event.SerializeToString(deterministic=True))

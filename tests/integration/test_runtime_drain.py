@@ -33,7 +33,7 @@ class Running:
     async def line(self) -> str:
         """The next line it prints."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return (await self.process.stdout.readline()).decode().strip()
 
 
@@ -86,7 +86,7 @@ async def _reap(process: Process) -> None:
 
 
 async def _ends(running: Running) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert running.process.stderr is not None
         log = (await running.process.stderr.read()).decode()
         assert await running.process.wait() == 0
@@ -132,7 +132,7 @@ async def test_a_process_that_still_starts_ends_with_its_parent(spawn: Callable[
     assert process.stdin is not None
     assert (await process.stdout.readline()).decode() == "0 starting\n"
     process.stdin.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await process.wait() == 1
 
 
@@ -191,7 +191,7 @@ async def test_what_the_deployment_must_change_is_said_in_one_line(
         "key": {"TRADEWIND_AUTH_PUBLIC_KEY_FILES": str(tmp_path / "key.pem")},
     }
     process = await spawn(**changes[what])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         _, log = await process.communicate()
     said = [line for line in log.decode().splitlines() if not line.startswith("{")]
     assert process.returncode == 2

@@ -34,7 +34,7 @@ async def test_it_reconnects_and_sends_what_waited(
     received = await client.subscribe("greetings")
     await client.flush()
     await asyncio.to_thread(own_nats_server.kill)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while client.is_connected:
             await asyncio.sleep(0.01)
     await client.publish("greetings", b"waited")
@@ -79,7 +79,7 @@ async def test_it_waits_for_a_server_that_is_not_there_yet(make_nats_server: Mak
     done, _ = await asyncio.wait([connecting], timeout=0.3)
     assert not done
     await asyncio.to_thread(server.start)
-    client = await asyncio.wait_for(connecting, 20)
+    client = await asyncio.wait_for(connecting, 60)
     assert client.is_connected
     await client.close()
 
@@ -102,7 +102,7 @@ async def test_credentials_open_a_server_that_asks_for_them(make_nats_server: Ma
         "------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
     )
-    client = await asyncio.wait_for(connect(settings(server, nats_creds_file=file), "trial"), 10)
+    client = await asyncio.wait_for(connect(settings(server, nats_creds_file=file), "trial"), 60)
     await client.flush()
     await client.close()
 

@@ -118,7 +118,7 @@ class Fuzz:
         if stream is None:
             stream = self._open(rpc, caller, "stream_stream")(metadata=self.stage.metadata(caller))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 goes_on = await check(stream, frame)
         except TimeoutError:
             raise AssertionError(f"{rpc} is silent after {frame[:2_000]!r}") from None

@@ -36,7 +36,7 @@ async def fetch(port: int, path: str, method: str = "GET") -> bytes:
 
 
 async def test_a_picture_is_fetched_and_a_forged_one_is_not() -> None:
-    async with asyncio.timeout(20), pictures() as (server, opened):
+    async with asyncio.timeout(60), pictures() as (server, opened):
         assert (await fetch(server.port, PATH)).endswith(PIXEL)
         assert opened == [("acme", "m1")]
         changed = PATH[:10] + ("A" if PATH[10] != "A" else "B") + PATH[11:]
@@ -56,7 +56,7 @@ async def test_a_picture_is_fetched_and_a_forged_one_is_not() -> None:
 
 
 async def test_who_says_nothing_or_says_it_slowly_is_hung_up_on() -> None:
-    async with asyncio.timeout(20), pictures(seconds=0.3) as (server, _):
+    async with asyncio.timeout(60), pictures(seconds=0.3) as (server, _):
         silent = await asyncio.open_connection("127.0.0.1", server.port)
         slow = await asyncio.open_connection("127.0.0.1", server.port)
         slow[1].write(b"GET /o/")
@@ -69,7 +69,7 @@ async def test_who_says_nothing_or_says_it_slowly_is_hung_up_on() -> None:
 
 
 async def test_there_are_no_more_connections_than_there_may_be() -> None:
-    async with asyncio.timeout(20), pictures(connections=2) as (server, _):
+    async with asyncio.timeout(60), pictures(connections=2) as (server, _):
         held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
         assert await fetch(server.port, PATH) == b""
         for _, writer in held:

@@ -212,7 +212,7 @@ async def test_what_people_say_is_in_no_log_and_no_span(
         late = chat.SendMessageRequest(**story.about, content=chat_pb2.MessageContent(text=WORDS["text"]))
         await story.refused("ChatService/SendMessage", late)
         own_nats_server.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await _says(story, late):
                 await asyncio.sleep(0.1)
         tokens = set(story.stage._tokens.values())
@@ -230,7 +230,7 @@ async def test_what_people_say_is_in_no_log_and_no_span(
 
 async def _what_is_due(story: Story) -> None:
     """Wait until the scheduled message was said."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (
             await story.do("ScheduleService/ListScheduledMessages", schedules.ListScheduledMessagesRequest())
         ).scheduled_messages:

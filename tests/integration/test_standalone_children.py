@@ -26,7 +26,7 @@ SLEEPER = "import time, sys; print('begun', flush=True); time.sleep(600)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('begun', flush=True); time.sleep(600)"
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for what another process does, which nothing here tells of."""
     async with asyncio.timeout(seconds):
         while not holds():
@@ -114,7 +114,7 @@ async def test_a_child_whose_settings_are_bad_is_not_tried_again(home: Home, mak
     fleet = make_fleet(program(home, "one", code))
     await fleet.start(lambda _: None)
     with pytest.raises(ChildFailed, match="exit code 2"):
-        await asyncio.wait_for(fleet.failure(), 10)
+        await asyncio.wait_for(fleet.failure(), 60)
 
 
 async def test_children_end_by_stages(home: Home, make_fleet: Callable[..., Fleet]) -> None:

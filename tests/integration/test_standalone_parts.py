@@ -56,7 +56,7 @@ async def started(make_fleet: Callable[..., Fleet], home: Home, **kwargs: object
     return fleet.child("one")
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for what another process does, which nothing here tells of."""
     async with asyncio.timeout(seconds):
         while not holds():
@@ -120,7 +120,7 @@ async def test_what_is_held_does_nothing_until_it_is_let_go(make_fleet: Callable
 async def test_what_is_held_can_be_ended_in_order(make_fleet: Callable[..., Fleet], home: Home) -> None:
     one = await started(make_fleet, home)
     one.pause()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         await one.stop(grace=60)
     assert one.pid is None
 
@@ -155,7 +155,7 @@ async def test_a_child_that_wants_to_begin_anew_may(make_fleet: Callable[..., Fl
     code += f"len(tries.read_text()) < 3 and sys.exit({START_AGAIN_EXIT_CODE})\n"
     code += "mark.write_text(str(os.getpid()))\ntime.sleep(600)"
     fleet = make_fleet(program(home, "one", code))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await fleet.start(lambda _: None)
     assert fleet.child("one").restarts == 2
 
