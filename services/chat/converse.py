@@ -18,6 +18,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain, frames
 from services.chat.access import actor_of
 from services.chat.config import ChatSettings
+from services.chat.departures import Departures
 from services.chat.flow import Flow
 from services.chat.messaging import Messaging
 from services.chat.operations import Operations, Performer
@@ -36,16 +37,24 @@ class Converse:
     """One stream."""
 
     def __init__(
-        self, ledger: Ledger, messaging: Messaging, performer: Performer, call: Call, settings: ChatSettings
+        self,
+        ledger: Ledger,
+        messaging: Messaging,
+        performer: Performer,
+        departures: Departures,
+        call: Call,
+        settings: ChatSettings,
     ) -> None:
         """Serve one call."""
         self._ledger = ledger
+        self._departures = departures
         self._call = call
         self._settings = settings
         self._actor = actor_of(call.caller)
         self._watcher = ledger.watcher(messaging.contents.delivery, pace=settings.stream_pace)
         self._flag = self._watcher.flag
         self._subscriptions: dict[AggregateId, Subscription] = {}
+        self._doubted: tuple[AggregateId, ...] = ()  # readers of these may have left
         self._answers: list[bytes] = []
         self._waiting: deque[Frame] = deque()
         self._unanswered = self._answered = 0
@@ -77,6 +86,8 @@ class Converse:
         finally:
             # What it failed of was raised above, or the stream is gone and it is nobody's any more.
             await end([reader])
+            for place in self._subscriptions.values():
+                place.close()
             if self._sends is not None:
                 await self._sends.close()
             if self._operations is not None:
@@ -160,7 +171,8 @@ class Converse:
             if len(self._subscriptions) >= self._settings.stream_subscriptions:
                 raise domain.Refused("OVERLOADED", "the stream hears as many conversations as it may")
             # The place must stand before the first frame can come, which is while the watcher still looks.
-            place = await allowed(self._ledger, aggregate, self._actor, wanted.after_version)
+            after = wanted.after_version
+            place = await allowed(self._ledger, self._departures, aggregate, self._actor, after, self._doubt)
             self._subscriptions[aggregate] = place
             await self._watcher.add(aggregate, wanted.after_version)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is this subscription's answer)
@@ -169,8 +181,29 @@ class Converse:
             self._answer(frames.ended(wanted.conversation_id, status_of(error)), 1)
 
     def _drop(self, aggregate: AggregateId) -> None:
-        self._subscriptions.pop(aggregate, None)
+        place = self._subscriptions.pop(aggregate, None)
+        if place is not None:
+            place.close()
         self._watcher.remove(aggregate)
+
+    def _doubt(self, aggregate: AggregateId) -> None:
+        """Look at a place again before anything more is given."""
+        self._doubted = (*(each for each in self._doubted if each != aggregate), aggregate)
+        self._flag.set()
+
+    async def _look_again(self) -> None:
+        """End the subscriptions of a channel's reader that has left."""
+        doubted, self._doubted = self._doubted, ()
+        for aggregate in doubted:
+            place = self._subscriptions.get(aggregate)
+            if place is not None and place.doubted and not await place.stands(self._ledger):
+                self._end(aggregate, place)
+
+    def _end(self, aggregate: AggregateId, place: Subscription) -> None:
+        """End a subscription whose right is gone, unless it is another's by now."""
+        if self._subscriptions.get(aggregate) is place:
+            self._drop(aggregate)
+            self._say(frames.ended(aggregate.id, status_of(domain.not_a_member())))
 
     # --- out --------------------------------------------------------------------------------------
 
@@ -185,6 +218,8 @@ class Converse:
                 self._waiting.extend(await self._watcher.ready())
             if self._answers:  # what is there goes with them
                 self._waiting.extend(await self._watcher.collect())
+        if self._doubted:
+            await self._look_again()
         parts = self._take_answers()
         size = sum(map(len, parts))
         while self._waiting and size < self._settings.stream_frame_bytes and not self._flow.holds:

@@ -12,6 +12,7 @@ from services.chat.changes import Changes
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.converse import Converse
+from services.chat.departures import Departures
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.moderation.review import Reviewer
@@ -39,6 +40,7 @@ class ChatService:
         self._settings = settings
         self._messaging = Messaging(ledger, Lookups(ledger), self._contents, reviewer, Pace.of(settings))
         self._changes = Changes(ledger)
+        self._departures = Departures(ledger)
         self._performer = Performer(ledger, self._messaging, self._changes, set_typing)
 
     @property
@@ -192,12 +194,13 @@ class ChatService:
 
     def Watch(self, request: pb.WatchRequest, call: Call) -> AsyncIterator[pb.WatchResponse | bytes]:
         """Stream a conversation's events."""
-        return watch(self._ledger, self._contents, request, call, self._settings)
+        return watch(self._ledger, self._contents, self._departures, request, call, self._settings)
 
     @unvalidated
     def Converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> AsyncIterator[bytes]:
         """Carry sends and subscriptions to many conversations over one stream."""
-        return Converse(self._ledger, self._messaging, self._performer, call, self._settings).serve(requests)
+        stream = Converse(self._ledger, self._messaging, self._performer, self._departures, call, self._settings)
+        return stream.serve(requests)
 
 
 def _lister(call: Call, named: str) -> Actor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
@@ -13,6 +13,7 @@ from services.chat import commands, domain
 from services.chat.access import actor_of
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
+from services.chat.departures import Departures
 from services.chat.subscriptions import allowed, arrived_in_order
 from services.ledger.cursor import Watcher
 from services.ledger.ledger import Ledger
@@ -20,31 +21,41 @@ from services.runtime.call import Call
 
 
 async def watch(
-    ledger: Ledger, contents: Contents, request: pb.WatchRequest, call: Call, settings: ChatSettings
+    ledger: Ledger,
+    contents: Contents,
+    departures: Departures,
+    request: pb.WatchRequest,
+    call: Call,
+    settings: ChatSettings,
 ) -> AsyncIterator[pb.WatchResponse | bytes]:
     """Stream a conversation's events after a version. Raises domain.Refused (NOT_FOUND; NOT_A_MEMBER once removed)."""
     actor = actor_of(call.caller)
     aggregate = commands.aggregate_of(actor, request.conversation_id)
     watcher = ledger.watcher(contents.run, pace=settings.stream_pace)
     async with told_of_drain(call, watcher):
-        place = await allowed(ledger, aggregate, actor, request.after_version)
-        await watcher.add(aggregate, request.after_version)
-        while not call.draining.is_set():
-            for frame in await watcher.ready():
-                if not await arrived_in_order(place, frame, watcher):
-                    continue
-                if place.passes(frame):
-                    yield frame.data
-                    continue
-                parsed = pb.WatchResponse.FromString(frame.data)
-                last = await place.cut_after(frame, parsed.events, ledger)
-                if last is None:
-                    yield frame.data
-                    continue
-                until_then = [event for event in parsed.events if event.version <= last]
-                if until_then:
-                    yield pb.WatchResponse(events=until_then)
-                raise domain.not_a_member()
+        woken = watcher.flag.set
+        place = await allowed(ledger, departures, aggregate, actor, request.after_version, lambda _: woken())
+        with closing(place):
+            await watcher.add(aggregate, request.after_version)
+            while not call.draining.is_set():
+                frames = await watcher.ready()
+                if place.doubted and not await place.stands(ledger):
+                    raise domain.not_a_member()
+                for frame in frames:
+                    if not await arrived_in_order(place, frame, watcher):
+                        continue
+                    if place.passes(frame):
+                        yield frame.data
+                        continue
+                    parsed = pb.WatchResponse.FromString(frame.data)
+                    last = await place.cut_after(frame, parsed.events, ledger)
+                    if last is None:
+                        yield frame.data
+                        continue
+                    until_then = [event for event in parsed.events if event.version <= last]
+                    if until_then:
+                        yield pb.WatchResponse(events=until_then)
+                    raise domain.not_a_member()
     yield pb.WatchResponse(going_away=going_away(settings))
 
 

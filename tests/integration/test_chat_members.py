@@ -10,8 +10,9 @@ import grpc
 import pytest
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
-from tradewind.chat.v1 import chat_pb2
+from tradewind.chat.v1 import chat_pb2, inbox_service_pb2_grpc
 from tradewind.chat.v1 import chat_service_pb2 as pb
+from tradewind.chat.v1 import inbox_service_pb2 as inbox_pb
 
 from services.chat.domain import TABLE, Kind, Permission, Role
 from services.ledger.archive import Snapshot
@@ -46,6 +47,13 @@ async def do(user: User, rpc: str, name: str, **fields: Any) -> Any:
     if "request_id" in request.DESCRIPTOR.fields_by_name:
         request.request_id = request_id()
     return await user.call(rpc, request)
+
+
+async def inbox(user: User, rpc: str, name: str) -> Any:
+    """Set a flag of a user's own."""
+    stub = inbox_service_pb2_grpc.InboxServiceStub(user.channel)
+    request = getattr(inbox_pb, f"{rpc}Request")(request_id=request_id(), conversation_id=name)
+    return await getattr(stub, rpc)(request, metadata=user.metadata)
 
 
 async def create(user: User, kind: Kind, *member_ids: str, **fields: Any) -> str:
@@ -193,6 +201,39 @@ async def test_a_banned_reader_is_cut_off(world: ChatWorld, way: str) -> None:
     assert [(ban.user_id, ban.HasField("until")) for ban in bans] == [("bob", True)]
     await do(ada, "UnbanMember", name, user_id="bob")
     assert (await do(bob, "ListMessages", name)).messages
+
+
+async def test_a_reader_who_leaves_is_cut_off_in_every_process(own_nats_server: NatsServer, tmp_path: Path) -> None:
+    """Its own entry tells of it, and no event of the channel: nothing more is said there."""
+    async with (
+        chat_world(own_nats_server.url, tmp_path) as here,
+        chat_world(own_nats_server.url, tmp_path, signer=here.signer) as there,
+    ):
+        ada, bob = here.user("ada"), here.user("bob")
+        name = await create(ada, Kind.CHANNEL, open=True)
+        await do(bob, "JoinConversation", name)
+        ears = [world.user("bob") for world in (here, there)]
+        watches, talks = [ear.watch(name) for ear in ears], [ear.converse() for ear in ears]
+        for watch, talk in zip(watches, talks, strict=True):
+            assert len(await watched(watch, 1)) == 1
+            await talk.write(subscribe={name: 0})
+            await talk.until(lambda it: it.versions(name) == [1])
+        await inbox(bob, "ArchiveConversation", name)  # another change of its place, and no leaving
+        await do(ada, "SendMessage", name, content=chat_pb2.MessageContent(text="for bob too"))
+        for watch, talk in zip(watches, talks, strict=True):
+            assert len(await watched(watch, 1)) == 1
+            await talk.until(lambda it: it.versions(name) == [1, 2])
+        await do(bob, "LeaveConversation", name)
+        for watch, talk in zip(watches, talks, strict=True):
+            assert await refused(watch.read()) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_A_MEMBER")
+            await talk.until(lambda it: name in it.ended)
+            assert (talk.versions(name), talk.ended[name]) == ([1, 2], "NOT_A_MEMBER")
+        await do(bob, "JoinConversation", name)
+        await talks[1].write(subscribe={name: 2})
+        await do(ada, "SendMessage", name, content=chat_pb2.MessageContent(text="again"))
+        await talks[1].until(lambda it: it.versions(name) == [1, 2, 3])
+        for talk in talks:
+            talk.call.cancel()
 
 
 async def test_a_banned_member_is_removed_and_kept_out(world: ChatWorld) -> None:

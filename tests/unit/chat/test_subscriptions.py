@@ -48,3 +48,10 @@ def test_what_was_seen_to_be_allowed_passes_and_a_gap_does_not() -> None:
     reader = Subscription(WHERE, Actor("acme", "bob", "", False, False), 0, 9)
     assert reader.passes(run(9, removal, wrapped=False))
     assert not reader.passes(run(12, domain.MessageSent(5, "ada", "", b""), wrapped=False))
+
+
+def test_a_place_in_doubt_passes_nothing() -> None:
+    said = domain.MessageSent(5, "ada", "", b"")
+    reader = Subscription(WHERE, Actor("acme", "bob", "", False, False), 0, 1)
+    reader.doubt(wake=True)
+    assert not reader.passes(run(2, said, wrapped=False))
