@@ -300,7 +300,7 @@ class Harbour:
 
     def client(self, token: str | Callable[[], str | Awaitable[str]] | None = "token") -> Client:
         """A client with little patience."""
-        return Client(self.target, token, retry=FAST, timeout=5.0)
+        return Client(self.target, token, retry=FAST, timeout=30.0)
 
 
 @asynccontextmanager

@@ -71,7 +71,7 @@ async def test_events_come_once_and_in_order_over_broken_connections(port: Harbo
 
 async def test_at_most_a_window_is_unanswered(port: Harbour) -> None:
     name = await group(port)
-    port.chat.faults.items = {"0": status(grpc.StatusCode.UNAVAILABLE, "LOG_UNAVAILABLE", retry_after=0.2)}
+    port.chat.faults.items = {"0": status(grpc.StatusCode.UNAVAILABLE, "LOG_UNAVAILABLE", retry_after=0.5)}
     async with port.client() as client, client.chat.converse(window=1) as session:
         held = await session.post(said(name, "0"))
         second = asyncio.create_task(session.post(said(name, "1")))
