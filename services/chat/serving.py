@@ -66,7 +66,7 @@ async def serving(
         await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry, wakes))
         search = await _search(parts, server, ledger, contents, settings)
         inbox = serve_inbox(server, ledger, settings, contents, whispers)
-        files = await parts.enter_async_context(attachments(server, ledger, settings))
+        files = await parts.enter_async_context(attachments(server, ledger, settings, contents.keys))
         serve_privacy(server, ledger, contents, whispers, files.vault, search)
         bots = BotService(ledger, settings, whispers, contents)
         server.add(bot_service_pb2.DESCRIPTOR.services_by_name["BotService"], bots)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import nats
 import pytest
 import pytest_asyncio
 
 from services.chat.attachments.jetstream import JetStreamVault
-from services.chat.attachments.vault import CHUNK_BYTES, Held, NoObject, Overtaken, Vault, VaultUnavailable, put
+from services.chat.attachments.vault import (
+    CHUNK_BYTES,
+    Described,
+    Held,
+    NoObject,
+    Overtaken,
+    Vault,
+    VaultUnavailable,
+    full,
+    put,
+)
 from tests.servers import NatsServer
 
 DATA = bytes(range(256)) * (CHUNK_BYTES // 128) + b"the end"
@@ -38,7 +50,7 @@ async def read(vault: Vault, name: str, offset: int = 0, length: int = 1 << 40) 
     return b"".join([piece async for piece in vault.read(name, offset, length)])
 
 
-async def test_what_is_appended_is_held_and_sealed_is_read(vault: Vault) -> None:
+async def test_what_is_appended_is_held_and_finished_is_read(vault: Vault) -> None:
     assert await vault.held("a/b") == Held(0)
     assert (await filled(vault, "a/b", DATA)).size == len(DATA)
     assert (await vault.held("a/b")).size == len(DATA)
@@ -52,9 +64,9 @@ async def test_what_is_appended_is_held_and_sealed_is_read(vault: Vault) -> None
     inspected = await vault.inspect("a/b", look)
     assert b"".join(seen) == DATA
     assert max(map(len, seen)) <= CHUNK_BYTES
-    await vault.seal("a/b", inspected)
-    await vault.seal("a/b", inspected)
-    assert await vault.size("a/b") == len(DATA)
+    await vault.finish("a/b", inspected)
+    await vault.finish("a/b", inspected)
+    assert (await vault.described("a/b")).size == len(DATA)
     assert await read(vault, "a/b") == DATA
 
 
@@ -86,12 +98,30 @@ async def test_objects_do_not_know_each_other(vault: Vault) -> None:
     await vault.remove("a")
     await vault.remove("never")
     with pytest.raises(NoObject):
-        await vault.size("a")
+        await vault.described("a")
     assert await vault.held("a") == Held(0)
     for name in ("a/160", "a/b", "ä ö*>.", "A"):
         assert await read(vault, name) == name.encode() * 3
     await put(vault, "a", b"anew")
     assert await read(vault, "a") == b"anew"
+
+
+async def test_a_note_stays_with_its_object_and_its_chunks_are_longer(vault: Vault) -> None:
+    length = full(b"note")
+    data = (DATA + DATA)[: length + 9]
+    held = await vault.append("x", replace(await vault.held("x"), note=b"note"), data[:length])
+    assert await vault.held("x") == held
+    assert (held.size, held.note) == (length, b"note")
+    await vault.append("x", held, data[length:])
+    assert (await vault.held("x")).size == len(data)
+    await vault.finish("x", await vault.inspect("x", nothing))
+    await put(vault, "plain", DATA)
+    assert await vault.described("x") == Described("x", len(data), hashlib.sha256(data).digest(), b"note")
+    assert [piece async for piece in vault.read("x", length - 1, 5)] == [
+        data[length - 1 : length],
+        data[length : length + 4],
+    ]
+    assert [(each.name, each.note) async for each in vault.every()] == [("x", b"note"), ("plain", b"")]
 
 
 async def test_any_client_of_the_object_store_reads_it(nats_server: NatsServer) -> None:

@@ -12,10 +12,11 @@ from tradewind.chat.v1 import attachment_service_pb2 as pb
 from services.chat import pages
 from services.chat.access import Actor, actor_of
 from services.chat.attachments import domain, rows, seeing, wire
+from services.chat.attachments.files import Files
 from services.chat.attachments.links import Links
 from services.chat.attachments.transfers import Transfers
 from services.chat.attachments.uploads import object_name
-from services.chat.attachments.vault import NoObject, Vault
+from services.chat.attachments.vault import NoObject
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
 from services.runtime.errors import Refused
@@ -26,9 +27,9 @@ _PAGE = 50
 class Downloads:
     """Gives attachments out."""
 
-    def __init__(self, ledger: Ledger, vault: Vault, transfers: Transfers, links: Links | None) -> None:
-        """Give out what ``vault`` holds; ``links`` None: none are made."""
-        self._ledger, self._vault, self._transfers, self._links = ledger, vault, transfers, links
+    def __init__(self, ledger: Ledger, files: Files, transfers: Transfers, links: Links | None) -> None:
+        """Give out what ``files`` holds; ``links`` None: none are made."""
+        self._ledger, self._files, self._transfers, self._links = ledger, files, transfers, links
 
     async def get(self, request: pb.GetAttachmentRequest, call: Call) -> attachment_pb2.AttachmentInfo:
         """Tell what is known of a complete attachment. Raises Refused."""
@@ -63,13 +64,13 @@ class Downloads:
         with self._transfers.one((actor.tenant, actor.user_id)):
             try:
                 if request.thumbnail:
-                    shown.size_bytes = await self._vault.size(_thumbnail(state, request.thumbnail, name))
+                    shown.size_bytes = await self._files.size(_thumbnail(state, request.thumbnail, name))
                 if request.offset > shown.size_bytes:
                     raise Refused("INVALID_FIELD", "the offset is beyond the end", field="offset")
                 yield pb.DownloadAttachmentResponse(attachment=shown)
                 left = shown.size_bytes - request.offset
                 length = min(left, request.length) if request.length else left
-                async for data in self._vault.read(name, request.offset, length):
+                async for data in self._files.read(name, (actor.tenant, state.owner), request.offset, length):
                     yield pb.DownloadAttachmentResponse(data=data)
             except NoObject:
                 raise domain.not_found() from None

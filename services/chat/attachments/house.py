@@ -11,6 +11,7 @@ from tradewind.chat.v1 import attachment_service_pb2
 from services.chat.attachments.collector import Collector
 from services.chat.attachments.config import AttachmentSettings
 from services.chat.attachments.downloads import Downloads
+from services.chat.attachments.files import Files
 from services.chat.attachments.http import DownloadServer
 from services.chat.attachments.jetstream import JetStreamVault
 from services.chat.attachments.links import Links
@@ -19,6 +20,7 @@ from services.chat.attachments.service import AttachmentService
 from services.chat.attachments.transfers import Transfers
 from services.chat.attachments.uploads import Uploads
 from services.chat.attachments.vault import Vault
+from services.chat.privacy.keys import PersonKeys
 from services.ledger.ledger import Ledger
 from services.runtime import nats
 from services.runtime.config import Unstartable
@@ -31,13 +33,20 @@ class House:
 
     service: AttachmentService
     vault: Vault
+    files: Files
     collector: Collector
     http: DownloadServer | None
 
 
 @asynccontextmanager
-async def attachments(server: Server, ledger: Ledger, settings: AttachmentSettings) -> AsyncIterator[House]:
-    """Serve attachments on ``server`` until left. Raises Unstartable for a key or an address that cannot be used."""
+async def attachments(
+    server: Server, ledger: Ledger, settings: AttachmentSettings, keys: PersonKeys | None
+) -> AsyncIterator[House]:
+    """Serve attachments on ``server`` until left, sealed with ``keys`` where there are some.
+
+    Raises:
+        Unstartable: a key or an address cannot be used.
+    """
     links = None
     if settings.attachment_key_file is not None:
         links = Links.from_file(settings.attachment_url, settings.attachment_key_file, settings.attachment_link_lasts)
@@ -55,19 +64,20 @@ async def attachments(server: Server, ledger: Ledger, settings: AttachmentSettin
         at_once=settings.picture_processes,
     )
     transfers = Transfers(settings.attachment_transfers, settings.attachment_caller_transfers)
-    uploads = Uploads(ledger, vault, drawer, transfers, settings)
-    service = AttachmentService(uploads, Downloads(ledger, vault, transfers, links))
+    files = Files(vault, keys)
+    uploads = Uploads(ledger, files, drawer, transfers, settings)
+    service = AttachmentService(uploads, Downloads(ledger, files, transfers, links))
     collector = Collector(ledger, vault, settings)
     http = None
     try:
         if links is not None:
             # Of its own, so that people who only look leave room for those who send; by tenants, as links know nobody else.
             by_http = Transfers(settings.attachment_transfers, max(1, settings.attachment_transfers // 2))
-            http = DownloadServer(ledger, vault, by_http, links, cache=settings.attachment_link_cache)
+            http = DownloadServer(ledger, files, by_http, links, cache=settings.attachment_link_cache)
             await _listen(http, settings.attachment_listen)
         server.add(attachment_service_pb2.DESCRIPTOR.services_by_name["AttachmentService"], service)
         collector.start()
-        yield House(service, vault, collector, http)
+        yield House(service, vault, files, collector, http)
     finally:
         await collector.close()
         if http is not None:

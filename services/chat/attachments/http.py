@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import structlog
 from aiohttp import web
 
 from services.chat.attachments import answers, domain, rows
+from services.chat.attachments.files import Files
 from services.chat.attachments.links import Link, Links
 from services.chat.attachments.transfers import Transfers
 from services.chat.attachments.uploads import object_name
-from services.chat.attachments.vault import NoObject, Vault, VaultUnavailable
+from services.chat.attachments.vault import NoObject, VaultUnavailable
+from services.chat.privacy.keys import Person
 from services.ledger.errors import LedgerError
 from services.ledger.ledger import Ledger
 from services.runtime.errors import Refused
@@ -32,11 +35,11 @@ class DownloadServer:
     """
 
     def __init__(
-        self, ledger: Ledger, vault: Vault, transfers: Transfers, links: Links, *, cache: str,
+        self, ledger: Ledger, files: Files, transfers: Transfers, links: Links, *, cache: str,
         connections: int = MOST_CONNECTIONS, quiet: float = _QUIET_SECONDS,
     ) -> None:  # fmt: skip
-        """Serve what ``vault`` holds; ``cache``: ``public`` or ``private``, who may keep it until its link expires."""
-        self._ledger, self._vault, self._transfers, self._links = ledger, vault, transfers, links
+        """Serve what ``files`` holds; ``cache``: ``public`` or ``private``, who may keep it until its link expires."""
+        self._ledger, self._files, self._transfers, self._links = ledger, files, transfers, links
         self._cache, self._most, self._quiet = cache, connections, quiet
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -101,14 +104,14 @@ class DownloadServer:
         state: domain.Attachment = (await self._ledger.read(aggregate)).state
         if state.state is not domain.State.COMPLETE:
             return _refused(404)
-        name = object_name(link.tenant, link.attachment_id, link.thumbnail)
+        name, person = object_name(link.tenant, link.attachment_id, link.thumbnail), (link.tenant, state.owner)
         tag = f'"{state.sha256}-{link.thumbnail}"' if link.thumbnail else f'"{state.sha256}"'
         left = max(0, int(link.expires - time.time()))
         headers = {"ETag": tag, "Cache-Control": f"{self._cache}, max-age={left}, immutable", **answers.safety()}
         if answers.has_it(request.headers, tag):
             return web.Response(status=304, headers=headers)
-        size = await self._vault.size(name) if link.thumbnail else state.size
-        media_type = await self._type_of(name) if link.thumbnail else state.media_type
+        size = await self._files.size(name) if link.thumbnail else state.size
+        media_type = await self._type_of(name, person) if link.thumbnail else state.media_type
         called = await rows.name_of(self._ledger, link.tenant, state.owner, link.attachment_id)
         headers["Content-Disposition"] = answers.disposition(media_type, called)
         headers["Accept-Ranges"] = "bytes"
@@ -122,13 +125,13 @@ class DownloadServer:
             response.headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{size}"
         response.headers["Content-Type"] = answers.content_type(media_type)
         response.content_length = length
-        return await self._send(request, response, name, offset, length)
+        chunks = self._files.read(name, person, offset, length if request.method == "GET" else 0)
+        return await self._send(request, response, chunks)
 
     async def _send(
-        self, request: web.Request, response: web.StreamResponse, name: str, offset: int, length: int
+        self, request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes]
     ) -> web.StreamResponse:
         # What cannot be read is said before anything else is; later only the connection can be broken.
-        chunks = self._vault.read(name, offset, length if request.method == "GET" else 0)
         first = await anext(chunks, b"")
         await response.prepare(request)
         try:
@@ -136,7 +139,7 @@ class DownloadServer:
             async for chunk in chunks:
                 await self._write(response, chunk)
             await response.write_eof()
-        except (TimeoutError, ConnectionError, VaultUnavailable, NoObject) as error:
+        except (TimeoutError, ConnectionError, VaultUnavailable, LedgerError, NoObject) as error:
             _log.info("download_cut", error=type(error).__name__)
             if request.transport is not None:
                 request.transport.abort()
@@ -147,9 +150,9 @@ class DownloadServer:
             async with asyncio.timeout(_SLOWEST_WRITE):
                 await response.write(data)
 
-    async def _type_of(self, name: str) -> str:
+    async def _type_of(self, name: str, person: Person) -> str:
         """Tell what a thumbnail is: JPEG, or WebP."""
-        head = await anext(self._vault.read(name, 0, len(_JPEG)), b"")
+        head = await anext(self._files.read(name, person, 0, len(_JPEG)), b"")
         return "image/jpeg" if head == _JPEG else "image/webp"
 
 

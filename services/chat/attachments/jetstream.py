@@ -23,7 +23,16 @@ from nats.errors import Error as NatsError
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from services.chat.attachments.vault import CHUNK_BYTES, Held, Inspected, NoObject, Overtaken, Take, VaultUnavailable
+from services.chat.attachments.vault import (
+    Described,
+    Held,
+    Inspected,
+    NoObject,
+    Overtaken,
+    Take,
+    VaultUnavailable,
+    full,
+)
 from services.ledger.varint import read_varint, varint
 
 _ANSWER_WITHIN: Final = 5.0
@@ -31,6 +40,8 @@ _NAME_IN_USE: Final = 10058
 _WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 _PASSED_ON: Final = _WRONG_LAST_SEQUENCE | {_NAME_IN_USE}
 _PLACES: Final = "tradewind-places"
+_NOTE: Final = "tradewind-note"
+_NOTE_HEADER: Final = "Tradewind-Note"
 _MOST_DESCRIPTIONS: Final = 256
 _AHEAD: Final = 2
 _T = TypeVar("_T")
@@ -52,7 +63,7 @@ class JetStreamVault:
         self._bucket, self._stream = bucket, f"OBJ_{bucket}"
         self._replicas, self._max_bytes = replicas, max_bytes
         self._made = False
-        self._descriptions: OrderedDict[str, tuple[int, tuple[int, ...]]] = OrderedDict()
+        self._descriptions: OrderedDict[str, tuple[Described, tuple[int, ...]]] = OrderedDict()
 
     async def held(self, name: str) -> Held:
         """See ``Vault.held``."""
@@ -64,17 +75,20 @@ class JetStreamVault:
             return Held(0)
         info = await _answered(self._js.stream_info(self._stream, subjects_filter=subject))
         count = (info.state.subjects or {}).get(subject, 0)
-        return Held((count - 1) * CHUNK_BYTES + len(last.data or b""), last.seq or 0)
+        note = base64.b64decode((last.headers or {}).get(_NOTE_HEADER, ""))
+        return Held((count - 1) * full(note) + len(last.data or b""), last.seq or 0, note)
 
     async def append(self, name: str, held: Held, data: bytes) -> Held:
         """See ``Vault.append``."""
         await self._make()
-        if held.size % CHUNK_BYTES:
+        if held.size % full(held.note):
             raise Overtaken
         headers = {"Nats-Expected-Last-Subject-Sequence": str(held.mark)}
+        if held.note:
+            headers[_NOTE_HEADER] = base64.b64encode(held.note).decode()
         publish = self._js.publish(self._chunks(name), data, timeout=_ANSWER_WITHIN, headers=headers)
         try:
-            return Held(held.size + len(data), (await _answered(publish)).seq)
+            return Held(held.size + len(data), (await _answered(publish)).seq, held.note)
         except APIError as error:
             raise Overtaken from error
         except VaultUnavailable:
@@ -83,11 +97,12 @@ class JetStreamVault:
 
     async def inspect(self, name: str, take: Take) -> Inspected:
         """See ``Vault.inspect``."""
-        last = (await self.held(name)).mark
+        held = await self.held(name)
+        last = held.mark
         digest, size = hashlib.sha256(), 0
         places: list[int] = []
         while not places or places[-1] < last:
-            chunk = await self._next(name, (places[-1] if places else 0) + 1) if last else None
+            chunk = await self._next(self._chunks(name), (places[-1] if places else 0) + 1) if last else None
             if chunk is None:
                 break
             seq, data = chunk
@@ -95,15 +110,18 @@ class JetStreamVault:
             await take(data)
             size += len(data)
             places.append(seq)
-        return Inspected(size, digest.digest(), tuple(places))
+        return Inspected(size, digest.digest(), tuple(places), held.note)
 
-    async def seal(self, name: str, inspected: Inspected) -> None:
-        """See ``Vault.seal``."""
+    async def finish(self, name: str, inspected: Inspected) -> None:
+        """See ``Vault.finish``."""
         digest = base64.urlsafe_b64encode(inspected.sha256).decode()
         places, before = b"", 0
         for place in inspected.places:
             places += varint(place - before)
             before = place
+        metadata = {_PLACES: base64.b64encode(places).decode()}
+        if inspected.note:
+            metadata[_NOTE] = base64.b64encode(inspected.note).decode()
         description = {
             "name": name,
             "bucket": self._bucket,
@@ -112,26 +130,36 @@ class JetStreamVault:
             "chunks": len(inspected.places),
             "digest": f"SHA-256={digest}",
             "mtime": datetime.now(UTC).isoformat(),
-            "options": {"max_chunk_size": CHUNK_BYTES},
-            "metadata": {_PLACES: base64.b64encode(places).decode()},
+            "options": {"max_chunk_size": full(inspected.note)},
+            "metadata": metadata,
         }
         await _answered(
             self._js.publish(self._description(name), json.dumps(description).encode(), headers={"Nats-Rollup": "sub"})
         )
 
-    async def size(self, name: str) -> int:
-        """See ``Vault.size``."""
+    async def described(self, name: str) -> Described:
+        """See ``Vault.described``."""
         return (await self._described(name))[0]
+
+    async def every(self) -> AsyncIterator[Described]:
+        """See ``Vault.every``."""
+        await self._make()
+        seq = 0
+        while (found := await self._next(f"$O.{self._bucket}.M.>", seq + 1)) is not None:
+            seq, data = found
+            description = json.loads(data or b"{}")
+            if _PLACES in (description.get("metadata") or {}):  # what another client put there is not ours
+                yield _read(description)[0]
 
     async def read(self, name: str, offset: int, length: int) -> AsyncIterator[bytes]:
         """See ``Vault.read``."""
-        size, places = await self._described(name)
-        if offset > size:
+        described, places = await self._described(name)
+        if offset > described.size:
             raise ValueError("the offset is beyond the object's end")
-        end = min(size, offset + length)
-        numbers = range(offset // CHUNK_BYTES, -(-end // CHUNK_BYTES)) if end > offset else range(0)
+        end, each = min(described.size, offset + length), full(described.note)
+        numbers = range(offset // each, -(-end // each)) if end > offset else range(0)
         async for number, chunk in self._in_order(places, numbers):
-            begins = number * CHUNK_BYTES
+            begins = number * each
             yield chunk[max(0, offset - begins) : end - begins]
 
     async def remove(self, name: str) -> None:
@@ -170,19 +198,19 @@ class JetStreamVault:
                 continue
         raise NoObject("a chunk is not there")
 
-    async def _next(self, name: str, seq: int) -> tuple[int, bytes] | None:
+    async def _next(self, subject: str, seq: int) -> tuple[int, bytes] | None:
         for direct in (True, False):
             try:
                 found = await _answered(
-                    self._js.get_msg(self._stream, seq=seq, subject=self._chunks(name), direct=direct, next=True)
+                    self._js.get_msg(self._stream, seq=seq, subject=subject, direct=direct, next=True)
                 )
                 return found.seq or 0, found.data or b""
             except NotFoundError:
                 continue
         return None
 
-    async def _described(self, name: str) -> tuple[int, tuple[int, ...]]:
-        """Read an object's size and where its chunks are; never changes while it is there."""
+    async def _described(self, name: str) -> tuple[Described, tuple[int, ...]]:
+        """Read an object's description and where its chunks are; never changes while it is there."""
         known = self._descriptions.get(name)
         if known is not None:
             self._descriptions.move_to_end(name)
@@ -192,8 +220,7 @@ class JetStreamVault:
             message = await _answered(self._js.get_last_msg(self._stream, self._description(name)))
         except NotFoundError as error:
             raise NoObject("no such object") from error
-        description: dict[str, Any] = json.loads(message.data or b"{}")
-        found = int(description["size"]), _places(description["metadata"][_PLACES])
+        found = _read(json.loads(message.data or b"{}"))
         self._descriptions[name] = found
         if len(self._descriptions) > _MOST_DESCRIPTIONS:
             self._descriptions.popitem(last=False)
@@ -234,6 +261,14 @@ async def _answered(asked: Awaitable[_T]) -> _T:
         raise VaultUnavailable(f"the object store refused: {error.err_code}", 5.0) from error
     except (TimeoutError, NatsError) as error:
         raise VaultUnavailable(f"the object store did not answer: {type(error).__name__}") from error
+
+
+def _read(description: dict[str, Any]) -> tuple[Described, tuple[int, ...]]:
+    """Read a description, and where the chunks are."""
+    metadata = description["metadata"]
+    digest = base64.urlsafe_b64decode(description["digest"].removeprefix("SHA-256="))
+    note = base64.b64decode(metadata.get(_NOTE, ""))
+    return Described(description["name"], int(description["size"]), digest, note), _places(metadata[_PLACES])
 
 
 def _places(text: str) -> tuple[int, ...]:

@@ -13,19 +13,11 @@ from services.chat import commands
 from services.chat.access import Actor, actor_of, readable
 from services.chat.attachments import content, domain, removing, rows, seeing, wire
 from services.chat.attachments.config import AttachmentSettings
+from services.chat.attachments.files import Files, Looked
 from services.chat.attachments.pictures import Drawer, Drawn, TooManyPoints
 from services.chat.attachments.quota import check_quota
 from services.chat.attachments.transfers import Transfers
-from services.chat.attachments.vault import (
-    CHUNK_BYTES,
-    Held,
-    Inspected,
-    NoObject,
-    Overtaken,
-    Vault,
-    VaultUnavailable,
-    put,
-)
+from services.chat.attachments.vault import CHUNK_BYTES, Held, NoObject, Overtaken, VaultUnavailable
 from services.ledger.decider import Request
 from services.ledger.errors import Contention
 from services.ledger.ids import derive_id, fingerprint
@@ -44,10 +36,10 @@ class Uploads:
     """Takes attachments in."""
 
     def __init__(
-        self, ledger: Ledger, vault: Vault, drawer: Drawer, transfers: Transfers, settings: AttachmentSettings
+        self, ledger: Ledger, files: Files, drawer: Drawer, transfers: Transfers, settings: AttachmentSettings
     ) -> None:
-        """Write what is known of them into ``ledger``, and their bytes into ``vault``."""
-        self._ledger, self._vault, self._drawer = ledger, vault, drawer
+        """Write what is known of them into ``ledger``, and their bytes into ``files``."""
+        self._ledger, self._files, self._drawer = ledger, files, drawer
         self._transfers, self._settings = transfers, settings
 
     async def create(self, request: pb.CreateUploadRequest, call: Call) -> attachment_pb2.AttachmentInfo:
@@ -59,9 +51,11 @@ class Uploads:
             raise domain.Refused(
                 "INVALID_FIELD", "the request id must be a UUID of version 7", field="request_id"
             ) from None
-        await readable(self._ledger, actor, commands.aggregate_of(actor, request.conversation_id), now)
         aggregate = rows.aggregate_of(actor.tenant, attachment_id)
-        if (await self._ledger.read(aggregate)).state.state is domain.State.NONE:
+        if (
+            await self._ledger.read(aggregate)
+        ).state.state is domain.State.NONE:  # else it was declared by this request
+            await readable(self._ledger, actor, commands.aggregate_of(actor, request.conversation_id), now)
             await check_quota(self._ledger, actor, request.size_bytes, now, self._settings)
         command = domain.Create(now, actor.user_id, request.size_bytes, request.media_type, request.sha256.hex())
         await self._ledger.execute(aggregate, command, _named(request, actor, call), timeout=call.remaining())
@@ -90,7 +84,7 @@ class Uploads:
             raise domain.wrong_state(state.state.value if state.state is domain.State.COMPLETE else "expired")
         with self._transfers.one((actor.tenant, actor.user_id)):
             name = object_name(actor.tenant, first.attachment_id)
-            held = await self._vault.held(name)
+            held = await self._files.held(name)
             if held.size != first.offset:
                 raise _wrong_offset(held.size)
             data = bytearray()
@@ -100,7 +94,7 @@ class Uploads:
                     raise _mismatch("size_bytes", "more bytes than were declared")
                 while data and (len(data) >= CHUNK_BYTES or held.size + len(data) == state.size):
                     await self._still_open(actor.tenant, first.attachment_id)
-                    held = await self._append(name, held, bytes(data[:CHUNK_BYTES]))
+                    held = await self._append(name, actor, held, bytes(data[:CHUNK_BYTES]), state.size)
                     del data[:CHUNK_BYTES]
                     yield pb.UploadChunksResponse(held_bytes=held.size)
 
@@ -117,18 +111,20 @@ class Uploads:
             raise domain.Refused("INVALID_FIELD", f"must be {CHUNK_BYTES} bytes, or reach to the end", field="data")
         with self._transfers.one((actor.tenant, actor.user_id)):
             name = object_name(actor.tenant, request.attachment_id)
-            held = await self._vault.held(name)
+            held = await self._files.held(name)
             if end <= held.size:
                 return held.size
             if held.size != request.offset:
                 raise _wrong_offset(held.size)
-            return (await self._append(name, held, request.data)).size
+            return (await self._append(name, actor, held, request.data, state.size)).size
 
-    async def _append(self, name: str, held: Held, data: bytes) -> Held:
+    async def _append(self, name: str, actor: Actor, held: Held, data: bytes, size: int) -> Held:
         try:
-            return await self._vault.append(name, held, data)
+            return await self._files.append(name, (actor.tenant, actor.user_id), held, data, size)
         except Overtaken:
-            raise _wrong_offset((await self._vault.held(name)).size) from None
+            raise _wrong_offset((await self._files.held(name)).size) from None
+        except NoObject:  # the owner was erased
+            raise domain.not_found() from None
 
     async def _still_open(self, tenant: str, attachment_id: str) -> None:
         """Raise Refused where an upload was given up, or its owner erased, since the stream began."""
@@ -166,18 +162,21 @@ class Uploads:
             if not domain.open_for_bytes(state):
                 raise domain.wrong_state("expired")
             with self._transfers.one((actor.tenant, actor.user_id)):
-                command = await self._checked(state, actor.tenant, request.attachment_id)
+                try:
+                    command = await self._checked(state, actor.tenant, request.attachment_id)
+                except NoObject:  # its owner was erased
+                    raise domain.not_found() from None
             aggregate = rows.aggregate_of(actor.tenant, request.attachment_id)
             try:
                 await self._ledger.execute(aggregate, command, _named(request, actor, call), timeout=call.remaining())
             except domain.Refused:  # it was deleted meanwhile, and what was written since must go too
-                await removing.remove_now(self._vault, actor.tenant, request.attachment_id)
+                await removing.remove_now(self._files.vault, actor.tenant, request.attachment_id)
                 raise
         return await self._shown(actor, request.attachment_id)
 
     async def _checked(self, state: domain.Attachment, tenant: str, attachment_id: str) -> domain.Complete:
         name = object_name(tenant, attachment_id)
-        held = await self._vault.held(name)
+        held = await self._files.held(name)
         if held.size != state.size:
             raise _mismatch("size_bytes", f"{held.size} of {state.size} bytes are here")
         sniffer = content.Sniffer()
@@ -185,46 +184,39 @@ class Uploads:
         async def look(data: bytes) -> None:
             await asyncio.to_thread(sniffer.take, data)
 
-        inspected = await self._vault.inspect(name, look)
-        if inspected.size != state.size:
+        looked = await self._files.look(name, (tenant, state.owner), state.size, look)
+        if looked.size != state.size:
             raise VaultUnavailable("the object store does not give what it holds")
-        sha256 = inspected.sha256.hex()
+        sha256 = looked.sha256.hex()
         if state.declared_sha256 not in ("", sha256):
             raise _mismatch("sha256", "the bytes have another SHA-256 than was declared")
         media_type = sniffer.media_type(state.declared_type)
         if not content.allowed(media_type, self._settings.attachment_types):
             raise domain.Refused("CONTENT_REFUSED", "files of this type are not taken", media_type=media_type)
-        drawn = await self._sealed(tenant, attachment_id, media_type, inspected)
+        drawn = await self._finished(tenant, attachment_id, state.owner, media_type, looked)
         if drawn is None:
             return domain.Complete(commands.now_us(), sha256, media_type)
         measures = (drawn.width, drawn.height, tuple(sorted(drawn.thumbnails)))
         return domain.Complete(commands.now_us(), sha256, media_type, *measures)
 
-    async def _sealed(self, tenant: str, attachment_id: str, media_type: str, inspected: Inspected) -> Drawn | None:
+    async def _finished(
+        self, tenant: str, attachment_id: str, owner: str, media_type: str, looked: Looked
+    ) -> Drawn | None:
         """Make the bytes readable, and of a picture the thumbnails."""
-        name = object_name(tenant, attachment_id)
-        await self._vault.seal(name, inspected)
-        if media_type not in content.PICTURES or inspected.size > self._settings.picture_bytes:
+        name, person = object_name(tenant, attachment_id), (tenant, owner)
+        await self._files.finish(name, looked)
+        if media_type not in content.PICTURES or looked.size > self._settings.picture_bytes:
             return None
         try:
-            drawn = await self._drawer.draw(media_type, self._vault.read(name, 0, inspected.size))
+            drawn = await self._drawer.draw(media_type, self._files.read(name, person, 0, looked.size))
         except TooManyPoints:
             most = str(self._settings.picture_pixels)
             raise domain.Refused(
                 "CONTENT_REFUSED", "the picture has too many points", media_type=media_type, most_pixels=most
             ) from None
         for size, data in drawn.thumbnails.items() if drawn is not None else ():
-            await self._put_once(object_name(tenant, attachment_id, size), data)
+            await self._files.put_once(object_name(tenant, attachment_id, size), person, data)
         return drawn
-
-    async def _put_once(self, name: str, data: bytes) -> None:
-        try:
-            await self._vault.size(name)
-        except NoObject:
-            try:
-                await put(self._vault, name, data)
-            except Overtaken:
-                raise VaultUnavailable("the upload is being completed by another call", 0.2) from None
 
     async def give_up(self, request: pb.DeleteUploadRequest, call: Call) -> None:
         """Give up an upload; a complete one goes after the grace period. Raises Refused."""
@@ -238,7 +230,7 @@ class Uploads:
         named = _named(request, actor, call)
         if state.state is domain.State.UPLOADING:
             await self._ledger.execute(aggregate, domain.Delete(now, -1), named, timeout=call.remaining())
-            await removing.remove_now(self._vault, actor.tenant, request.attachment_id)
+            await removing.remove_now(self._files.vault, actor.tenant, request.attachment_id)
             return
         if await seeing.is_named(self._ledger, actor.tenant, request.attachment_id):
             raise domain.wrong_state("sent")
@@ -254,7 +246,7 @@ class Uploads:
         name = await rows.name_of(self._ledger, actor.tenant, actor.user_id, attachment_id)
         if state.state is domain.State.COMPLETE:
             return wire.info(attachment_id, state, name, state.size)
-        held = await self._vault.held(object_name(actor.tenant, attachment_id))
+        held = await self._files.held(object_name(actor.tenant, attachment_id))
         return wire.info(attachment_id, state, name, held.size)
 
 

@@ -47,6 +47,7 @@ second."""
 MOST_HELD: Final = 50_000
 _PAGE: Final = 100
 _AT_ONCE: Final = 16
+_TRIES: Final = 8
 _SEQ: Final = 1  # below any entry's, so that the event which destroys a key always wins
 _KEY_BYTES: Final = 32
 _DAY_US: Final = 86_400_000_000
@@ -133,6 +134,15 @@ class PersonKeys:
         """Tell whether the store was asked for a key and has none: it was destroyed."""
         held = self._fresh(person)
         return held is not None and key_id in held.gone
+
+    async def found(self, person: Person, key_id: bytes) -> Key | None:
+        """Give a key by its id, read where it is not in memory; None where it was destroyed. Raises StoreUnavailable."""
+        for _ in range(_TRIES):
+            key = self.key(person, key_id)
+            if key is not None or self.gone(person, key_id):
+                return key
+            await self.read([(person, key_id)])
+        raise StoreUnavailable("the keys of persons change too fast to be read")
 
     async def read(self, wanted: Iterable[tuple[Person, bytes]]) -> None:
         """Ask the store for keys that are wanted. Raises StoreUnavailable."""

@@ -24,6 +24,8 @@ from services.ledger.ids import AggregateId
 
 SENDERS, FIRST_SENDERS = 1, 2
 """Whose key: of who sent it, or of who said it first where it was forwarded."""
+_SECRETS: Final = 3
+"""What a wrapped secret is bound to begins with; never one of the two above."""
 KEY_ID_BYTES: Final = 8
 _NONCE_BYTES: Final = 12
 _PLACE_BYTES: Final = 8
@@ -75,6 +77,21 @@ def split(content: chat_pb2.MessageContent) -> tuple[bytes, bytes]:
     return private.SerializeToString(deterministic=True), structure.SerializeToString(deterministic=True)
 
 
+def wrap(key: Key, what: str, secret: bytes) -> bytes:
+    """Seal a secret of its own, such as a file's key, with a person's key, for what is named so; opened by ``unwrap`` alone."""
+    nonce = os.urandom(_NONCE_BYTES)
+    return key.id + nonce + key.cipher.encrypt(nonce, secret, _bound_secret(key, what))
+
+
+def unwrap(wrapped: bytes, key: Key, what: str) -> bytes | None:
+    """Open a secret; None where it was not sealed so."""
+    begins = KEY_ID_BYTES + _NONCE_BYTES
+    try:
+        return key.cipher.decrypt(wrapped[KEY_ID_BYTES:begins], wrapped[begins:], _bound_secret(key, what))
+    except (InvalidTag, ValueError):
+        return None
+
+
 def name_of(sealed: bytes) -> Name | None:
     """Tell which key opens it; None where nothing can."""
     if len(sealed) < _LEAST_BYTES or sealed[0] not in (SENDERS, FIRST_SENDERS):
@@ -106,9 +123,17 @@ def _head(key: Key, conversation: AggregateId, whose: int) -> bytes:
     return head
 
 
+def _bound_secret(key: Key, what: str) -> bytes:
+    return bytes((_SECRETS,)) + key.id + _lengths(key.tenant, key.person, what)
+
+
+def _lengths(*names: str) -> bytes:
+    """Join names so that none can be taken for two."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in (name.encode() for name in names))
+
+
 def _bound(key: Key, head: bytes) -> bytes:
-    named = [part.encode() for part in (key.tenant, key.person)]
     if len(key.bounds) >= _MOST_REMEMBERED:
         key.bounds.clear()
-    bound = key.bounds[head] = head + b"".join(len(part).to_bytes(4, "big") + part for part in named)
+    bound = key.bounds[head] = head + _lengths(key.tenant, key.person)
     return bound
