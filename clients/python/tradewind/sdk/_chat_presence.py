@@ -10,7 +10,7 @@ from typing import Any, Final, Self, cast
 
 from tradewind.chat.v1 import presence_service_pb2, presence_service_pb2_grpc
 from tradewind.sdk._connection import Connection
-from tradewind.sdk._errors import SubscriptionEnded, TradewindError, Transient, from_status
+from tradewind.sdk._errors import DeadlineExceeded, SubscriptionEnded, TradewindError, Transient, from_status
 from tradewind.sdk._request_ids import new_request_id
 from tradewind.sdk._resume import Frame, resuming
 
@@ -121,8 +121,8 @@ class Lease:
         """Be gone; where that cannot be said, the lease ends by itself."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError, TradewindError):
-                await self._task
+            # Gathered and not awaited: its cancellation is not taken for that of whoever leaves.
+            await asyncio.gather(self._task, return_exceptions=True)
         with suppress(TradewindError):
             offline = presence_service_pb2.PRESENCE_STATE_OFFLINE
             await self._presence.report(self.device_id, offline, timeout=_GOODBYE_SECONDS)
@@ -137,14 +137,16 @@ class Lease:
         if self._task is not None:
             await asyncio.shield(self._task)
 
-    async def _say(self) -> None:
-        await self._presence.report(self.device_id, self._state, lease=self._lease)
+    async def _say(self, timeout: float | None = None) -> None:
+        await self._presence.report(self.device_id, self._state, lease=self._lease, timeout=timeout)
 
     async def _renew(self) -> None:
+        third = self._lease / 3
         while True:
-            await asyncio.sleep(self._lease / 3)
-            with suppress(Transient):
-                await self._say()
+            await asyncio.sleep(third)
+            # A server that does not answer must not use the whole lease up.
+            with suppress(Transient, DeadlineExceeded):
+                await self._say(third)
 
 
 class PresenceWatch:
