@@ -17,15 +17,18 @@ from tradewind.chat.v1 import (
     moderation_service_pb2_grpc,
     presence_service_pb2,
     presence_service_pb2_grpc,
+    push_pb2,
 )
 from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.chat.v1 import device_service_pb2 as devices_pb
 
+from services.chat.push.devices import DEVICES
 from services.chat.push.kinds import ROUNDS
 from services.chat.push.told import TOLD
+from services.ledger.archive import Row
 from services.ledger.errors import StoreUnavailable
 from services.ledger.ids import AggregateId
-from tests.integration.chat_world import User, refused, request_id
+from tests.integration.chat_world import TENANT, User, refused, request_id
 from tests.integration.push_world import (
     SOON,
     devices_of,
@@ -284,6 +287,31 @@ async def test_devices(own_nats_server: NatsServer, tmp_path: Path) -> None:
         assert kept.preferences == devices_pb.PushPreferences(quiet_hours=hours, mentions_only=True)
         stranger = world.user("ann", tenant="other")
         assert await listed(stranger) == []
+
+
+async def test_a_device_that_changed_hands_tells_nothing_to_who_has_it_now(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Its row may stay with who had it: two register it at once, or a process dies between the rows of a store that writes each alone."""
+    async with push_world(own_nats_server.url, tmp_path) as (world, pushed):
+        ann, bob, cy = world.user("ann"), world.user("bob"), world.user("cy")
+        await register(bob, "phone", device_id="bought-from-ann")
+        left = push_pb2.StoredDevice(device=devices_pb.Device(device_id="sold"), token="phone")
+        row = Row(DEVICES, f"{TENANT}/ann", "d/sold", left.SerializeToString(), time.time_ns() // 1000)
+        await world.ledger.put_rows([row])
+        with_ann = (await cy.create_group("ann", title="For Ann")).conversation_id
+        with_bob = (await cy.create_group("bob", title="For Bob")).conversation_id
+        await cy.send(with_ann, "for Ann alone")
+        await cy.send(with_bob, "for Bob")
+
+        async def it_is_forgotten() -> bool:
+            answer = await devices_of(ann).ListDevices(devices_pb.ListDevicesRequest(), metadata=ann.metadata)
+            return not answer.devices
+
+        await eventually(it_is_forgotten)
+        assert [data_of(each)[0] for each in await pushed.until("phone", 1)] == ["For Bob"]
+        await cy.send(with_bob, "again")  # and it is still bob's
+        assert {data_of(each)[0] for each in await pushed.until("phone", 2)} == {"For Bob", "For Bob (2)"}
 
 
 async def test_a_token_that_is_no_more_takes_its_device_along(own_nats_server: NatsServer, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Devices and preferences, as rows: what a device is called now, and nothing of what it was called before.
 
 A token stands in two rows: with its device, and, as its SHA-256, with who has it, so that a device that changes hands is taken from who
-had it. Both are deleted with the device; no log keeps a token.
+had it. Both are deleted with the device; no log keeps a token. The second decides who is told: a token belongs to one.
 """
 
 from __future__ import annotations
@@ -97,6 +97,18 @@ async def invalid(ledger: Ledger, tenant: str, user_id: str, device_id: str, tok
     stored = push_pb2.StoredDevice.FromString(row.value or b"")
     if stored.token == token:
         await _forget(ledger, tenant, user_id, stored, row.seq + 1)
+
+
+async def sold(ledger: Ledger, tenant: str, user_id: str, stored: push_pb2.StoredDevice) -> bool:
+    """Tell whether another has a device's token now, and forget the device then. Raises StoreUnavailable.
+
+    Two may have registered it at the same moment; or a process died between the two rows, where a store does not write both at once.
+    """
+    holder = await _holder(ledger, tenant, stored.token)
+    if holder is None or (holder.user_id, holder.device_id) == (user_id, stored.device.device_id):
+        return False
+    await invalid(ledger, tenant, user_id, stored.device.device_id, stored.token)
+    return True
 
 
 async def prefer(ledger: Ledger, tenant: str, user_id: str, preferences: pb.PushPreferences) -> None:

@@ -203,6 +203,8 @@ class Round:
         badge = await everywhere.badge(self._ledger, tenant, plan.user_id, known.now) if small else None
         previews = self._previews and not reach.preferences.hide_previews
         for device in reach.devices:
+            if await devices.sold(self._ledger, tenant, plan.user_id, device):
+                continue
             if len(found) == 1:
                 notification = notices.message(plan.user_id, device, found[0], previews, badge)
             else:
