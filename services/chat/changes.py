@@ -12,6 +12,7 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 from services.chat import commands, domain, projections, receipts, wire
 from services.chat.access import Actor, actor_of, may_read, told
 from services.chat.domain import place
+from services.chat.reading import first_since
 from services.ledger.decider import Receipt
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
@@ -46,25 +47,36 @@ class Changes:
         return await self.shown(aggregate, receipt)
 
     async def join(self, request: pb.JoinConversationRequest, call: Call) -> chat_pb2.Conversation:
-        """Come in: into a group as a member, into a channel as a reader. Raises domain.Refused (NOT_FOUND, BANNED, MEMBERS_LIMIT)."""
+        """Come in: into a group as a member, into a channel as a reader. Raises domain.Refused (NOT_FOUND, BANNED, MEMBERS_LIMIT).
+
+        What is refused goes to the log all the same: whoever came in before by this request has its first answer.
+        """
         actor, now = actor_of(call.caller), commands.now_us()
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         state = (await self._ledger.read(aggregate)).state
         profile = state.profile
         if profile is None or profile.kind is not domain.Kind.CHANNEL or actor.user_id in profile.members:
             return await self.apply(request, call, commands.join)
-        if domain.lasts(profile.bans, actor.user_id, now) and profile.open:
-            raise domain.banned(profile.bans[actor.user_id])
         reads = not actor.oversees and await may_read(self._ledger, actor, aggregate, state, now)
-        if not (reads or profile.open):
-            raise domain.not_found()
-        here = projections.place_of(aggregate, actor.user_id)
-        command = place.JoinChannel(now, actor.user_id, profile.created_us, actor.acting_service)
-        if not reads:
+        command: place.PlaceCommand = place.JoinChannel(now, actor.user_id, profile.created_us, actor.acting_service)
+        if domain.lasts(profile.bans, actor.user_id, now) and profile.open:
+            command = place.Withheld(now, domain.banned(profile.bans[actor.user_id]))
+        elif not (reads or profile.open):
+            command = place.Withheld(now, domain.not_found())
+        elif not reads:
             # What was said before is not unread for one who comes now. First, so that nothing is missing where the process ends in between.
             await receipts.start(self._ledger, aggregate, state, actor.user_id)
-        await self._execute(here, command, request, actor, call)
+        receipt = await self._execute(projections.place_of(aggregate, actor.user_id), command, request, actor, call)
+        if isinstance(command, place.Withheld):
+            state = await self._when_joined(aggregate, receipt, state.version)
         return wire.conversation(aggregate.id, state, now)
+
+    async def _when_joined(self, aggregate: AggregateId, receipt: Receipt, newest: int) -> domain.Conversation:
+        """Give a channel as it was when somebody became its reader: it may know no more of it now."""
+        joined_us = wire.decode_place(receipt.payloads[0]).at_us
+        version = max(1, await first_since(self._ledger, aggregate, newest, joined_us) - 1)
+        state: domain.Conversation = (await self._ledger.read_at(aggregate, version)).state
+        return state
 
     async def leave(self, request: pb.LeaveConversationRequest, call: Call) -> None:
         """Go: as a member of a group or a channel, or else as a channel's reader. Raises domain.Refused (NOT_FOUND, LAST_OWNER)."""

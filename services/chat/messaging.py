@@ -162,15 +162,14 @@ class Messaging:
         found = await self._lookups.said(aggregate, request.message_version)
         target = await self._lookups.target(aggregate, request.message_version)
         wanted, attached = await self._uses.said(request.content, actor)
-        if attached.missing:
-            raise domain.no_such_attachment(attached.missing)
         if wanted is not request.content:
             asked, request = request, pb.EditMessageRequest()
             request.CopyFrom(asked)
             request.content.CopyFrom(wanted)
         content = commands.edited(request, found.content if found is not None else chat_pb2.MessageContent())
-        verdict = FREE
-        if self._reviewer.asks(actor.tenant):
+        # A refusal goes to the log: this may have been done before.
+        verdict = Verdict(domain.no_such_attachment(attached.missing)) if attached.missing else FREE
+        if not attached.missing and self._reviewer.asks(actor.tenant):
             said = hook.ReviewMessageRequest(
                 occasion=hook.MESSAGE_OCCASION_EDIT,
                 content=chat_pb2.MessageContent.FromString(content),
@@ -193,12 +192,15 @@ class Messaging:
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         target = await self._lookups.target(aggregate, request.message_version)
         if request.for_me:
-            await readable(self._ledger, actor, aggregate, now)
-            if target is None:
-                raise domain.no_such_message(request.message_version)
-            here = projections.place_of(aggregate, actor.user_id)
-            hide = place.HideMessage(now, actor.user_id, target.version, target.sender, actor.acting_service)
-            named = commands.named(request, actor, call.traceparent)
+            here, named = (
+                projections.place_of(aggregate, actor.user_id),
+                commands.named(request, actor, call.traceparent),
+            )
+            try:
+                await readable(self._ledger, actor, aggregate, now)
+                hide = _hiding(request, actor, target, now)
+            except domain.Refused as refused:
+                hide = place.Withheld(now, refused)
             await self._ledger.execute(here, hide, named, timeout=call.remaining())
             return
 
@@ -244,6 +246,25 @@ class Messaging:
     async def forward(self, request: pb.ForwardMessageRequest, call: Call) -> tuple[int, int]:
         """Say again elsewhere what was said; gives its version there and when it was taken. Raises domain.Refused."""
         actor, now = actor_of(call.caller), commands.now_us()
+        aggregate = commands.aggregate_of(actor, request.conversation_id)
+        # Named after the request: what it forwards may be edited before it is repeated.
+        named = commands.named(request, actor, call.traceparent)
+        command: domain.SendMessage | domain.Withheld
+        try:
+            command = await self._forwarding(request, actor, aggregate, call.remaining(), now)
+        except domain.Refused as refused:
+            nothing = domain.SendMessage(now, actor.user_id, b"", 0, actor.oversees, actor.acting_service)
+            command = domain.Withheld(nothing, refused, outright=True)
+
+        def work(_known: domain.Known) -> Awaitable[Receipt]:
+            return self._ledger.execute(aggregate, command, named, timeout=call.remaining())
+
+        return _sent(await self._told(aggregate, actor, (), work, now), now)
+
+    async def _forwarding(
+        self, request: pb.ForwardMessageRequest, actor: Actor, aggregate: AggregateId, left: float, now: int
+    ) -> domain.SendMessage | domain.Withheld:
+        """Look up what is forwarded, and make the command of it. Raises domain.Refused (NOT_FOUND, NO_SUCH_MESSAGE)."""
         source = commands.aggregate_of(actor, request.from_conversation_id)
         await readable(self._ledger, actor, source, now)
         found = await self._lookups.said(source, request.message_version)
@@ -263,13 +284,12 @@ class Messaging:
             content.forwarded.message_version = request.message_version
             content.forwarded.sender_id = found.sender
             content.forwarded.send_time.CopyFrom(wire.timestamp(found.at_us))
-        aggregate = commands.aggregate_of(actor, request.conversation_id)
         if content.erased:
             raise domain.no_such_message(request.message_version)
         said = hook.ReviewMessageRequest(
             occasion=hook.MESSAGE_OCCASION_FORWARD, content=content, request_id=request.request_id
         )
-        verdict = await self._reviewer.review(aggregate, actor, said, call.remaining())
+        verdict = await self._reviewer.review(aggregate, actor, said, left)
         again = await self.contents.again(aggregate, verdict.content or content, sealed)
         if again is None:
             raise domain.no_such_message(request.message_version)
@@ -280,14 +300,7 @@ class Messaging:
             domain.Said(0, None, (), False, domain.Known(), lasts_us, *attached) if lasts_us or attached.ids else None
         )
         command = domain.SendMessage(now, actor.user_id, again, 0, actor.oversees, actor.acting_service, about)
-        # Named after the request: what it forwards may be edited before it is repeated.
-        named = commands.named(request, actor, call.traceparent)
-        judged = verdict.on(command)
-
-        def work(_known: domain.Known) -> Awaitable[Receipt]:
-            return self._ledger.execute(aggregate, judged, named, timeout=call.remaining())
-
-        return _sent(await self._told(aggregate, actor, (), work, now), now)
+        return verdict.on(command)
 
     async def edits(self, request: pb.ListMessageEditsRequest, call: Call) -> pb.ListMessageEditsResponse:
         """List what a message said. Raises domain.Refused (NOT_FOUND, NO_SUCH_MESSAGE)."""
@@ -338,6 +351,15 @@ class Messaging:
             return await self._lookups.informed(aggregate, versions, work, reaction)
         except domain.Unseen as unseen:
             raise await told(self._ledger, actor, aggregate, unseen, at_us) from None
+
+
+def _hiding(
+    request: pb.DeleteMessageRequest, actor: Actor, target: domain.Target | None, at_us: int
+) -> place.PlaceCommand:
+    """Give what deletes a message for the actor alone. Raises domain.Refused (NO_SUCH_MESSAGE)."""
+    if target is None:
+        raise domain.no_such_message(request.message_version)
+    return place.HideMessage(at_us, actor.user_id, target.version, target.sender, actor.acting_service)
 
 
 def _sent(receipt: Receipt, at_us: int) -> tuple[int, int]:

@@ -37,7 +37,7 @@ async def messages(
     elif request.HasField("from_time"):
         if request.from_version:
             raise domain.Refused("INVALID_FIELD", "either from a version or from a time", field="from_time")
-        first = await _first_since(ledger, aggregate, newest, wire.microseconds(request.from_time))
+        first = await first_since(ledger, aggregate, newest, wire.microseconds(request.from_time))
         place = first - 1 if up else first
     elif request.from_version:
         place = request.from_version
@@ -59,7 +59,7 @@ async def messages(
     return response
 
 
-async def _first_since(ledger: Ledger, aggregate: AggregateId, newest: int, at_us: int) -> int:
+async def first_since(ledger: Ledger, aggregate: AggregateId, newest: int, at_us: int) -> int:
     """Find the first version of a time or later, one more than the newest where there is none; events happened in their order."""
     low, high = 1, newest + 1
     while low < high:

@@ -44,12 +44,11 @@ class BotService:
         """Press an action of a card."""
         actor, now = actor_of(call.caller), commands.now_us()
         conversation = commands.aggregate_of(actor, request.conversation_id)
-        state = await self._pressable(actor, conversation, now)
         posted = await self._posted(conversation, request.message_version)
-        refusal = await self._refusal(request, actor, conversation, state)
-        service = posted.acting_service or posted.actor_id
+        refusal = await self._refusal(request, actor, conversation, now, is_message=posted is not None)
+        service = posted.acting_service or posted.actor_id if posted is not None else ""
         if not service:
-            raise domain.no_such_message(request.message_version)
+            raise refusal or domain.no_such_message(request.message_version)
         actions = kind.actions_of(actor.tenant, service)
         command = pressing.Press(
             now,
@@ -58,7 +57,7 @@ class BotService:
             request.conversation_id,
             request.message_version,
             request.action_id,
-            await self._words(request, actor, actions),
+            await self._words(request, actor, actions) if refusal is None else b"",
             refusal,
         )
         receipt = await self._execute(actions, command, request, actor, call)
@@ -127,20 +126,24 @@ class BotService:
             domain.require(state, actor.user_id, domain.Permission.PRESS_ACTION, oversees=actor.oversees)
         return state
 
-    async def _posted(self, conversation: AggregateId, version: int) -> chat_pb2.ConversationEvent:
-        """Give the event of a message. Raises domain.Refused (NO_SUCH_MESSAGE)."""
+    async def _posted(self, conversation: AggregateId, version: int) -> chat_pb2.ConversationEvent | None:
+        """Give the event of a message; None where a version is none."""
         page = []
         if version <= (await self._ledger.read(conversation, fresh=False)).version:
             page = await self._ledger.history(conversation, after=version - 1, limit=1)
         event = chat_pb2.ConversationEvent.FromString(page[0].payload) if page else chat_pb2.ConversationEvent()
-        if event.WhichOneof("event") != "message":
-            raise domain.no_such_message(version)
-        return event
+        return event if event.WhichOneof("event") == "message" else None
 
     async def _refusal(
-        self, request: pb.PressActionRequest, actor: Actor, conversation: AggregateId, state: domain.Conversation
+        self, request: pb.PressActionRequest, actor: Actor, conversation: AggregateId, at_us: int, *, is_message: bool
     ) -> domain.Refused | None:
-        """Tell why the action cannot be pressed as the card now is; None where it can."""
+        """Tell why the action cannot be pressed, by this actor or as the card now is; None where it can."""
+        try:
+            state = await self._pressable(actor, conversation, at_us)
+        except domain.Refused as refused:
+            return refused
+        if not is_message:
+            return domain.no_such_message(request.message_version)
         page = await self._ledger.history(conversation, after=request.message_version - 1, limit=1)
         shown = await reading.shown(self._ledger, self._contents, conversation, actor.user_id, state, page)
         if not shown or shown[0].HasField("delete_time"):

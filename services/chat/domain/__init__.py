@@ -76,7 +76,7 @@ from services.chat.domain.events import (
     SystemMessagePosted,
 )
 from services.chat.domain.expiring import MOST_AT_ONCE, SHORTEST_US
-from services.chat.domain.inviting import invited, is_in, no_such_invitation, places_reader, usable
+from services.chat.domain.inviting import invited, is_in, is_invited, no_such_invitation, places_reader, usable
 from services.chat.domain.permissions import OVERSEER, TABLE, Permission, lacking, permissions, require
 from services.chat.domain.reacting import MAX_EMOJIS
 from services.chat.domain.recent import Stale, deleted, edits, emojis, given, gives, replies
@@ -172,6 +172,7 @@ __all__ = [
     "initial",
     "invited",
     "is_in",
+    "is_invited",
     "is_member",
     "kept_out",
     "lacking",

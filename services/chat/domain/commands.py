@@ -253,10 +253,14 @@ class SendMessage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """What was refused before it came here: it is refused, unless it was done before under the same request id."""
+    """What was refused before it came here: it is refused, unless it was done before under the same request id.
+
+    ``outright``: whatever else speaks against it; what does comes first as a rule.
+    """
 
     command: SendMessage | EditMessage
     refusal: Refused
+    outright: bool = False
 
     @property
     def at_us(self) -> int:

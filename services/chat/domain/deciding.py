@@ -73,7 +73,8 @@ def decide(state: Conversation, command: Command) -> Sequence[Event]:
     if type(command) is SendMessage:  # by far the most frequent
         return messages.send(state, command)
     if type(command) is Withheld:
-        decide(state, command.command)  # who may not say it at all is told that
+        if not command.outright:
+            decide(state, command.command)  # who may not say it at all is told that
         raise command.refusal
     decides = _DECIDES.get(type(command))
     if decides is None:

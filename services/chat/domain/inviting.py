@@ -72,6 +72,11 @@ def join(state: Conversation, command: JoinByInvitation) -> Sequence[Event]:
     return (used, *let_in(profile, command, (command.actor,), invitation.role))
 
 
+def is_invited(state: Conversation, digest: str) -> bool:
+    """Tell whether a digest is of an invitation that is kept."""
+    return state.profile is not None and digest in state.profile.invitations
+
+
 def invited(state: Conversation, digest: str) -> tuple[Profile, Invitation]:
     """Give the conversation and the invitation that a digest is of. Raises Refused (NOT_FOUND)."""
     profile = state.profile

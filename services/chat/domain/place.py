@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from services.chat.domain.refusals import Refused
+
 FOR_EVER: Final = -1
 """Until when notifications are muted, where that has no end."""
 
@@ -77,7 +79,15 @@ class Hide:
     acting_service: str = ""
 
 
-PlaceCommand = JoinChannel | LeaveChannel | HideMessage | Archive | Silence | Hide
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """What was refused before it came here: it is refused, unless it was done before under the same request id."""
+
+    at_us: int
+    refusal: Refused
+
+
+PlaceCommand = JoinChannel | LeaveChannel | HideMessage | Archive | Silence | Hide | Withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +178,10 @@ _NOTHING: Final = Place()
 
 
 def decide(state: Place, command: PlaceCommand) -> Sequence[PlaceChange]:
-    """Give the events that a command leads to; what is so already is no change."""
+    """Give the events that a command leads to; what is so already is no change. Raises Refused."""
     match command:
+        case Withheld():
+            raise command.refusal
         case JoinChannel():
             if state.reads:
                 return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -52,6 +52,12 @@ class InboxService:
 
     async def WatchInbox(self, request: pb.WatchInboxRequest, call: Call) -> AsyncIterator[pb.WatchInboxResponse]:
         """Stream the caller's list."""
+        async with aclosing(self.watching(request, call)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def watching(self, request: pb.WatchInboxRequest, call: Call) -> AsyncGenerator[pb.WatchInboxResponse, None]:
+        """Give the frames of the caller's list, for any stream. Raises domain.Refused (OVERLOADED), LedgerError."""
         with self._served():
             actor = actor_of(call.caller)
             stream = InboxStream(self._surveys, self._follower, actor, call, self._settings, request.page_size)
@@ -106,12 +112,19 @@ class InboxService:
     async def _set(
         self, request: Asks, call: Call, make: Callable[[Asks, Actor, int, int], place.PlaceCommand]
     ) -> pb.InboxEntry:
-        """Set a flag of the caller's. Raises domain.Refused (NOT_FOUND, NOT_A_MEMBER), LedgerError."""
+        """Set a flag of the caller's. Raises domain.Refused (NOT_FOUND, NOT_A_MEMBER), LedgerError.
+
+        One who did so, and is not in the conversation any more, is told by a repeated request that it was done, and nothing else.
+        """
         actor, now = actor_of(call.caller), commands.now_us()
         conversation = commands.aggregate_of(actor, request.conversation_id)  # type: ignore[attr-defined]
-        state = await receipts.seated(self._ledger, actor, conversation, now)
         here = projections.place_of(conversation, actor.user_id)
         named = commands.named(request, actor, call.traceparent)
+        try:
+            state = await receipts.seated(self._ledger, actor, conversation, now)
+        except domain.Refused as refused:
+            await self._ledger.execute(here, place.Withheld(now, refused), named, timeout=call.remaining())
+            return pb.InboxEntry(conversation_id=conversation.id)
         command = make(request, actor, now, state.version)
         if isinstance(command, place.Silence):
             tip = await self._surveys.tips.at(conversation, state.version)

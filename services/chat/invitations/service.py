@@ -6,7 +6,6 @@ import hmac
 from typing import Any
 
 from google.protobuf.message import Message
-from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import invitation_service_pb2 as pb
 
 from services.chat import commands, domain, marks, projections, receipts, wire
@@ -96,32 +95,33 @@ class InvitationService:
         actor, now = actor_of(call.caller), commands.now_us()
         digest = digest_of(request.token)
         aggregate = await self._opened(actor, digest)
-        profile, invitation = domain.invited((await self._ledger.read(aggregate)).state, digest)
-        reads = await self._reads(aggregate, profile, invitation, actor)
+        state = (await self._ledger.read(aggregate)).state
+        reads = False
+        if domain.is_invited(state, digest):  # one that is there no more may have been used by this request before
+            reads = await self._reads(aggregate, *domain.invited(state, digest), actor)
         command = domain.JoinByInvitation(
             now, actor.user_id, digest, reads, oversees=False, acting_service=actor.acting_service
         )
         receipt = await self._execute(aggregate, command, request, actor, call)
-        if receipt.payloads and domain.places_reader(profile, invitation):
+        if len(receipt.payloads) == 1:  # a member comes in by a second event, a channel's reader by its own place
             # The use is counted; whoever dies here comes again with the same request, and uses no other.
-            return pb.JoinByInvitationResponse(conversation=await self._seat(aggregate, request, actor, call))
+            await self._seat(aggregate, request, actor, call)
         state = await self._after(aggregate, receipt)
         return pb.JoinByInvitationResponse(conversation=wire.conversation(aggregate.id, state, now))
 
     async def _seat(
         self, aggregate: AggregateId, request: pb.JoinByInvitationRequest, actor: Actor, call: Call
-    ) -> chat_pb2.Conversation:
+    ) -> None:
         """Make a channel's reader of one whose use of an invitation is counted."""
         now = commands.now_us()
         state: domain.Conversation = (await self._ledger.read(aggregate)).state
-        conversation = wire.conversation(aggregate.id, state, now)
-        assert state.profile is not None  # shown just now
+        if state.profile is None:
+            raise domain.no_such_invitation()
         command = place.JoinChannel(now, actor.user_id, state.profile.created_us, actor.acting_service)
         receipt = await self._execute(projections.place_of(aggregate, actor.user_id), command, request, actor, call)
         if receipt.payloads and not receipt.replayed:
             # What was said before is not unread for one who comes now.
             await receipts.start(self._ledger, aggregate, state, actor.user_id)
-        return conversation
 
     async def _opened(self, actor: Actor, digest: str) -> AggregateId:
         """Give the conversation that a token opens. Raises domain.Refused (NOT_FOUND)."""

@@ -51,21 +51,30 @@ class ModerationService:
         """Take a report."""
         actor, now = actor_of(call.caller), commands.now_us()
         aggregate = commands.aggregate_of(actor, request.conversation_id)
-        await readable(self._ledger, actor, aggregate, now)
-        target = await self._lookups.target(aggregate, request.message_version)
-        if target is None or target.sender in ("", actor.user_id):
-            raise domain.no_such_message(request.message_version)
-        if (await marks.mark(self._ledger, aggregate, target.version)).deleted:
-            raise domain.no_such_message(target.version)
-        report = projections.report_of(actor.tenant, request.conversation_id, target.version)
+        sender, refusal = "", None
+        try:
+            sender = await self._reportable(aggregate, request.message_version, actor, now)
+        except domain.Refused as refused:
+            refusal = refused
+        report = projections.report_of(actor.tenant, request.conversation_id, request.message_version)
         words = b""
-        if request.text:
+        if request.text and refusal is None:
             said = chat_pb2.MessageContent(text=request.text).SerializeToString()
             words = await self._contents.sealed(report, actor.user_id, said)
-        command = reports.Report(now, actor.user_id, actor.acting_service, request.reason, words, target.sender)
+        command = reports.Report(now, actor.user_id, actor.acting_service, request.reason, words, sender, refusal)
         await self._execute(report, command, request, actor, call)
         await self._whispers.say(actor.tenant, queue.TOPIC, report.id.encode())
         return pb.ReportMessageResponse()
+
+    async def _reportable(self, conversation: AggregateId, version: int, actor: Actor, at_us: int) -> str:
+        """Give who sent a message that the actor may report. Raises domain.Refused (NOT_FOUND, NO_SUCH_MESSAGE)."""
+        await readable(self._ledger, actor, conversation, at_us)
+        target = await self._lookups.target(conversation, version)
+        if target is None or target.sender in ("", actor.user_id):
+            raise domain.no_such_message(version)
+        if (await marks.mark(self._ledger, conversation, version)).deleted:
+            raise domain.no_such_message(version)
+        return target.sender
 
     async def ListReports(self, request: pb.ListReportsRequest, call: Call) -> pb.ListReportsResponse:
         """List the review queue, or what was dealt with."""

@@ -23,7 +23,10 @@ class Resolution(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Report the message; ``reason`` is a number of the contract's, ``words`` a content as log and store hold it, or nothing."""
+    """Report the message; ``reason`` is a number of the contract's, ``words`` a content as log and store hold it, or nothing.
+
+    ``refusal``: why it cannot be reported, as was looked up; then it is refused, unless the request was done before.
+    """
 
     at_us: int
     actor: str
@@ -31,6 +34,7 @@ class Report:
     reason: int
     words: bytes
     sender: str
+    refusal: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,14 @@ def initial() -> Reports:
 
 
 def decide(state: Reports, command: ReportCommand) -> Sequence[ReportChange]:
-    """Give the events that a command leads to. Raises Refused (NOT_FOUND, REPORT_RESOLVED)."""
+    """Give the events that a command leads to. Raises Refused (NOT_FOUND, REPORT_RESOLVED, and what a report cannot be for)."""
     who = (command.at_us, command.actor, command.acting_service)
     if isinstance(command, Report):
-        if command.actor in state.reporters or len(state.reporters) >= MOST_REPORTERS:
+        if command.actor in state.reporters:
+            return ()
+        if command.refusal is not None:
+            raise command.refusal
+        if len(state.reporters) >= MOST_REPORTERS:
             return ()
         return (Reported(*who, command.reason, command.words, command.sender),)
     if not state.reporters:
