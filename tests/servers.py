@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from services.standalone.cassandra import Cluster, Distribution, Node
 from services.standalone.lock import holder_of
+from tests.ports import free_port
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 CQL_START_SECONDS = 150.0
 STOP_SECONDS = 20.0
 
@@ -140,9 +141,10 @@ class NatsServer(_Server):
         """Starts the server on what its store holds, and returns when it accepts clients.
 
         Raises:
-            ServerFailed: it runs already, ended by itself, or was not ready in 20 s.
+            ServerFailed: it runs already, ended by itself, or was not ready in a minute.
         """
         self._require_ended()
+        self._port = self._port or free_port()
         self.folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "nats.conf"
         configuration.write_text("\n".join(self._configuration()), encoding="utf-8")
@@ -154,7 +156,7 @@ class NatsServer(_Server):
 
     def _configuration(self) -> list[str]:
         return [
-            f"listen: 127.0.0.1:{-1 if self._port is None else self._port}",
+            f"listen: 127.0.0.1:{self._port}",
             f"ports_file_dir: {json.dumps(str(self.folder))}",
             f"jetstream {{ store_dir: {json.dumps(str(self.store))}, max_file_store: 4G, max_memory_store: 256M }}",
             *self._options,

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.ports import free_port
+
 _ADDRESS = re.compile(rb"<([^<>]*)>")
 
 
@@ -64,9 +66,8 @@ class Sink:
 
     async def __aenter__(self) -> Sink:
         """Listens on a free port, or again on the one it had."""
-        loop = asyncio.get_running_loop()
+        loop, self.port = asyncio.get_running_loop(), self.port or free_port()
         self._server = await loop.create_server(lambda: _Session(self), self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,16 +13,10 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.runtime.tokens import Signer, make_key_pair
+from tests.ports import free_port
 from tests.servers import NatsServer
 
 READY_SECONDS = 30.0
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Stack:

@@ -18,13 +18,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.runtime.tokens import Signer, make_key_pair
 from services.standalone.cassandra.node import DATACENTER
 from services.standalone.child import START_AGAIN_EXIT_CODE
-from tests.bench.stack import free_port
 from tests.drills.checker.evidence import History
 from tests.drills.checker.raw import sqlite_log
 from tests.drills.checker.raw_cql import cql_log
 from tests.drills.links import Links
 from tests.drills.processes import is_stopped, run_module
 from tests.drills.stage import TENANT, OperatorFailed
+from tests.ports import free_port
 from tests.servers import CassandraCluster, CassandraServer, NatsServer
 from tests.smtp_sink import Sink
 

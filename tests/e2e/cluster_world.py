@@ -17,6 +17,7 @@ from services.standalone.cluster.http import ask
 from services.standalone.cluster.ports import COUNT
 from services.standalone.journey.people import Credentials
 from services.standalone.ports import PortTaken
+from tests.ports import free_ports
 
 CALLERS = 3
 EVERY = 0.05
@@ -27,7 +28,7 @@ _TRIES = 20
 async def running(folder: Path) -> AsyncIterator[Cluster]:
     """A cluster on SQLite files, on ports that nobody uses."""
     for number in range(_TRIES):
-        port = random.randrange(15_000, 32_000 - COUNT, COUNT)
+        port = free_ports(COUNT)
         try:
             async with Cluster(folder / str(number), port=port, store="sqlite") as cluster:
                 yield cluster
@@ -57,7 +58,7 @@ class Beat:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def succeeds(self, times: int = 1, seconds: float = 60.0) -> None:
+    async def succeeds(self, times: int = 1, seconds: float = 120.0) -> None:
         """Wait for so many calls to succeed from now on."""
         async with asyncio.timeout(seconds):
             for _ in range(times):

@@ -14,7 +14,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]
     made = Standalone(tmp_path_factory.mktemp("standalone"))
     made.start()
     try:
-        made.shows("Serving until Ctrl-C")
+        made.serves()
         yield made
     finally:
         made.end()

@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -19,28 +17,15 @@ import psutil
 
 from services.standalone.cluster.ports import COUNT as CLUSTER_COUNT
 from services.standalone.home import Home
-from services.standalone.lock import holder_of
-from services.standalone.ports import COUNT, HOST
+from services.standalone.lock import holder_of, try_lock
+from services.standalone.ports import COUNT
+from tests.ports import free_ports
 
-SECONDS = 60.0
+SECONDS = 120.0
+"""What a busy machine may take for anything."""
+SERVES = "the way through all of it"
+"""The last line of what is shown before it serves until Ctrl-C."""
 CHILDREN = ("nats", "payments", "inbox", "push", "chat", "order", "mail")
-
-
-def free_ports(count: int = COUNT) -> int:
-    """The first of a range of free ports, below those the system gives to clients."""
-    while True:
-        first = random.randrange(15_000, 32_000 - count, count)
-        if all(_free(first + offset) for offset in range(count)):
-            return first
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 class Standalone:
@@ -90,6 +75,8 @@ class Standalone:
         until = time.monotonic() + seconds
         while text not in self.screen:
             ended = self.process.poll() is not None
+            if ended and self._reader is not None:
+                self._reader.join(SECONDS)  # what it said last may not have been read yet
             if (ended and text not in self.screen) or time.monotonic() > until:
                 raise AssertionError(
                     f"{text!r} was not shown; exit code {self.process.poll()}:\n{self.screen}\n{self._logs()}"
@@ -103,7 +90,7 @@ class Standalone:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end:\n{self.screen}\n{self._logs()}") from None
         assert self._reader is not None
-        self._reader.join(5)
+        self._reader.join(SECONDS)
         return code
 
     def play(self) -> None:
@@ -114,49 +101,58 @@ class Standalone:
 
     def kill(self, child: str) -> int:
         """Kill a child as the system would for want of memory; returns its process id."""
-        pid = holder_of(self.home.run / f"{child}.lock")
-        assert pid is not None
-        # Killed a moment ago, it may be gone since its lock was read: then it was killed, as was wanted.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        pid = self._holder(child)
+        # The file keeps the name of one that is dead, which may be another process's by now: only our own is killed. One that was
+        # killed a moment ago and has not come back was killed, as was wanted.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for each in psutil.Process(self.process.pid).children(recursive=True):
+                if each.pid == pid:
+                    each.kill()
+        return pid
+
+    def _holder(self, child: str, seconds: float = SECONDS) -> int:
+        """Who says that it is this child; waits while the file is being written."""
+        until = time.monotonic() + seconds
+        while (pid := holder_of(self.home.run / f"{child}.lock")) is None:
+            assert time.monotonic() < until, f"{child} was never started:\n{self.screen}"
+            time.sleep(0.002)
         return pid
 
     def kills_when_it_runs(self, child: str, seconds: float = SECONDS) -> None:
         """Kill a child as soon as its process is there, before it can serve."""
-        until = time.monotonic() + seconds
-        while holder_of(self.home.run / f"{child}.lock") is None:
-            assert time.monotonic() < until, f"{child} was never started:\n{self.screen}"
-            time.sleep(0.002)
+        self._holder(child, seconds)
         self.kill(child)
 
-    def pids(self) -> dict[str, int]:
-        """The children's process ids."""
-        found = {child: holder_of(self.home.run / f"{child}.lock") for child in CHILDREN}
-        return {child: pid for child, pid in found.items() if pid is not None}
+    def running(self) -> set[str]:
+        """The children that run: a lock is held for as long as its process lives, whatever became of its number."""
+        return {path.stem for path in self.home.run.glob("*.lock") if not _is_free(path)}
+
+    def serves(self, seconds: float = SECONDS) -> None:
+        """Wait until it serves, and has said all that it says of that."""
+        self.shows("Serving until Ctrl-C", seconds)
+        self.shows(SERVES, seconds)
 
     def interrupt(self) -> int:
         """End it as Ctrl-C does; returns the exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.ends(30)
+        return self.ends()
 
     def end(self) -> None:
         """End it, however it is; nothing of it is left."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(40)
+                self._process.wait(SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
 
-    def nothing_is_left(self, pids: dict[str, int], seconds: float = 60.0) -> None:
-        """Wait until none of these processes runs."""
-        running = []
-        for pid in pids.values():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                running.append(psutil.Process(pid))
-        psutil.wait_procs(running, timeout=seconds)
-        assert [name for name, pid in pids.items() if psutil.pid_exists(pid)] == []
+    def nothing_is_left(self, seconds: float = SECONDS) -> None:
+        """Wait until no child runs."""
+        until = time.monotonic() + seconds
+        while left := self.running():
+            assert time.monotonic() < until, left
+            time.sleep(0.01)
 
     async def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the `tradewind` command line as it is logged in here."""
@@ -188,3 +184,10 @@ class Standalone:
     def _read(process: subprocess.Popen[str], lines: list[str]) -> None:
         assert process.stdout is not None
         lines.extend(iter(process.stdout.readline, ""))
+
+
+def _is_free(lock_file: Path) -> bool:
+    lock = try_lock(lock_file)
+    if lock is not None:
+        lock.release()
+    return lock is not None

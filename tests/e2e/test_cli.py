@@ -118,7 +118,7 @@ async def test_what_is_typed_is_said_and_what_others_say_is_shown(standalone: St
 
 
 async def test_an_order_goes_its_way(standalone: Standalone) -> None:
-    sku = own("tea")
+    sku = own("cocoa")
     item = await one(standalone, "item", "put", sku, "4.50", "--title", "Tea", "--as", "shop")
     assert item["unit_price"] == {"currency_code": "GBP", "minor_units": 450}
     assert (await one(standalone, "item", "show", sku))["title"] == "Tea"

@@ -60,7 +60,7 @@ async def test_others_see_nothing(standalone: Standalone) -> None:
 @pytest.mark.timeout(180)
 async def test_a_session_goes_on_when_its_server_is_killed(own_standalone: Standalone) -> None:
     own_standalone.start()
-    own_standalone.shows("Serving until Ctrl-C")
+    own_standalone.serves()
     async with client(own_standalone, "shop") as shop, client(own_standalone, "customer") as customer:
         name = (await shop.chat.create_group(["customer"])).conversation_id
         heard: list[chat_pb2.ConversationEvent] = []

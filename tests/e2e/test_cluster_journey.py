@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 STARTED = 240.0
-PLAYED = 120.0
+PLAYED = 240.0
 
 
 def test_the_journey_survives_a_process_of_each_kind(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_the_journey_survives_a_process_of_each_kind(tmp_path: Path) -> None:
         for step, child in ((1, "order-1"), (2, "chat-2"), (3, "mail-1"), (4, "payments-2"), (5, "inbox-1")):
             cluster.shows(f"✓  {step}. ")
             cluster.kill(child)
-        code = cluster.ends(100)
+        code = cluster.ends(PLAYED)
         assert code == 0, cluster.screen
         assert "✓  7. " in cluster.screen
     finally:

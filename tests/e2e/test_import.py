@@ -97,7 +97,7 @@ async def test_services_killed_meanwhile_do_not_show(
     own_standalone: Standalone, recorded_data: Path, tmp_path: Path
 ) -> None:
     own_standalone.start()
-    own_standalone.shows("Serving until Ctrl-C")
+    own_standalone.serves()
     lines = [talk_line(number) for number in range(8000)]
     file = tmp_path / "day.jsonl"
     file.write_text("\n".join([*lines[:2000], "broken", *lines[2000:]]) + "\n", encoding="utf-8")
@@ -201,7 +201,7 @@ async def test_a_recorded_month_is_imported_whole_over_an_interruption(
 ) -> None:
     file = str(recorded_data / "orders" / "online_retail_2010-12.csv")
     own_standalone.start()
-    own_standalone.shows("Serving until Ctrl-C")
+    own_standalone.serves()
     arguments = ["import", "orders", file, "--limit", "300"]
     code, _ = await while_it_runs(own_standalone, 50, lambda process: process.send_signal(signal.SIGINT), *arguments)
     assert code == 130

@@ -32,7 +32,7 @@ def test_a_killed_child_comes_back_and_the_journey_completes(own_standalone: Sta
     for moment in _KILLED_AFTER[child]:
         own_standalone.shows(moment)
         killed.append(own_standalone.kill(child))
-    code = own_standalone.ends(100)
+    code = own_standalone.ends()
     assert code == 0, own_standalone.screen
     assert "✓  7. " in own_standalone.screen
     if child == "payments":
@@ -45,7 +45,7 @@ def test_a_killed_child_comes_back_and_the_journey_completes(own_standalone: Sta
 def test_a_child_killed_while_all_start_is_started_again(own_standalone: Standalone, child: str) -> None:
     own_standalone.start("--once")
     own_standalone.kills_when_it_runs(child)
-    assert own_standalone.ends(100) == 0, own_standalone.screen
+    assert own_standalone.ends() == 0, own_standalone.screen
     assert f"{child} ended (signal 9); starting it again" in own_standalone.screen
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from services.standalone.home import Home
 from services.standalone.ports import COUNT
-from tests.e2e.standalone_world import Standalone, free_ports
+from tests.e2e.standalone_world import Standalone
+from tests.ports import free_ports
 
 pytestmark = [
     pytest.mark.xdist_group("standalone-own"),
@@ -41,20 +42,20 @@ async def test_the_journey_on_cql_outlives_the_store_and_the_run(cassandra: None
     standalone = OnCql(tmp_path / "zweite Törn")
     try:
         standalone.start()
-        standalone.shows("Serving until Ctrl-C", SECONDS)
+        standalone.serves(SECONDS)
         assert "✗" not in standalone.screen
         simulators = {"payments.db", "push.db"}
         assert {file.name for file in standalone.home.archive.glob("*.db")} == simulators
 
-        pids = {**standalone.pids(), "cql": standalone.kill("cql")}
+        standalone.kill("cql")
         standalone.shows("cql ended (signal 9); starting it again")
         assert len(await standalone.orders()) == 4
         assert standalone.interrupt() == 0
-        standalone.nothing_is_left(pids)
+        standalone.nothing_is_left()
 
         # All of it is still there, and takes what comes: four orders of each journey.
         standalone.start()
-        standalone.shows("Serving until Ctrl-C", SECONDS)
+        standalone.serves(SECONDS)
         assert len(await standalone.orders()) == 8
     finally:
         standalone.end()

@@ -11,6 +11,7 @@ from typing import Any
 
 from services.runtime.tokens import Signer
 from tests.integration.order_world import TENANT, User, keys_in, new_channel
+from tests.ports import free_port
 
 START_SECONDS = 60.0
 
@@ -19,7 +20,7 @@ class ServiceProcess:
     """One service, ``python -m``; started again it listens where it did before."""
 
     def __init__(self, module: str, folder: Path, **settings: str) -> None:
-        self.port = 0
+        self.port = free_port()
         self._module = module
         self._signer = Signer.from_file(keys_in(folder)["service_key_file"])
         self._settings = {
@@ -50,7 +51,7 @@ class ServiceProcess:
         listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(_read(self._process, listening))
         async with asyncio.timeout(START_SECONDS):
-            self.port = await listening
+            await listening
 
     async def kill(self) -> None:
         """End it as a power cut would."""

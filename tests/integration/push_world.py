@@ -21,6 +21,7 @@ from services.runtime.server import Server
 from services.runtime.telemetry import Telemetry
 from services.runtime.tokens import Authenticator, make_key_pair
 from tests.integration.chat_world import TENANT, ChatWorld, User, chat_world
+from tests.ports import free_port
 
 SOON = {"push_after": 0.2, "push_every": 0.3, "search": "off"}
 """So that a test need not wait for people's patience."""
@@ -31,7 +32,7 @@ class Simulator:
 
     def __init__(self, folder: Path) -> None:
         self.inbox = Inbox.open(folder / "push.db")
-        self.port = 0
+        self.port = free_port()
         self._folder = folder
         self._server: Server | None = None
 
@@ -52,7 +53,7 @@ class Simulator:
         self._server.add(services["PushGatewayService"], PushGatewayService(self.inbox))
         services = push_inbox_service_pb2.DESCRIPTOR.services_by_name
         self._server.add(services["PushInboxService"], PushInboxService(self.inbox))
-        self.port = await self._server.start()
+        await self._server.start()
 
     async def stop(self) -> None:
         if self._server is not None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from tests.integration.chat_world import TENANT, ChatWorld, chat_world
 from tests.integration.presence_world import AWAY, BEAT, OFFLINE, ONLINE, services
+from tests.ports import free_port
 from tests.servers import NatsServer
 
 FAST = RetryPolicy(first_wait=0.02, longest_wait=0.2)
@@ -62,7 +63,7 @@ async def test_a_lease_lasts_as_long_as_its_block(own_nats_server: NatsServer, t
 
 
 async def test_watchers_go_on_when_their_server_comes_again(own_nats_server: NatsServer, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"presence_beat": BEAT, "reconnect_spread": 0.01}
+    options: dict[str, Any] = {"presence_beat": BEAT, "reconnect_spread": 0.01, "listen": f"127.0.0.1:{free_port()}"}
     async with chat_world(own_nats_server.url, tmp_path, **options) as first:
         port, tokens = first.server.port, {"bob": token(first, "bob")}
         group = await first.user("ada").create_group("bob")
@@ -74,7 +75,7 @@ async def test_watchers_go_on_when_their_server_comes_again(own_nats_server: Nat
         next_state = asyncio.ensure_future(anext(states))
     async with (
         bob,
-        chat_world(own_nats_server.url, tmp_path, listen=f"127.0.0.1:{port}", **options) as second,
+        chat_world(own_nats_server.url, tmp_path, **options) as second,
         client(second, "ada") as ada,
     ):
         tokens["bob"] = token(second, "bob")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from services.ledger.log import LogSettings, stream_name
 from services.ledger.sqlite import SqliteArchive
 from services.mail.stats.lease import BUCKET, Lease
 from tests.integration.ledger_world import Seen, fresh_service
+from tests.ports import free_port
 from tests.servers import NatsServer
 from tests.tally import TALLY, Add, fresh_request, tally
 
@@ -29,10 +29,7 @@ ROUND = 20
 
 def configurations() -> list[tuple[str, ...]]:
     """Lines for each of three servers that know each other."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(SERVERS)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    ports = [free_port() for _ in range(SERVERS)]
     routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in ports)
     return [
         (f"server_name: s{number}", f'cluster {{ name: c, listen: "127.0.0.1:{port}", routes: [{routes}] }}')
