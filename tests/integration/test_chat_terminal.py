@@ -154,6 +154,10 @@ async def test_what_is_refused_is_said_and_nothing_ends(world: ChatWorld) -> Non
         await sees(ann, lambda: "&Cake" in told(ann, "#head"))
         await types(ann, "/attach /nowhere/at/all")
         await sees(ann, lambda: "No such file" in told(ann, "#told"))
+        long = "far too long " * 1300
+        await types(ann, long)
+        await sees(ann, lambda: "16384" in told(ann, "#told"))
+        assert ann.app.query_one(Input).value == long  # nobody types it twice
         await types(ann, "/leave")
         await sees(ann, lambda: "last owner" in told(ann, "#told"))
 

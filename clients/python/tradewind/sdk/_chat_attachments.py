@@ -163,22 +163,38 @@ class Attachments:
         """
         info = await self.get_attachment(attachment_id, conversation_id=conversation_id, timeout=timeout)
         part, told = path.with_name(f"{path.name}.part"), progress or _nobody
-        digest, got = await asyncio.to_thread(_left, part, info.size_bytes)
+        left = await asyncio.to_thread(_left, part, info.size_bytes)
+        digest = await self._fetch(info, part, conversation_id, told, *left)
+        if digest != info.sha256 and left[1]:  # what was left may be of something else
+            await asyncio.to_thread(part.unlink)
+            digest = await self._fetch(info, part, conversation_id, told, hashlib.sha256(), 0)
+        if digest != info.sha256:
+            await asyncio.to_thread(part.unlink)
+            raise DataLoss("what came is not what was uploaded", reason="CONTENT_MISMATCH")
+        await asyncio.to_thread(part.replace, path)
+        return info
+
+    async def _fetch(
+        self,
+        info: attachment_pb2.AttachmentInfo,
+        part: Path,
+        conversation_id: str,
+        told: Progress,
+        digest: hashlib._Hash,
+        got: int,
+    ) -> bytes:
+        """Download what a file lacks; gives the SHA-256 of all of it."""
         told(got, info.size_bytes)
         with await asyncio.to_thread(part.open, "ab") as file:
             if got < info.size_bytes:
-                pieces = self.download(attachment_id, conversation_id=conversation_id, offset=got)
+                pieces = self.download(info.attachment_id, conversation_id=conversation_id, offset=got)
                 async with aclosing(pieces):
                     async for piece in pieces:
                         await asyncio.to_thread(file.write, piece)
                         digest.update(piece)
                         got += len(piece)
                         told(got, info.size_bytes)
-        if digest.digest() != info.sha256:
-            await asyncio.to_thread(part.unlink)
-            raise DataLoss("what came is not what was uploaded", reason="CONTENT_MISMATCH")
-        await asyncio.to_thread(part.replace, path)
-        return info
+        return digest.digest()
 
     async def download_link(
         self, attachment_id: str, *, conversation_id: str = "", thumbnail: int = 0, timeout: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -35,8 +36,9 @@ class Privacy:
         def ask(token: str) -> privacy_service_pb2.ExportConversationRequest:
             return privacy_service_pb2.ExportConversationRequest(conversation_id=conversation_id, resume_token=token)
 
-        async for chunk in self._chunks(self._private.ExportConversation, ask, resume_token):
-            yield chunk
+        async with aclosing(self._chunks(self._private.ExportConversation, ask, resume_token)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def export_person(
         self, user_id: str = "", *, resume_token: str = ""
@@ -46,8 +48,9 @@ class Privacy:
         def ask(token: str) -> privacy_service_pb2.ExportPersonRequest:
             return privacy_service_pb2.ExportPersonRequest(user_id=user_id, resume_token=token)
 
-        async for chunk in self._chunks(self._private.ExportPerson, ask, resume_token):
-            yield chunk
+        async with aclosing(self._chunks(self._private.ExportPerson, ask, resume_token)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def erase_person(
         self, user_id: str, *, request_id: str | None = None, timeout: float | None = None

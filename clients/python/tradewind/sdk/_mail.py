@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing
 from datetime import datetime
 from typing import NamedTuple
 
@@ -93,8 +94,9 @@ class Mails:
             said = bool(frame.stats) or frame.snapshot
             return Frame([StatsFrame(list(frame.stats), frame.snapshot)] if said else [], frame.reconnect_after_ms)
 
-        async for item in resuming(self._connection, open_call, read, ends=False):
-            yield item
+        async with aclosing(resuming(self._connection, open_call, read, ends=False)) as frames:
+            async for item in frames:
+                yield item
 
 
 def _timestamp(at: datetime | None) -> Timestamp | None:

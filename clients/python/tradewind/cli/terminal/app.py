@@ -187,7 +187,18 @@ class ChatApp(App[None]):
         event.input.clear()
         self.tell("")
         # One after the other, in the order of being typed.
-        self._work(partial(perform, self, wanted, self.query_one(Log).chosen), "acts", exclusive=False)
+        self._work(partial(self._perform, wanted, self.query_one(Log).chosen, event.value), "acts", exclusive=False)
+
+    async def _perform(self, wanted: typed.Command | str, line: Line | None, words: str) -> None:
+        """Do what was typed; what could not be done stands in the line again, unless something else does by then."""
+        before = self.editing, self.reply_to
+        try:
+            await perform(self, wanted, line)
+        except (TradewindError, OSError):
+            if not self.query_one(Input).value:
+                self.editing, self.reply_to = before
+                self._prefill(words)
+            raise
 
     def action_on_line(self, what: str) -> None:
         """Do something with the chosen line; only while lines are chosen, not while one types."""
@@ -290,7 +301,7 @@ class ChatApp(App[None]):
                 await work()
             except TradewindError as refused:
                 if not quiet:
-                    self.tell(refused.message or refused.reason or type(refused).__name__)
+                    self.tell(shown(refused.message or refused.reason or type(refused).__name__))
             except OSError as error:
                 self.tell(f"{shown(str(error.filename or 'a file'))}: {error.strerror or type(error).__name__}")
 
