@@ -13,17 +13,19 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from services.chat.attachments.vault import VaultUnavailable
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.privacy.keys import PersonKeys
 from services.chat.privacy.master import Master
 from services.chat.search.rebuilding import RebuildRefused, rebuild
 from services.chat.search.running import folder_of
-from services.ledger.backup import BackupUnusable, back_up
+from services.ledger.backup import BackupUnusable
 from services.ledger.errors import LedgerError
 from services.ledger.recovery import NotNow, recover_log
 from services.ledger.restoring import merge, restore
 from services.ledger.verifying import Report, verify
+from services.operate import backups
 from services.operate.known import SERVICES
 from services.operate.place import opened
 from services.operate.status import status
@@ -35,6 +37,9 @@ from services.standalone.home import HomeUnusable
 
 WRONG, REFUSED = 1, 3
 _MOST_SHOWN = 100
+_SAID = (
+    NotNow, BackupUnusable, RebuildRefused, LedgerError, VaultUnavailable, NoBroker, HomeUnusable, Unstartable,
+)  # fmt: skip
 
 
 def tell(line: str) -> None:
@@ -54,12 +59,11 @@ async def recover(options: argparse.Namespace) -> int:
 
 
 async def write_backup(options: argparse.Namespace) -> int:
-    """Writes all entries of the store into a file."""
-    async with opened(options.service, with_log=False) as place:
-        known = place.known
-        made = await back_up(
-            place.archive, place.service, known.roles, options.file, after_seq=options.since, kept=known.kept
-        )
+    """Writes all entries of the store into a file, and Chat's attachments into the folder beside it."""
+    # They are where the log is; without them a backup needs nothing but the store.
+    with_attachments = options.attachments and options.service == "chat"
+    async with opened(options.service, with_log=with_attachments) as place:
+        made = await backups.written(place, options.file, options.since, tell, with_attachments=with_attachments)
     counts = f"{made.trailer.entries} entries of {made.trailer.aggregates} aggregates, {made.trailer.rows} rows"
     tell(f"{options.file}: {counts}")
     tell(f"what comes after it: backup --since {made.header.complete_seq}")
@@ -72,16 +76,21 @@ async def read_backup(options: argparse.Namespace) -> int:
         raise NotNow("name a backup, or say --from-log")
     if options.files and options.from_log:
         raise NotNow("a backup is always followed by what the log holds: --from-log is for none")
-    async with opened(options.service, with_log=not options.merge) as place:
+    with_attachments = options.attachments and options.service == "chat" and options.files
+    async with opened(options.service, with_log=with_attachments or not options.merge) as place:
         kinds = place.known.kinds
         if options.merge:
             for file in options.files:
                 await merge(place.archive, place.service, kinds, file, tell)
+            if with_attachments:
+                await backups.put_back(place, options.files[-1], tell)
             return 0
         done = await restore(
             place.archive, place.lives, place.service, kinds, options.files, tell, accept_loss=options.accept_loss
         )
-    tell(f"restored {done.entries} entries; what the log holds beyond them is stored as soon as the service runs")
+        tell(f"restored {done.entries} entries; what the log holds beyond them is stored as soon as the service runs")
+        if with_attachments:
+            await backups.put_back(place, options.files[-1], tell)
     return 0
 
 
@@ -134,7 +143,7 @@ async def perform(arguments: list[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], Awaitable[int]] = options.command
     try:
         return await command(options)
-    except (NotNow, BackupUnusable, RebuildRefused, LedgerError, NoBroker, HomeUnusable, Unstartable) as error:
+    except _SAID as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
         sys.stderr.write(f"{error.filename or ''}: {error.strerror}\n")
@@ -167,7 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     backup = add("backup", write_backup)
     backup.add_argument("file", type=Path, help="a new file")
     backup.add_argument("--since", type=int, default=0, metavar="SEQ", help="only entries above this log sequence")
+    _attachments(backup)
     filled = add("restore", read_backup)
+    _attachments(filled)
     filled.add_argument(
         "files", type=Path, nargs="*", help="a whole backup, and those of what came after it, oldest first"
     )
@@ -179,6 +190,12 @@ def _parser() -> argparse.ArgumentParser:
     walked = add("verify", check)
     walked.add_argument("--quick", action="store_true", help="do not look up request ids")
     return parser
+
+
+def _attachments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--attachments", action=argparse.BooleanOptionalAction, default=True, help="of Chat: with its attachments"
+    )
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class Collector:
         random.shuffle(slots)  # processes that begin at once do not do the same
         for slot in slots:
             await self._release(slot)
+            await self._check_restored(slot)
         for slot in slots:
             after: str | None = None
             while page := await self._ledger.rows(rows.WATCHED, str(slot), after=after, limit=_PAGE):
@@ -94,6 +95,20 @@ class Collector:
                 done.clear()
         if done:
             await self._ledger.put_rows(done)
+
+    async def _check_restored(self, slot: int) -> None:
+        """Look at what came out of a backup a day ago: its owner may have deleted it since, and the log have told the store."""
+        until = f"{commands.now_us() - DAY_US:016x}"
+        while page := await self._ledger.rows(rows.RESTORED, str(slot), limit=_PAGE):
+            due = [row for row in page if row.key < until]
+            for row in due:
+                tenant, _, attachment_id = row.key[17:].partition("/")
+                state = (await self._ledger.read(rows.aggregate_of(tenant, attachment_id))).state
+                if state.state not in domain.THERE:
+                    await remove_bytes(self._vault, tenant, attachment_id)
+            await self._ledger.put_rows([replace(row, value=None, seq=row.seq + 1) for row in due])
+            if len(due) < len(page) or len(page) < _PAGE:
+                return
 
     def _is_due(self, state: domain.State, care: domain.Care, since_us: int) -> bool:
         if state is domain.State.DELETED:

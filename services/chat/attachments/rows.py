@@ -25,6 +25,8 @@ NAMED: Final = "message_attachments"
 """The attachments that the messages of a conversation name, by version."""
 RELEASED: Final = "messages_released"
 """Messages that are no more, spread over slots, until it was looked at what they named."""
+RESTORED: Final = "attachments_restored"
+"""Attachments whose bytes came out of a backup, spread over slots, by when: looked at once more when the log has had its say."""
 SLICED: Final = {OWNED: 8, NAMED: 12}
 """By how many characters of a key a store may cut these: 72 minutes of a user's uploads, 65,536 versions of a conversation."""
 SLOTS: Final = 64
@@ -65,6 +67,12 @@ def _watched(state: domain.Attachment) -> bytes | None:
 def slot_of(aggregate: AggregateId) -> str:
     """Name the slot in which an attachment is watched, or in which stand a conversation's messages that are no more."""
     return str(zlib.crc32(aggregate.key.encode()) % SLOTS)
+
+
+def restored_row(tenant: str, attachment_id: str, at_us: int) -> Row:
+    """Give the row of an attachment whose bytes come out of a backup."""
+    key = f"{at_us:016x}-{tenant}/{attachment_id}"
+    return Row(RESTORED, slot_of(aggregate_of(tenant, attachment_id)), key, b"", 1)
 
 
 def name_row(tenant: str, user_id: str, attachment_id: str, name: str | None) -> Row:
