@@ -21,6 +21,7 @@ from services.chat.config import ChatSettings
 from services.chat.departures import Departures
 from services.chat.flow import Flow
 from services.chat.messaging import Messaging
+from services.chat.news import News, Sources, asks
 from services.chat.operations import Operations, Performer
 from services.chat.sends import Sends, check_sizes
 from services.chat.subscriptions import Subscription, allowed, arrived_in_order
@@ -42,12 +43,14 @@ class Converse:
         messaging: Messaging,
         performer: Performer,
         departures: Departures,
+        sources: Sources,
         call: Call,
         settings: ChatSettings,
     ) -> None:
         """Serve one call."""
         self._ledger = ledger
         self._departures = departures
+        self._sources = sources
         self._call = call
         self._settings = settings
         self._actor = actor_of(call.caller)
@@ -62,6 +65,7 @@ class Converse:
         self._messaging = messaging
         self._performer = performer
         self._sends: Sends | None = None
+        self._news: News | None = None
         self._operations: Operations | None = None  # most streams have none, and there are many streams
         self._flow = Flow(self._say, self._flag.set)
 
@@ -92,6 +96,8 @@ class Converse:
                 await self._sends.close()
             if self._operations is not None:
                 await self._operations.close()
+            if self._news is not None:
+                await self._news.close()
             self._flow.close()
 
     def _is_over(self, reader: asyncio.Task[None]) -> bool:
@@ -103,7 +109,8 @@ class Converse:
         if reader.exception() is not None:
             return not self._answers
         operates = self._operations is not None and self._operations.under_way
-        return not (self._unanswered or self._answers or operates or self._subscriptions)
+        told = self._news is not None and self._news.under_way
+        return not (self._unanswered or self._answers or operates or told or self._subscriptions)
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -121,6 +128,7 @@ class Converse:
                 self._drop(commands.aggregate_of(self._actor, unsubscribe.conversation_id))
             for wanted in request.subscribe:
                 await self._subscribe(wanted)
+            await self._tell(request)
             if sends:
                 self._unanswered += len(prepared)
                 sends.submit(prepared)
@@ -139,6 +147,15 @@ class Converse:
         if self._sends is None:
             self._sends = Sends(self._ledger, self._messaging, self._call, self._answer)
         return self._sends
+
+    async def _tell(self, request: pb.ConverseRequest) -> None:
+        """Tell news as a frame asks, and of what the stream now hears."""
+        if self._news is None:
+            if not asks(request):
+                return
+            self._news = News(self._sources, self._call, self._say)
+        if request.subscribe or request.unsubscribe or asks(request):
+            await self._news.ask(request, self._subscriptions)
 
     async def _operate(self, operations: Iterable[pb.Operation]) -> None:
         """Have operations done, and wait where too many are not."""
@@ -221,7 +238,8 @@ class Converse:
         if self._doubted:
             await self._look_again()
         parts = self._take_answers()
-        size = sum(map(len, parts))
+        # Whatever else there is to say: where events wait, some of them go too.
+        size = min(sum(map(len, parts)), self._settings.stream_frame_bytes - 1)
         while self._waiting and size < self._settings.stream_frame_bytes and not self._flow.holds:
             frame = self._waiting.popleft()
             data = await self._deliver(frame)
@@ -237,6 +255,8 @@ class Converse:
             self._unanswered -= self._answered
             self._answered = 0
             self._room.set()
+            if self._news is not None:
+                self._news.sent()
         return answers
 
     async def _deliver(self, frame: Frame) -> bytes:

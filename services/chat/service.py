@@ -16,7 +16,8 @@ from services.chat.departures import Departures
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.moderation.review import Reviewer
-from services.chat.operations import Performer, SetTyping
+from services.chat.news import Sources
+from services.chat.operations import Performer
 from services.chat.pace import Pace
 from services.chat.watch import watch
 from services.ledger.ledger import Ledger
@@ -32,16 +33,20 @@ class ChatService:
         settings: ChatSettings,
         contents: Contents,
         reviewer: Reviewer,
-        set_typing: SetTyping,
+        sources: Sources,
     ) -> None:
-        """Serve the conversations that ``ledger`` holds; ``contents`` seals what is said in them, ``reviewer`` lets tenants look first."""
+        """Serve the conversations that ``ledger`` holds.
+
+        ``contents`` seals what is said in them, ``reviewer`` lets tenants look first, ``sources`` tell streams more.
+        """
         self._ledger = ledger
         self._contents = contents
         self._settings = settings
         self._messaging = Messaging(ledger, Lookups(ledger), self._contents, reviewer, Pace.of(settings))
         self._changes = Changes(ledger)
         self._departures = Departures(ledger)
-        self._performer = Performer(ledger, self._messaging, self._changes, set_typing)
+        self._performer = Performer(ledger, self._messaging, self._changes, sources.presence.SetTyping)
+        self._sources = sources
 
     @property
     def messaging(self) -> Messaging:
@@ -199,8 +204,8 @@ class ChatService:
     @unvalidated
     def Converse(self, requests: AsyncIterator[pb.ConverseRequest], call: Call) -> AsyncIterator[bytes]:
         """Carry sends and subscriptions to many conversations over one stream."""
-        stream = Converse(self._ledger, self._messaging, self._performer, self._departures, call, self._settings)
-        return stream.serve(requests)
+        parts = (self._messaging, self._performer, self._departures, self._sources)
+        return Converse(self._ledger, *parts, call, self._settings).serve(requests)
 
 
 def _lister(call: Call, named: str) -> Actor:

@@ -15,6 +15,7 @@ from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.inbox.service import InboxService, serve_inbox
 from services.chat.moderation.serving import moderating
+from services.chat.news import Sources
 from services.chat.presence.service import PresenceService
 from services.chat.privacy.serving import serve_privacy
 from services.chat.privacy.upkeep import private
@@ -56,7 +57,8 @@ async def serving(
         moderation = await parts.enter_async_context(moderating(server, ledger, settings, whispers, contents))
         presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
         server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
-        chat = ChatService(ledger, settings, contents, moderation.reviewer, presence.SetTyping)
+        inbox = serve_inbox(server, ledger, settings, contents, whispers)
+        chat = ChatService(ledger, settings, contents, moderation.reviewer, Sources(presence, inbox))
         chat.messaging.pace.metered(telemetry.meter)
         server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
         moderation.bans.on_banned(presence.banned)
@@ -65,7 +67,6 @@ async def serving(
         wakes = await parts.enter_async_context(push)
         await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry, wakes))
         search = await _search(parts, server, ledger, contents, settings)
-        inbox = serve_inbox(server, ledger, settings, contents, whispers)
         files = await parts.enter_async_context(attachments(server, ledger, settings, contents.keys))
         serve_privacy(server, ledger, contents, whispers, files.vault, search)
         bots = BotService(ledger, settings, whispers, contents)

@@ -13,16 +13,18 @@ from typing import Any
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from nats.aio.client import Client
 from pydantic import SecretStr
-from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc
+from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc, inbox_service_pb2, presence_service_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat.attachments.house import House
 from services.chat.config import ChatSettings
 from services.chat.inbox.service import InboxService
 from services.chat.kinds import KINDS, SLICED
+from services.chat.messaging import Messaging
 from services.chat.policy import POLICY
 from services.chat.presence.service import PresenceService
 from services.chat.serving import serving
@@ -86,6 +88,16 @@ async def refused(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
     raise AssertionError("the call was not refused")
 
 
+def unpacked(news: any_pb2.Any) -> Any:
+    """Give the frame that a stream's news is."""
+    frames = (inbox_service_pb2.WatchInboxResponse, presence_service_pb2.WatchPresenceResponse)
+    for made in (*frames, presence_service_pb2.WatchTypingResponse):
+        frame = made()
+        if news.Unpack(frame):
+            return frame
+    raise AssertionError(f"nobody knows {news.type_url}")
+
+
 class User:
     """Somebody with a token."""
 
@@ -131,6 +143,8 @@ class Talk:
         self.events: dict[str, list[chat_pb2.ConversationEvent]] = {}
         self.ended: dict[str, str] = {}
         self.done: dict[int, pb.OperationResult] = {}
+        self.news: list[Any] = []
+        self.news_ended: dict[pb.News.ValueType, str] = {}
         self.heartbeats = 0
         self.going_away: pb.GoingAway | None = None
         self.over = False
@@ -142,8 +156,10 @@ class Talk:
         unsubscribe: Iterable[str] = (),
         operations: Iterable[pb.Operation] = (),
         flow: pb.Flow | None = None,
+        **news: Any,
     ) -> None:
         frame = pb.ConverseRequest(
+            **news,
             sends=sends,
             operations=operations,
             flow=flow,
@@ -173,6 +189,8 @@ class Talk:
             assert done.operation_id not in self.done, "an operation was answered twice"
             self.done[done.operation_id] = done
         self.heartbeats += frame.HasField("heartbeat")
+        self.news.extend(unpacked(each) for each in frame.news)
+        self.news_ended.update({each.news: reason_in(each.error) for each in frame.news_ended})
         for delivery in frame.deliveries:
             self.events.setdefault(delivery.conversation_id, []).extend(delivery.events)
         for gone in frame.ended:
@@ -190,6 +208,7 @@ class ChatWorld:
     presence: PresenceService
     inbox: InboxService
     attachments: House
+    messaging: Messaging
 
     def __init__(
         self,
@@ -266,6 +285,7 @@ async def chat_world(
         await server.start()
         world = ChatWorld(server, ledger, client, signer, telemetry, settings, archive)
         world.presence, world.inbox, world.attachments = chat.presence, chat.inbox, chat.attachments
+        world.messaging = chat.service.messaging
         try:
             yield world
         finally:

@@ -15,6 +15,7 @@ from services.chat.converse import Converse
 from services.chat.departures import Departures
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
+from services.chat.news import Sources
 from services.chat.operations import Performer
 from services.runtime.call import Call, Caller
 from services.runtime.limits import RateLimiter
@@ -47,7 +48,9 @@ async def test_frames_are_not_read_while_answers_are_not_fetched(own_nats_server
         )
         messaging = Messaging(world.ledger, Lookups(world.ledger))
         performer = Performer(world.ledger, messaging, Changes(world.ledger), world.presence.SetTyping)
-        stream = Converse(world.ledger, messaging, performer, Departures(world.ledger), call, world.settings)
+        sources = Sources(world.presence, world.inbox)
+        parts = (messaging, performer, Departures(world.ledger), sources)
+        stream = Converse(world.ledger, *parts, call, world.settings)
         frames = stream.serve(requests())
         first = pb.ConverseResponse.FromString(await anext(frames))
         # Nobody fetches a further frame. All that was read gets into the log, and no more is read.

@@ -15,13 +15,12 @@ from services.chat.config import ChatSettings
 from services.chat.presence import shown, typists
 from services.chat.presence.domain import DEFAULT_LEASE, State
 from services.chat.presence.roster import Roster
-from services.chat.presence.typists import WatchingTyping
+from services.chat.presence.typists import Seats, WatchingTyping
 from services.chat.presence.watching import WatchingPresence
 from services.chat.presence.words import Report
 from services.chat.whispers import Whispers
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
-from services.runtime.errors import Refused
 
 
 class PresenceService:
@@ -33,7 +32,7 @@ class PresenceService:
         self._client = client
         self._whispers = whispers
         self._settings = settings
-        self._typing_watched = 0
+        self._seats = Seats(settings.typing_watched)
         self.roster = Roster(client, settings.presence_beat, settings.presence_people, settings.presence_watched)
 
     async def __aenter__(self) -> Self:
@@ -69,7 +68,7 @@ class PresenceService:
         self, requests: AsyncIterator[pb.WatchPresenceRequest], call: Call
     ) -> AsyncIterator[pb.WatchPresenceResponse]:
         """Stream who is there."""
-        return WatchingPresence(self.roster, call, self._settings).serve(requests)
+        return self.watching(call).serve(requests)
 
     async def WatchPresenceOf(self, request: pb.WatchPresenceOfRequest, call: Call) -> AsyncIterator[bytes]:
         """Stream who is there of those that were named."""
@@ -77,7 +76,7 @@ class PresenceService:
         async def once() -> AsyncIterator[pb.WatchPresenceRequest]:
             yield pb.WatchPresenceRequest(add_user_ids=request.user_ids)
 
-        frames = WatchingPresence(self.roster, call, self._settings).serve(once())
+        frames = self.watching(call).serve(once())
         async with aclosing(frames):
             async for frame in frames:
                 yield frame.SerializeToString()  # the two responses have the same fields
@@ -89,15 +88,16 @@ class PresenceService:
 
     async def WatchTyping(self, request: pb.WatchTypingRequest, call: Call) -> AsyncIterator[pb.WatchTypingResponse]:
         """Stream who types."""
-        count = len(request.conversation_ids)
-        if self._typing_watched + count > self._settings.typing_watched:
-            raise Refused("OVERLOADED", "as many conversations are watched as the server may hear")
-        self._typing_watched += count
-        try:
-            async with aclosing(
-                WatchingTyping(self._ledger, self._whispers, call, self._settings).serve(request)
-            ) as frames:
-                async for frame in frames:
-                    yield frame
-        finally:
-            self._typing_watched -= count
+        async with aclosing(self.watching_typing(call).serve(request)) as frames:
+            async for frame in frames:
+                yield frame
+
+    # --- for other streams --------------------------------------------------------------------------
+
+    def watching(self, call: Call) -> WatchingPresence:
+        """Watch users, for a stream of one's own."""
+        return WatchingPresence(self.roster, call, self._settings)
+
+    def watching_typing(self, call: Call) -> WatchingTyping:
+        """Watch who types, for a stream of one's own."""
+        return WatchingTyping(self._ledger, self._whispers, call, self._settings, self._seats)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
 
@@ -65,15 +66,39 @@ def _may_type(state: domain.Conversation, actor: Actor, at_us: int) -> None:
         )
 
 
-class WatchingTyping:
-    """One stream: who types in each of its conversations, and until when unless heard of again."""
+class Seats:
+    """How many conversations all streams of a process may watch, counted once for each stream."""
 
-    def __init__(self, ledger: Ledger, whispers: Whispers, call: Call, settings: ChatSettings) -> None:
+    def __init__(self, most: int) -> None:
+        """All are free."""
+        self._most = most
+        self.taken = 0
+
+    def require(self, count: int) -> None:
+        """See that so many are free. Raises Refused (OVERLOADED)."""
+        if self.taken + count > self._most:
+            raise Refused("OVERLOADED", "as many conversations are watched as the server may hear")
+
+    def take(self) -> None:
+        """Take one. Raises Refused (OVERLOADED) where none is free."""
+        self.require(1)
+        self.taken += 1
+
+    def give(self) -> None:
+        """Give one back."""
+        self.taken -= 1
+
+
+class WatchingTyping:
+    """One stream: who types in each of its conversations, and until when unless heard of again. ``close`` ends it."""
+
+    def __init__(self, ledger: Ledger, whispers: Whispers, call: Call, settings: ChatSettings, seats: Seats) -> None:
         """Serve one call."""
         self._ledger = ledger
         self._whispers = whispers
         self._call = call
         self._settings = settings
+        self._seats = seats
         self._actor = actor_of(call.caller)
         self._typists: dict[AggregateId, dict[str, float]] = {}
         self._told: dict[AggregateId, tuple[str, ...]] = {}
@@ -82,12 +107,22 @@ class WatchingTyping:
         self._flag = asyncio.Event()
 
     async def serve(self, request: pb.WatchTypingRequest) -> AsyncGenerator[pb.WatchTypingResponse, None]:
-        """Give the stream's frames. Raises domain.Refused (NOT_FOUND), Refused (DEPENDENCY_UNAVAILABLE)."""
+        """Give the stream's frames. Raises domain.Refused (NOT_FOUND), Refused (DEPENDENCY_UNAVAILABLE, OVERLOADED)."""
+        try:
+            wanted = [commands.aggregate_of(self._actor, each) for each in request.conversation_ids]
+            await self._listen_to(wanted)
+            async with aclosing(self.frames(lasting=False)) as frames:
+                async for frame in frames:
+                    yield frame
+        finally:
+            await self.close()
+
+    async def frames(self, *, lasting: bool) -> AsyncGenerator[pb.WatchTypingResponse, None]:
+        """Give frames until the server drains, or, unless it is ``lasting``, until no conversation is left."""
         drain = asyncio.create_task(self._call.draining.wait())
         drain.add_done_callback(lambda _: self._flag.set())
         try:
-            await self._begin(request)
-            while self._listeners and not self._call.draining.is_set():
+            while (lasting or self._listeners) and not self._call.draining.is_set():
                 await self._woken()
                 frame = await self._frame()
                 if frame.typing or frame.ended:
@@ -97,24 +132,54 @@ class WatchingTyping:
                 yield pb.WatchTypingResponse(going_away=going_away(self._settings))
         finally:
             await end([drain])
-            for listener in self._listeners.values():
-                await self._whispers.leave(listener)
 
-    async def _begin(self, request: pb.WatchTypingRequest) -> None:
+    async def close(self) -> None:
+        """Hear nothing any more; again changes nothing."""
+        for aggregate in list(self._listeners):
+            await self._leave(aggregate)
+
+    async def keep(self, wanted: Collection[AggregateId]) -> None:
+        """Watch these and no others, but for those that may not be read. Raises Refused (DEPENDENCY_UNAVAILABLE, OVERLOADED), LedgerError.
+
+        One at a time: not again before it is done.
+        """
+        for aggregate in [each for each in self._listeners if each not in wanted]:
+            await self._leave(aggregate)
+        await self._listen_to([each for each in wanted if each not in self._listeners], passes=(domain.Refused,))
+
+    async def _listen_to(self, wanted: Collection[AggregateId], passes: tuple[type[Exception], ...] = ()) -> None:
+        """Listen where nobody does yet; ``passes``: for what a conversation is left out."""
+        if not wanted:
+            return
+        self._seats.require(len(wanted))
         try:
-            for conversation_id in request.conversation_ids:
-                await self._listen(commands.aggregate_of(self._actor, conversation_id))
+            for aggregate in wanted:
+                with suppress(*passes):
+                    await self._listen(aggregate)
             await self._whispers.listened()
         except NatsError:
             raise Refused("DEPENDENCY_UNAVAILABLE", "who types cannot be heard now") from None
-        self._changed = dict.fromkeys(self._listeners)
+        self._changed.update(dict.fromkeys(each for each in wanted if each in self._listeners))
         self._flag.set()
 
     async def _listen(self, aggregate: AggregateId) -> None:
         await readable(self._ledger, self._actor, aggregate, commands.now_us())
+        self._seats.take()
+        try:
+            hear = partial(self._hear, aggregate)
+            self._listeners[aggregate] = await self._whispers.listen(aggregate.tenant, _topic(aggregate), hear)
+        except BaseException:
+            self._seats.give()
+            raise
         self._typists[aggregate] = {}
-        hear = partial(self._hear, aggregate)
-        self._listeners[aggregate] = await self._whispers.listen(aggregate.tenant, _topic(aggregate), hear)
+
+    async def _leave(self, aggregate: AggregateId) -> None:
+        listener = self._listeners.pop(aggregate)
+        self._seats.give()
+        del self._typists[aggregate]
+        self._told.pop(aggregate, None)
+        self._changed.pop(aggregate, None)
+        await self._whispers.leave(listener)
 
     def _hear(self, aggregate: AggregateId, data: bytes) -> None:
         user_id, types = json.loads(data)
@@ -156,17 +221,16 @@ class WatchingTyping:
             if typists == self._told.get(aggregate):
                 continue
             state = (await self._ledger.read(aggregate)).state
-            if not await may_read(self._ledger, self._actor, aggregate, state, commands.now_us()):
-                await self._end(aggregate, response)
+            may = await may_read(self._ledger, self._actor, aggregate, state, commands.now_us())
+            if aggregate not in self._typists:
+                continue  # it was left meanwhile
+            if not may:
+                response.ended.add(conversation_id=aggregate.id, error=status_of(domain.not_a_member()))
+                await self._leave(aggregate)
                 continue
             self._told[aggregate] = typists
             response.typing.add(conversation_id=aggregate.id, user_ids=typists)
         return response
-
-    async def _end(self, aggregate: AggregateId, response: pb.WatchTypingResponse) -> None:
-        response.ended.add(conversation_id=aggregate.id, error=status_of(domain.not_a_member()))
-        del self._typists[aggregate]
-        await self._whispers.leave(self._listeners.pop(aggregate))
 
     async def _pause(self) -> None:
         try:

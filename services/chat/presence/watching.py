@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from itertools import islice
 from typing import Final
 
@@ -50,14 +51,25 @@ class WatchingPresence:
     ) -> AsyncGenerator[pb.WatchPresenceResponse, None]:
         """Give the stream's frames. Raises Refused (INVALID_FIELD, OVERLOADED)."""
         reader = asyncio.create_task(self._read(requests))
+        reader.add_done_callback(lambda _: self._flag.set())
+        try:
+            async with aclosing(self.frames(reader)) as frames:
+                async for frame in frames:
+                    yield frame
+        finally:
+            self.close()
+            # What it failed of was raised above, or the stream is gone and it is nobody's any more.
+            await end([reader])
+
+    async def frames(self, reader: asyncio.Task[None] | None = None) -> AsyncGenerator[pb.WatchPresenceResponse, None]:
+        """Give frames until the server drains. Raises what ``reader`` failed of."""
         drain = asyncio.create_task(self._call.draining.wait())
-        for task in (reader, drain):
-            task.add_done_callback(lambda _: self._flag.set())
+        drain.add_done_callback(lambda _: self._flag.set())
         try:
             while not self._call.draining.is_set():
                 await self._flag.wait()
                 self._flag.clear()
-                if reader.done():
+                if reader is not None and reader.done():
                     reader.result()  # a frame that breaks a rule ends the stream here; a client that has said all listens on
                 told = False
                 while (frame := self._frame()) is not None and not self._call.draining.is_set():
@@ -67,9 +79,11 @@ class WatchingPresence:
                     await self._pause()
             yield pb.WatchPresenceResponse(going_away=going_away(self._settings))
         finally:
-            self._roster.remove(self, self._watched)
-            # What it failed of was raised above, or the stream is gone and it is nobody's any more.
-            await end([reader, drain])
+            await end([drain])
+
+    def close(self) -> None:
+        """Watch nobody any more."""
+        self._roster.remove(self, self._watched)
 
     async def _pause(self) -> None:
         try:
@@ -79,14 +93,18 @@ class WatchingPresence:
             return
 
     async def _read(self, requests: AsyncIterator[pb.WatchPresenceRequest]) -> None:
-        tenant = self._call.caller.tenant
         async for request in requests:
             wait = self._call.admit()
             while wait > 0:
                 await asyncio.sleep(wait)
                 wait = self._call.admit()
-            self._drop({(tenant, user_id) for user_id in request.remove_user_ids})
-            self._add({(tenant, user_id) for user_id in request.add_user_ids} - self._watched)
+            self.change(request.remove_user_ids, request.add_user_ids)
+
+    def change(self, remove_user_ids: Iterable[str], add_user_ids: Iterable[str]) -> None:
+        """Watch some users no more, and others from now on. Raises domain.Refused (INVALID_FIELD), Refused (OVERLOADED)."""
+        tenant = self._call.caller.tenant
+        self._drop({(tenant, user_id) for user_id in remove_user_ids})
+        self._add({(tenant, user_id) for user_id in add_user_ids} - self._watched)
 
     def _add(self, keys: set[Key]) -> None:
         if not keys and self._watched:

@@ -4,11 +4,13 @@ isort:skip_file
 The Chat service."""
 
 from collections import abc as _abc
+from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from tradewind.chat.v1 import chat_pb2 as _chat_pb2
 import builtins as _builtins
@@ -21,6 +23,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _News:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NewsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_News.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NEWS_UNSPECIFIED: _News.ValueType  # 0
+    """Never sent."""
+    NEWS_TYPING: _News.ValueType  # 1
+    """Who types."""
+    NEWS_PRESENCE: _News.ValueType  # 2
+    """Who is there."""
+    NEWS_INBOX: _News.ValueType  # 3
+    """How the inbox is."""
+
+class News(_News, metaclass=_NewsEnumTypeWrapper):
+    """What a stream can tell beside events."""
+
+NEWS_UNSPECIFIED: News.ValueType  # 0
+"""Never sent."""
+NEWS_TYPING: News.ValueType  # 1
+"""Who types."""
+NEWS_PRESENCE: News.ValueType  # 2
+"""Who is there."""
+NEWS_INBOX: News.ValueType  # 3
+"""How the inbox is."""
+Global___News: _TypeAlias = News  # noqa: Y015
 
 @_typing.final
 class CreateConversationRequest(_message.Message):
@@ -1978,6 +2008,9 @@ class ConverseRequest(_message.Message):
     SENDS_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
     FLOW_FIELD_NUMBER: _builtins.int
+    SUBSCRIBE_TYPING_FIELD_NUMBER: _builtins.int
+    SUBSCRIBE_PRESENCE_FIELD_NUMBER: _builtins.int
+    SUBSCRIBE_INBOX_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def unsubscribe(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unsubscribe]:
         """Conversations to hear no more."""
@@ -1998,6 +2031,18 @@ class ConverseRequest(_message.Message):
     def flow(self) -> Global___Flow:
         """How fast and how often the server is to speak; absent: as before."""
 
+    @_builtins.property
+    def subscribe_typing(self) -> Global___SubscribeTyping:
+        """Whether to tell who types in the conversations that the stream hears; absent: as before, and at first it is not told."""
+
+    @_builtins.property
+    def subscribe_presence(self) -> Global___SubscribePresence:
+        """Whose presence to tell; absent: as before, and at first nobody's is told."""
+
+    @_builtins.property
+    def subscribe_inbox(self) -> Global___SubscribeInbox:
+        """Whether to tell how the caller's inbox is; absent: as before, and at first it is not told."""
+
     def __init__(
         self,
         *,
@@ -2006,14 +2051,99 @@ class ConverseRequest(_message.Message):
         sends: _abc.Iterable[Global___SendMessageRequest] | None = ...,
         operations: _abc.Iterable[Global___Operation] | None = ...,
         flow: Global___Flow | None = ...,
+        subscribe_typing: Global___SubscribeTyping | None = ...,
+        subscribe_presence: Global___SubscribePresence | None = ...,
+        subscribe_inbox: Global___SubscribeInbox | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "subscribe_inbox", b"subscribe_inbox", "subscribe_presence", b"subscribe_presence", "subscribe_typing", b"subscribe_typing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "operations", b"operations", "sends", b"sends", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "operations", b"operations", "sends", b"sends", "subscribe", b"subscribe", "subscribe_inbox", b"subscribe_inbox", "subscribe_presence", b"subscribe_presence", "subscribe_typing", b"subscribe_typing", "unsubscribe", b"unsubscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConverseRequest: _TypeAlias = ConverseRequest  # noqa: Y015
+
+@_typing.final
+class SubscribeTyping(_message.Message):
+    """Tells who types, as PresenceService.WatchTyping does, in every conversation that the stream hears now or later, for as long as it hears it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOP_FIELD_NUMBER: _builtins.int
+    stop: _builtins.bool
+    """Not any more."""
+    def __init__(
+        self,
+        *,
+        stop: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscribeTyping: _TypeAlias = SubscribeTyping  # noqa: Y015
+
+@_typing.final
+class SubscribePresence(_message.Message):
+    """Tells who is there, as PresenceService.WatchPresence does, of up to 10,000 users of the tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADD_USER_IDS_FIELD_NUMBER: _builtins.int
+    REMOVE_USER_IDS_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    stop: _builtins.bool
+    """Of nobody any more; done before both."""
+    @_builtins.property
+    def add_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To be told of from now on; who is told of already stays so."""
+
+    @_builtins.property
+    def remove_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To be told of no more; done before `add_user_ids`."""
+
+    def __init__(
+        self,
+        *,
+        add_user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        remove_user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        stop: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_user_ids", b"add_user_ids", "remove_user_ids", b"remove_user_ids", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscribePresence: _TypeAlias = SubscribePresence  # noqa: Y015
+
+@_typing.final
+class SubscribeInbox(_message.Message):
+    """Tells how the caller's inbox is, as InboxService.WatchInbox does: all of it first, then what changes. Again: all of it again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many entries in the first frame; 0 means 50, the limit is 200."""
+    stop: _builtins.bool
+    """Not any more."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        stop: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscribeInbox: _TypeAlias = SubscribeInbox  # noqa: Y015
 
 @_typing.final
 class Flow(_message.Message):
@@ -2209,6 +2339,8 @@ class ConverseResponse(_message.Message):
     GOING_AWAY_FIELD_NUMBER: _builtins.int
     OPERATION_RESULTS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    NEWS_FIELD_NUMBER: _builtins.int
+    NEWS_ENDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SendResult]:
         """Answers to sends, in any order."""
@@ -2233,6 +2365,14 @@ class ConverseResponse(_message.Message):
     def heartbeat(self) -> Global___Heartbeat:
         """Nothing else was to be said for as long as the client asked."""
 
+    @_builtins.property
+    def news(self) -> _containers.RepeatedCompositeFieldContainer[_any_pb2.Any]:
+        """What is so now: a WatchTypingResponse, WatchPresenceResponse or WatchInboxResponse, as its own rpc would send it, but never `going_away`."""
+
+    @_builtins.property
+    def news_ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewsEnded]:
+        """News that was refused, or is told no more; it can be subscribed to again."""
+
     def __init__(
         self,
         *,
@@ -2242,14 +2382,44 @@ class ConverseResponse(_message.Message):
         going_away: Global___GoingAway | None = ...,
         operation_results: _abc.Iterable[Global___OperationResult] | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        news: _abc.Iterable[_any_pb2.Any] | None = ...,
+        news_ended: _abc.Iterable[Global___NewsEnded] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["going_away", b"going_away", "heartbeat", b"heartbeat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "ended", b"ended", "going_away", b"going_away", "heartbeat", b"heartbeat", "operation_results", b"operation_results", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "ended", b"ended", "going_away", b"going_away", "heartbeat", b"heartbeat", "news", b"news", "news_ended", b"news_ended", "operation_results", b"operation_results", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
+
+@_typing.final
+class NewsEnded(_message.Message):
+    """The end of one kind of news."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEWS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    news: Global___News.ValueType
+    """Which."""
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why: what the rpc that streams it by itself is refused with; whoever hears a retryable status subscribes again after a while."""
+
+    def __init__(
+        self,
+        *,
+        news: Global___News.ValueType = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "news", b"news"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NewsEnded: _TypeAlias = NewsEnded  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):

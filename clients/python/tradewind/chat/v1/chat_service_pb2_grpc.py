@@ -456,8 +456,11 @@ class ChatServiceServicer:
         ConverseRequest, or holds more than its limits, ends the stream with INVALID_ARGUMENT.
         Neither side floods the other: the server reads no further frames while 1,024 sends, or 256 other operations, of this stream are unanswered, and slows
         a stream down where a call would be RATE_LIMITED; a client that does not read stops its server by HTTP/2's flow control, or grants
-        `credit` event by event. After the client's half-close the stream goes on for as long as it hears a conversation, and ends once all is
-        answered where it hears none.
+        `credit` event by event. After the client's half-close the stream goes on for as long as it hears a conversation or is told news, and ends
+        once all is answered where it is not.
+        News is who types, who is there, and how the caller's inbox is: the same frames as those of WatchTyping, WatchPresence and WatchInbox. It needs no
+        credit, and takes none from events: of each of the three at most one frame waits to be sent, at most some four a second are made (more only where
+        one cannot hold all), and a frame that holds news holds events too where some wait. A client that does not read misses states, never the newest one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
