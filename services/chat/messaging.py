@@ -22,7 +22,7 @@ from services.chat.pace import Pace, paced
 from services.ledger.decider import Receipt, Request
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
-from services.runtime.call import Call
+from services.runtime.call import Call, Caller
 
 
 class Messaging:
@@ -50,6 +50,13 @@ class Messaging:
     def reviewed(self, tenant: str) -> bool:
         """Tell whether a tenant looks at its messages first; then none of them is plain."""
         return self._reviewer.asks(tenant)
+
+    async def knows(self, caller: Caller, conversation_id: str) -> bool:
+        """Tell whether a caller may read a conversation, as far as this process has heard. Raises LedgerError."""
+        actor = actor_of(caller)
+        aggregate = commands.aggregate_of(actor, conversation_id)
+        state = (await self._ledger.read(aggregate, fresh=False)).state
+        return await may_read(self._ledger, actor, aggregate, state, commands.now_us())
 
     async def prepare(
         self,

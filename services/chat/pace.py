@@ -6,9 +6,9 @@ RATE_LIMITED and the time after which to try again; a stream is slowed instead. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import wraps
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from opentelemetry.metrics import Meter, NoOpMeter
 
@@ -20,6 +20,18 @@ from services.runtime.limits import Rate, RateLimiter
 from services.runtime.refusals import Refusals
 
 _NO_LIMIT: Final = Rate(0.0, 1.0)
+
+
+class Wait(NamedTuple):
+    """How long to wait, 0.0: not at all; ``full``: the conversation whose limit it is, empty where it is the user's."""
+
+    seconds: float = 0.0
+    full: str = ""
+
+
+_NOW: Final = Wait()
+Knows = Callable[[Caller, str], Awaitable[bool]]
+"""Tells whether a caller may know of a conversation."""
 
 
 class Pace:
@@ -49,25 +61,40 @@ class Pace:
         """Give what is to be shared."""
         return (self._users, self._conversations)
 
-    def admit(self, caller: Caller, conversation_id: str) -> None:
-        """Let one message through. Raises Refused (RATE_LIMITED)."""
-        wait = self.wait(caller, {conversation_id: 1})
-        if wait:
-            raise Refused(
-                "RATE_LIMITED", "more is said, by the caller or in the conversation, than its limit", retry_after=wait
-            )
+    async def admit(self, caller: Caller, conversation_id: str, knows: Knows) -> bool:
+        """Let one message through; tells whether its conversation was charged. Raises Refused (RATE_LIMITED).
 
-    def wait(self, caller: Caller, counts: Mapping[str, int]) -> float:
-        """Let so many messages through in each conversation and give 0.0, or none at all and give the seconds to wait."""
+        Whoever may not know of a conversation is not told that much is said there: it goes on, to be refused as anywhere else.
+        """
+        wait, charged = self.take(caller, {conversation_id: 1}), True
+        if wait.full and not await knows(caller, conversation_id):
+            wait, charged = self.take(caller, {}, 1), False
+        if wait.seconds:
+            self.count(wait)
+            raise Refused(
+                "RATE_LIMITED",
+                "more is said, by the caller or in the conversation, than its limit",
+                retry_after=wait.seconds,
+            )
+        return charged
+
+    def count(self, wait: Wait) -> None:
+        """Count that somebody is refused, or slowed."""
+        self._refusals.count(self._conversations.name if wait.full else self._users.name)
+
+    def take(self, caller: Caller, counts: Mapping[str, int], others: int = 0) -> Wait:
+        """Let so many messages through in each conversation, or none at all and give how long to wait.
+
+        ``others``: so many more, which no conversation is charged for.
+        """
         if EXEMPT in caller.roles:
-            return 0.0
+            return _NOW
         tenant = caller.tenant
         user = (tenant, caller.subject)
-        count = sum(counts.values())
+        count = sum(counts.values()) + others
         wait = self._users.take(user, count)
         if wait:
-            self._refusals.count(self._users.name)
-            return wait
+            return Wait(wait)
         taken: list[tuple[tuple[str, str], int]] = []
         for conversation_id, said in counts.items():
             key = (tenant, conversation_id)
@@ -76,10 +103,9 @@ class Pace:
                 for charged in taken:
                     self._conversations.give_back(*charged)
                 self._users.give_back(user, count)
-                self._refusals.count(self._conversations.name)
-                return wait
+                return Wait(wait, conversation_id)
             taken.append((key, said))
-        return 0.0
+        return _NOW
 
     def refused(self, caller: Caller, conversation_id: str, refusal: BaseException) -> None:
         """Give a conversation back what it was charged for one message that its rules refused; the user stays charged.
@@ -92,6 +118,8 @@ class Pace:
 
 class _Paces(Protocol):
     pace: Pace
+
+    async def knows(self, caller: Caller, conversation_id: str) -> bool: ...
 
 
 class _Names(Protocol):
@@ -109,11 +137,12 @@ def paced(act: _Act[_Self, _Asked, _Given]) -> _Act[_Self, _Asked, _Given]:
 
     @wraps(act)
     async def within(self: _Self, request: _Asked, call: Call) -> _Given:
-        self.pace.admit(call.caller, request.conversation_id)
+        charged = await self.pace.admit(call.caller, request.conversation_id, self.knows)
         try:
             return await act(self, request, call)
         except domain.Refused as refusal:
-            self.pace.refused(call.caller, request.conversation_id, refusal)
+            if charged:
+                self.pace.refused(call.caller, request.conversation_id, refusal)
             raise
 
     return within

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -46,6 +47,7 @@ class Sends:
         "_reviewed",
         "_telling",
         "_traced",
+        "_uncharged",
     )
 
     def __init__(self, ledger: Ledger, messaging: Messaging, call: Call, answer: Callable[[bytes, int], None]) -> None:
@@ -59,6 +61,7 @@ class Sends:
         self._aggregates: dict[str, AggregateId] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._traced = 0
+        self._uncharged: Counter[str] = Counter()
 
     async def close(self) -> None:
         """Answer no more."""
@@ -115,10 +118,25 @@ class Sends:
             if len(send) == 3:
                 name = send[0].id
                 counts[name] = counts.get(name, 0) + 1
-        wait = self._messaging.pace.wait(self._call.caller, counts) if counts else 0.0
-        while wait > 0:
-            await asyncio.sleep(wait)
-            wait = self._messaging.pace.wait(self._call.caller, counts)
+        if not counts:
+            return
+        pace, caller, others = self._messaging.pace, self._call.caller, 0
+        wait = pace.take(caller, counts)
+        while wait.seconds:
+            if wait.full and not await self._knows(wait.full):
+                others += counts.pop(wait.full)
+                self._uncharged.update(send[2].id for send in sends if len(send) == 3 and send[0].id == wait.full)
+            else:
+                pace.count(wait)
+                await asyncio.sleep(wait.seconds)
+            wait = pace.take(caller, counts, others)
+
+    async def _knows(self, conversation_id: str) -> bool:
+        """Tell whether the caller may know that much is said in a conversation; where that cannot be told now, it waits as if it might."""
+        try:
+            return await self._messaging.knows(self._call.caller, conversation_id)
+        except LedgerError:
+            return True
 
     def submit(self, sends: list[Prepared]) -> None:
         """Hand sends to the ledger. It answers those of one conversation in their order, so the last one's answer tells of all."""
@@ -153,6 +171,15 @@ class Sends:
                 send[2].add_done_callback(partial(self._settled, aggregate, [send]))
         self._answer(b"".join(answers), len(answers))
 
+    def _was_charged(self, request_id: str) -> bool:
+        """Tell whether a send was charged to its conversation, once for each time that it came."""
+        left = self._uncharged.get(request_id, 0)
+        if left > 1:
+            self._uncharged[request_id] = left - 1
+        elif left:
+            del self._uncharged[request_id]
+        return not left
+
     def _encoded(self, aggregate: AggregateId, request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> bytes:
         """Encode a send's answer; empty where it has yet to be looked up."""
         if future.cancelled():
@@ -160,8 +187,10 @@ class Sends:
             drained = domain.Refused("DRAINING", "the server is draining; connect again")
             return frames.refusal(request_id, status_of(drained))
         failure = future.exception()
+        charged = self._was_charged(request_id)
         if failure is not None:
-            self._messaging.pace.refused(self._call.caller, aggregate.id, failure)
+            if charged:
+                self._messaging.pace.refused(self._call.caller, aggregate.id, failure)
             if isinstance(failure, domain.Unseen):
                 telling = asyncio.create_task(self._tell(aggregate, request_id, failure), name="chat-told")
                 self._telling.add(telling)

@@ -12,7 +12,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
 
-from tests.integration.chat_world import ChatWorld, Talk, User, chat_world, refused, request_id
+from tests.integration.chat_world import ChatWorld, Talk, User, chat_world, facts_in, refused, request_id
 from tests.integration.test_chat_processes import pair
 from tests.servers import NatsServer
 
@@ -106,6 +106,25 @@ async def test_who_may_say_nothing_in_a_conversation_does_not_slow_it(
         assert not any(result.version for result in talk.results.values())
         talk.call.cancel()
         assert (await said(ann, one, 5))[0] == 4
+
+
+async def test_whoever_is_not_in_a_conversation_does_not_learn_that_much_is_said_there(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"conversation_message_rate": 0.01, "conversation_message_burst": 4}
+    async with chat_world(own_nats_server.url, tmp_path, **options) as world:
+        (ann, _), one, _ = await groups(world, "ann", "bob")
+        eve = world.user("eve")
+        assert (await said(ann, one, 5))[0] == 4
+        react = pb.AddReactionRequest(request_id=request_id(), conversation_id=one, message_version=1, emoji="+")
+        for call in (eve.send(one, "let me in"), eve.call("AddReaction", react)):
+            assert (await refused(call))[1] == "NOT_FOUND"
+        talk = eve.converse()
+        await talk.write(eve.message(one, "x"), eve.message(one, "x"))
+        await talk.until(partial(answered, 2), 20.0)  # at once, and not when there is room
+        assert {facts_in(result.error)[0] for result in talk.results.values()} == {"NOT_FOUND"}
+        talk.call.cancel()
+        assert (await said(ann, one, 1))[0] == 0  # and what it was not charged is not given back
 
 
 async def test_a_flood_of_one_tenant_leaves_another_s_calls_answered(
