@@ -33,6 +33,7 @@ class Permission(StrEnum):
     SET_ROLES = "set_roles"
     CHANGE_PROFILE = "change_profile"
     CHANGE_SETTINGS = "change_settings"
+    EXPORT = "export"
 
 
 _P = Permission
@@ -50,8 +51,9 @@ _MODERATOR: Final = _MEMBER | {
     _P.MUTE_MEMBERS,
 }
 _ADMIN: Final = _MODERATOR | {_P.SET_ROLES, _P.CHANGE_PROFILE, _P.CHANGE_SETTINGS}
+_OWNER: Final = _ADMIN | {_P.EXPORT}
 _MANY: Final = {
-    Role.OWNER: _ADMIN,
+    Role.OWNER: _OWNER,
     Role.ADMIN: _ADMIN,
     Role.MODERATOR: _MODERATOR,
     Role.MEMBER: _MEMBER,
@@ -61,7 +63,9 @@ _MANY: Final = {
 TABLE: Final[Mapping[Kind, Mapping[Role, frozenset[Permission]]]] = {
     # Both of a direct conversation are owners of it, for ever.
     Kind.DIRECT: {
-        Role.OWNER: frozenset({_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN, _P.REACT, _P.PRESS_ACTION})
+        Role.OWNER: frozenset(
+            {_P.READ, _P.POST, _P.EDIT_OWN, _P.DELETE_OWN, _P.PIN, _P.REACT, _P.PRESS_ACTION, _P.EXPORT}
+        )
     },
     Kind.GROUP: _MANY,
     Kind.CHANNEL: _MANY,
@@ -81,6 +85,7 @@ OVERSEER: Final = frozenset(
         _P.SET_ROLES,
         _P.CHANGE_PROFILE,
         _P.CHANGE_SETTINGS,
+        _P.EXPORT,
     }
 )
 """What whoever oversees the tenant may in every conversation that knows the permission, without being in it."""

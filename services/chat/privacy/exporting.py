@@ -26,7 +26,6 @@ _PAGE: Final = 64
 _ROWS: Final = 100
 _MOST: Final = 1 << 63
 _ACTOR: Final = chat_pb2.ConversationEvent.ACTOR_ID_FIELD_NUMBER
-_OVERSEEN: Final = "only an owner, and roles admin and service, export a conversation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,10 @@ class Exporter:
         """Give out a conversation. Raises domain.Refused (NOT_FOUND, FORBIDDEN, INVALID_PAGE_TOKEN)."""
         aggregate, now = commands.aggregate_of(actor, request.conversation_id), commands.now_us()
         state = await readable(self._ledger, actor, aggregate, now)
-        member = state.profile.members.get(actor.user_id) if state.profile is not None else None
-        if not actor.oversees and (member is None or member.role is not domain.Role.OWNER):
-            raise domain.Refused("FORBIDDEN", _OVERSEEN)
+        export = domain.Permission.EXPORT
+        if not (actor.oversees or domain.is_member(state, actor.user_id)):
+            raise domain.lacking(export, domain.Role.READER)  # of a channel: nobody else may read it
+        domain.require(state, actor.user_id, export, oversees=actor.oversees)
         listing = ("export", actor.tenant, request.conversation_id)
         chunks = _Chunks(listing)
         if request.resume_token:

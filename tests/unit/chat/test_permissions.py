@@ -35,6 +35,7 @@ EXPECTED = {
     "set_roles": ("owner admin", False),
     "change_profile": ("owner admin", False),
     "change_settings": ("owner admin", False),
+    "export": ("owner", True),
 }
 NOT_FOR_OVERSEERS = {
     "post",

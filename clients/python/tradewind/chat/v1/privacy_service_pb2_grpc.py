@@ -69,7 +69,7 @@ class PrivacyServiceServicer:
     """
 
     def ExportConversation(self, request, context):
-        """Gives out all events of a conversation up to its newest one, with what was said. For its owners, and roles `admin` and `service`.
+        """Gives out all events of a conversation up to its newest one, with what was said. For its owners (permission `export`), and roles `admin` and `service`.
         PERMISSION_DENIED for other members, NOT_FOUND for everybody else. INVALID_ARGUMENT: INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

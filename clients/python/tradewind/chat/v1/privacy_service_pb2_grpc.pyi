@@ -41,7 +41,7 @@ class PrivacyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PrivacyServiceAsyncStub: ...
     ExportConversation: _grpc.UnaryStreamMultiCallable[_privacy_service_pb2.ExportConversationRequest, _privacy_service_pb2.ExportConversationResponse]
-    """Gives out all events of a conversation up to its newest one, with what was said. For its owners, and roles `admin` and `service`.
+    """Gives out all events of a conversation up to its newest one, with what was said. For its owners (permission `export`), and roles `admin` and `service`.
     PERMISSION_DENIED for other members, NOT_FOUND for everybody else. INVALID_ARGUMENT: INVALID_PAGE_TOKEN.
     """
     ExportPerson: _grpc.UnaryStreamMultiCallable[_privacy_service_pb2.ExportPersonRequest, _privacy_service_pb2.ExportPersonResponse]
@@ -71,7 +71,7 @@ class PrivacyServiceAsyncStub(PrivacyServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExportConversation: _aio.UnaryStreamMultiCallable[_privacy_service_pb2.ExportConversationRequest, _privacy_service_pb2.ExportConversationResponse]  # type: ignore[assignment]
-    """Gives out all events of a conversation up to its newest one, with what was said. For its owners, and roles `admin` and `service`.
+    """Gives out all events of a conversation up to its newest one, with what was said. For its owners (permission `export`), and roles `admin` and `service`.
     PERMISSION_DENIED for other members, NOT_FOUND for everybody else. INVALID_ARGUMENT: INVALID_PAGE_TOKEN.
     """
     ExportPerson: _aio.UnaryStreamMultiCallable[_privacy_service_pb2.ExportPersonRequest, _privacy_service_pb2.ExportPersonResponse]  # type: ignore[assignment]
@@ -104,7 +104,7 @@ class PrivacyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _privacy_service_pb2.ExportConversationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_privacy_service_pb2.ExportConversationResponse], _abc.AsyncIterator[_privacy_service_pb2.ExportConversationResponse]]:
-        """Gives out all events of a conversation up to its newest one, with what was said. For its owners, and roles `admin` and `service`.
+        """Gives out all events of a conversation up to its newest one, with what was said. For its owners (permission `export`), and roles `admin` and `service`.
         PERMISSION_DENIED for other members, NOT_FOUND for everybody else. INVALID_ARGUMENT: INVALID_PAGE_TOKEN.
         """
 
