@@ -66,9 +66,12 @@ class Messaging:
         at_us: int,
         traceparent: str | None,
         *,
-        occasion: hook.MessageOccasion.ValueType = hook.MESSAGE_OCCASION_SEND,
+        reviews: bool = True,
     ) -> tuple[domain.SendMessage | domain.Withheld, Request]:
-        """Turn a request to say something into its command, all looked up. Raises domain.Refused, LedgerError."""
+        """Turn a request to say something into its command, all looked up. Raises domain.Refused, LedgerError.
+
+        ``reviews``: the tenant looks at it here; else it did so before, or does so later.
+        """
         await self._allowed(request, actor, True)
         request, attached = await self._attached(request, actor)
         content = request.content
@@ -78,7 +81,7 @@ class Messaging:
         unknown = await self._lookups.unknown(aggregate, content.reply_to)
         said = await self._said(content, aggregate, known, attached)
         command, named = commands.send(request, actor, at_us, traceparent, unknown, said)
-        verdict = await self._review(request, actor, aggregate, math.inf, occasion)
+        verdict = await self.review(request, actor, aggregate, math.inf) if reviews else FREE
         return await self._sealed(aggregate, command, verdict), named
 
     @paced
@@ -89,7 +92,7 @@ class Messaging:
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         request, attached = await self._attached(request, actor)
         unknown = await self._lookups.unknown(aggregate, request.content.reply_to)
-        verdict = await self._review(request, actor, aggregate, call.remaining())
+        verdict = await self.review(request, actor, aggregate, call.remaining())
 
         async def work(known: domain.Known) -> Receipt:
             said = await self._said(request.content, aggregate, known, attached)
@@ -108,7 +111,7 @@ class Messaging:
             await self._reviewer.require_good(actor)
         cards.require_postable(request.content, actor)
 
-    async def _review(
+    async def review(
         self,
         request: pb.SendMessageRequest,
         actor: Actor,

@@ -67,10 +67,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Mark that it is being sent."""
+    """Mark that it is being sent. ``content``: what it says instead, where the tenant has it say something else."""
 
     at_us: int
     id: str
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,9 @@ class Cancelled(Happened):
 
 @dataclass(frozen=True, slots=True)
 class Begun(Happened):
-    """It is being sent."""
+    """It is being sent; empty: as it is."""
+
+    content: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,7 @@ def decide(state: Schedules, command: ScheduleCommand) -> Sequence[ScheduleChang
     match command:
         case Begin():
             is_due = item.status is Status.WAITING and item.due_us <= command.at_us
-            return (Begun(command.at_us, "", item.id),) if is_due else ()
+            return (Begun(command.at_us, "", item.id, command.content),) if is_due else ()
         case PutOff():
             later = item.status is not Status.FAILED and command.until_us > item.not_before_us
             return (Waits(command.at_us, "", item.id, command.until_us),) if later else ()
@@ -305,7 +308,8 @@ def _changed(item: Item, event: Changed | Begun | Waits | Failed, version: int) 
                 content_version=version if event.content else item.content_version,
             )
         case Begun():
-            return replace(item, status=Status.SENDING)
+            says = version if event.content else item.content_version
+            return replace(item, status=Status.SENDING, content_version=says)
         case Waits():
             return replace(item, not_before_us=event.until_us)
         case Failed():

@@ -7,6 +7,7 @@ takes once, however often it comes; then what became of it is recorded. So it is
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, message_hook_service_pb2
@@ -16,6 +17,7 @@ from services.chat import domain as chat
 from services.chat.access import Actor
 from services.chat.messaging import Messaging
 from services.chat.scheduling import domain, wire
+from services.chat.wire import content_bytes
 from services.ledger.decider import Delivered, Request
 from services.ledger.errors import DeadlineExceeded, RequestIdReused
 from services.ledger.ids import AggregateId, derive_request_id, fingerprint
@@ -108,21 +110,36 @@ class Sending:
             content=content,
         )
         if item.status is domain.Status.WAITING:
-            refused = await self.refusal(request, actor_for(aggregate, item), now)
-            outcome: domain.ScheduleCommand = (
-                domain.Begin(now, item.id) if refused is None else told(item, refused, now, begun=False)
-            )
+            outcome = await self._begin(request, aggregate, item, now)
         else:
             outcome = await self._send(request, aggregate, item, now, traceparent)
         await self._record(aggregate, item, version, outcome)
 
+    async def _begin(
+        self, request: chat_service_pb2.SendMessageRequest, aggregate: AggregateId, item: domain.Item, at_us: int
+    ) -> domain.ScheduleCommand:
+        """Look whether it may be sent, by the rules and then by the tenant; what that says is marked with it, so it is asked no more."""
+        actor = actor_for(aggregate, item)
+        refused = await self.refusal(request, actor, at_us)
+        content = b""
+        if refused is None:
+            where = commands.aggregate_of(actor, item.conversation_id)
+            verdict = await self._messaging.review(request, actor, where, math.inf, _OCCASION)
+            refused = verdict.refusal
+            if verdict.content is not None:
+                said = content_bytes(verdict.content)
+                content = await self._messaging.contents.sealed(where, actor.user_id, said)
+        if refused is not None:
+            return told(item, refused, at_us, begun=False)
+        return domain.Begin(at_us, item.id, content)
+
     async def refusal(
         self, request: chat_service_pb2.SendMessageRequest, actor: Actor, at_us: int
     ) -> chat.Refused | None:
-        """Tell why a message would be refused now; None where it would be taken, as far as can be seen."""
+        """Tell why a message would be refused now by the rules of its conversation; None where it would be taken, as far as can be seen."""
         aggregate = commands.aggregate_of(actor, request.conversation_id)
         try:
-            command, _ = await self._messaging.prepare(request, actor, aggregate, at_us, None, occasion=_OCCASION)
+            command, _ = await self._messaging.prepare(request, actor, aggregate, at_us, None, reviews=False)
             chat.decide((await self._ledger.read(aggregate)).state, command)
         except chat.Refused as refused:
             return refused
@@ -143,7 +160,7 @@ class Sending:
         for _ in range(_TRIES):
             try:
                 command, named = await self._messaging.prepare(
-                    request, actor, conversation, at_us, traceparent, occasion=_OCCASION
+                    request, actor, conversation, at_us, traceparent, reviews=False
                 )
                 receipt = await self._ledger.execute(conversation, command, named)
                 return domain.Conclude(at_us, item.id, receipt.first_version)

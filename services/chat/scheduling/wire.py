@@ -23,6 +23,8 @@ def encode(event: domain.ScheduleChange, version: int) -> bytes:
             message.changed.content = event.content
             if event.send_us:
                 message.changed.send_time.CopyFrom(timestamp(event.send_us))
+        case domain.Begun():
+            message.begun.content = event.content
         case domain.Waits():
             message.put_off.until.CopyFrom(timestamp(event.until_us))
         case domain.Sent():
@@ -48,7 +50,7 @@ def content_of(payload: bytes) -> bytes:
     """Read what is to be said, as log and store hold it; empty where the event says nothing of it."""
     message = pb.ScheduleEvent.FromString(payload)
     which = message.WhichOneof("event")
-    content: bytes = getattr(message, which).content if which in ("scheduled", "changed") else b""
+    content: bytes = getattr(message, which).content if which in ("scheduled", "changed", "begun") else b""
     return content
 
 
@@ -71,7 +73,7 @@ _DECODES: Final[Mapping[str, tuple[Callable[..., domain.ScheduleChange], Callabl
     # A time that is absent reads as 0: it stays as it was.
     "changed": (domain.Changed, lambda it: (it.content, microseconds(it.send_time))),
     "cancelled": (domain.Cancelled, lambda _: ()),
-    "begun": (domain.Begun, lambda _: ()),
+    "begun": (domain.Begun, lambda it: (it.content,)),
     "put_off": (domain.Waits, lambda it: (microseconds(it.until),)),
     "sent": (domain.Sent, lambda it: (it.message_version,)),
     "failed": (domain.Failed, lambda it: (it.reason,)),

@@ -35,7 +35,7 @@ class _MessageOccasionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Messa
     MESSAGE_OCCASION_FORWARD: _MessageOccasion.ValueType  # 3
     """It is said again elsewhere."""
     MESSAGE_OCCASION_SCHEDULED: _MessageOccasion.ValueType  # 4
-    """It was to be said at this time, and is said now."""
+    """It was to be said at this time, and is said now. When it was scheduled nobody was asked."""
 
 class MessageOccasion(_MessageOccasion, metaclass=_MessageOccasionEnumTypeWrapper):
     """What is being done with a message."""
@@ -49,7 +49,7 @@ MESSAGE_OCCASION_EDIT: MessageOccasion.ValueType  # 2
 MESSAGE_OCCASION_FORWARD: MessageOccasion.ValueType  # 3
 """It is said again elsewhere."""
 MESSAGE_OCCASION_SCHEDULED: MessageOccasion.ValueType  # 4
-"""It was to be said at this time, and is said now."""
+"""It was to be said at this time, and is said now. When it was scheduled nobody was asked."""
 Global___MessageOccasion: _TypeAlias = MessageOccasion  # noqa: Y015
 
 @_typing.final

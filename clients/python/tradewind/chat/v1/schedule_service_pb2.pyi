@@ -499,16 +499,20 @@ class ScheduledSendBegun(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SCHEDULED_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     scheduled_id: _builtins.str
     """Which."""
+    content: _builtins.bytes
+    """What a tenant's hook has it say instead: a MessageContent as log and store hold it; empty: as before."""
     def __init__(
         self,
         *,
         scheduled_id: _builtins.str = ...,
+        content: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["scheduled_id", b"scheduled_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "scheduled_id", b"scheduled_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

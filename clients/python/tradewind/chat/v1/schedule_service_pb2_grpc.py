@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class ScheduleServiceStub:
     """A scheduled message is sent at its time, once, whichever process is alive then. Whether its sender may say it is looked at when it is scheduled and again when it
-    is sent; where it then may not, nothing is sent and the reason is listed. What slow mode delays is sent as soon as it allows it.
+    is sent; where it then may not, nothing is sent and the reason is listed. A tenant's hook is asked once, when its time has come. What slow mode delays is sent as soon as it allows it.
 
     Cancelling and sending exclude each other: before a message is sent it is marked so, and from then on it cannot be cancelled.
 
@@ -66,7 +66,7 @@ class ScheduleServiceStub:
 
 class ScheduleServiceServicer:
     """A scheduled message is sent at its time, once, whichever process is alive then. Whether its sender may say it is looked at when it is scheduled and again when it
-    is sent; where it then may not, nothing is sent and the reason is listed. What slow mode delays is sent as soon as it allows it.
+    is sent; where it then may not, nothing is sent and the reason is listed. A tenant's hook is asked once, when its time has come. What slow mode delays is sent as soon as it allows it.
 
     Cancelling and sending exclude each other: before a message is sent it is marked so, and from then on it cannot be cancelled.
 
@@ -137,7 +137,7 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ScheduleService:
     """A scheduled message is sent at its time, once, whichever process is alive then. Whether its sender may say it is looked at when it is scheduled and again when it
-    is sent; where it then may not, nothing is sent and the reason is listed. What slow mode delays is sent as soon as it allows it.
+    is sent; where it then may not, nothing is sent and the reason is listed. A tenant's hook is asked once, when its time has come. What slow mode delays is sent as soon as it allows it.
 
     Cancelling and sending exclude each other: before a message is sent it is marked so, and from then on it cannot be cancelled.
 

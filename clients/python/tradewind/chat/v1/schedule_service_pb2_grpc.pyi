@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class ScheduleServiceStub:
     """A scheduled message is sent at its time, once, whichever process is alive then. Whether its sender may say it is looked at when it is scheduled and again when it
-    is sent; where it then may not, nothing is sent and the reason is listed. What slow mode delays is sent as soon as it allows it.
+    is sent; where it then may not, nothing is sent and the reason is listed. A tenant's hook is asked once, when its time has come. What slow mode delays is sent as soon as it allows it.
 
     Cancelling and sending exclude each other: before a message is sent it is marked so, and from then on it cannot be cancelled.
 
@@ -55,7 +55,7 @@ class ScheduleServiceStub:
 @_typing.type_check_only
 class ScheduleServiceAsyncStub(ScheduleServiceStub):
     """A scheduled message is sent at its time, once, whichever process is alive then. Whether its sender may say it is looked at when it is scheduled and again when it
-    is sent; where it then may not, nothing is sent and the reason is listed. What slow mode delays is sent as soon as it allows it.
+    is sent; where it then may not, nothing is sent and the reason is listed. A tenant's hook is asked once, when its time has come. What slow mode delays is sent as soon as it allows it.
 
     Cancelling and sending exclude each other: before a message is sent it is marked so, and from then on it cannot be cancelled.
 
@@ -78,7 +78,7 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
 
 class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
     """A scheduled message is sent at its time, once, whichever process is alive then. Whether its sender may say it is looked at when it is scheduled and again when it
-    is sent; where it then may not, nothing is sent and the reason is listed. What slow mode delays is sent as soon as it allows it.
+    is sent; where it then may not, nothing is sent and the reason is listed. A tenant's hook is asked once, when its time has come. What slow mode delays is sent as soon as it allows it.
 
     Cancelling and sending exclude each other: before a message is sent it is marked so, and from then on it cannot be cancelled.
 
