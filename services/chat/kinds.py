@@ -8,6 +8,7 @@ from typing import Any, Final
 from services.chat import domain, marks, projections, receipts, wire
 from services.chat.attachments.kind import ATTACHMENT
 from services.chat.attachments.rows import NAMES as ATTACHMENT_NAMES
+from services.chat.attachments.rows import RELEASED as ATTACHMENTS_RELEASED
 from services.chat.attachments.rows import SLICED as ATTACHMENTS_SLICED
 from services.chat.bots.kind import ACTIONS
 from services.chat.bots.kind import SLICED as BOTS_SLICED
@@ -35,6 +36,7 @@ CONVERSATION: Final[Kind[domain.Conversation, domain.Command, domain.Event]] = K
     state_type=domain.Conversation,
     rows=projections.rows,
     timers=timers,
+    taken=frozenset({ATTACHMENTS_RELEASED, marks.EXPIRING}),
 )
 
 PLACE: Final[Kind[place.Place, place.PlaceCommand, place.PlaceChange]] = Kind(

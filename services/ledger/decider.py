@@ -41,6 +41,7 @@ class Kind(Generic[S, C, E]):
         rows: read-model rows to upsert together with the events: (aggregate, state after them, [(version, event)]).
             A pure function; the rows' `seq` is set by the ledger.
         timers: name to due time (µs since the epoch) of what the state waits for; armed by `Ledger.arm`.
+        taken: tables of `rows` out of which whoever has dealt with a row takes it, such as a list of what is to be looked at.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Kind(Generic[S, C, E]):
     state_type: type[S]
     rows: Callable[[AggregateId, S, Sequence[tuple[int, E]]], Iterable[Row]] = no_rows
     timers: Callable[[S], Mapping[str, int]] = no_timers
+    taken: frozenset[str] = frozenset()
 
 
 class Request(NamedTuple):

@@ -22,13 +22,14 @@ from services.runtime import nats
 from services.runtime.config import load
 from services.standalone import broker
 from services.standalone.config import StandaloneSettings
-from services.standalone.home import Home, HomeInUse
+from services.standalone.home import Home, HomeInUse, HomeUnusable
 from services.standalone.keys import Keys
 from services.standalone.ports import Ports
 from services.standalone.ready import greeting
 
 _ANSWERS_WITHIN = 15.0
 _HOME, _FILE, _URLS = "TRADEWIND_HOME", "TRADEWIND_STORE_FILE", "TRADEWIND_NATS_URLS"
+_PERSONS = "TRADEWIND_PERSON_KEY_FILE"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,12 @@ async def _standalone(service: str, *, with_log: bool) -> AsyncIterator[None]:
         return
     settings = load(StandaloneSettings)
     home, ports = Home(settings.home.absolute()), Ports(settings.port)
+    if not home.root.is_dir():
+        raise HomeUnusable(f"there is no standalone in {home.root}")
     said = {_FILE: str(home.archive / f"{service}.db")}
+    persons = Keys(home.keys).persons
+    if service == "chat" and not os.environ.get(_PERSONS) and persons.is_file():
+        said[_PERSONS] = str(persons)
     if with_log:
         said[_URLS] = await asyncio.to_thread(broker.url, Keys(home.keys), ports)
     before = {name: os.environ.get(name) for name in said}

@@ -18,6 +18,8 @@ from services.chat.attachments import collector, domain, rows
 from services.chat.attachments.collector import Collector
 from services.chat.attachments.removing import erase_person, named
 from services.chat.attachments.vault import NoObject
+from services.chat.kinds import KINDS
+from services.ledger.verifying import Report, verify
 from tests.integration.attachment_world import CHUNK, Sender, attachment_world, part, picture, sha256, some_bytes
 from tests.integration.chat_world import TENANT, ChatWorld, refused, request_id
 
@@ -203,3 +205,13 @@ async def test_it_is_looked_for_again_and_again(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
             while (await world.attachments.vault.held(f"{TENANT}/{unsent}")).size:
                 await asyncio.sleep(0.02)
+
+
+async def test_a_store_that_was_swept_verifies(world: ChatWorld) -> None:
+    """Rows that whoever dealt with them took away are not missed."""
+    ann = Sender(world, "ann")
+    group = (await ann.user.create_group()).conversation_id
+    version = await ann.user.send(group, "said, and deleted")
+    await delete(ann, group, version)
+    await sweep(world)
+    assert await verify(world.ledger.engine.archive, KINDS, Report()) == []

@@ -17,9 +17,11 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, marks
 from services.chat.expiry import arming
+from services.chat.kinds import KINDS
 from services.ledger.decider import Request
 from services.ledger.ending import end
 from services.ledger.ids import AggregateId
+from services.ledger.verifying import Report, verify
 from tests.integration.attachment_world import Sender, attachment_world
 from tests.integration.chat_world import ChatWorld, User, chat_world, refused, request_id, watched
 from tests.integration.inbox_world import Reader
@@ -250,6 +252,7 @@ async def test_deleted_messages_and_many_in_a_thread_are_counted_once(world: Cha
     assert await unread(bob, name) == 2
     rows = await world.ledger.rows(marks.EXPIRING, marks.partition(aggregate_of(name)), limit=10)
     assert [int(row.key[16:], 16) for row in rows] == [stays]
+    assert await verify(world.ledger.engine.archive, KINDS, Report()) == []
 
 
 def _later_than(nanoseconds: int) -> Any:

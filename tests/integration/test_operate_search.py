@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from services.chat.config import ChatSettings
 from services.chat.search import generations
 from services.operate.__main__ import perform
+from services.operate.place import opened
+from services.standalone.home import Home
+from services.standalone.keys import Keys
 from tests.integration.chat_world import chat_world
 from tests.integration.test_chat_search import indexed, places, searching, until
 from tests.servers import NatsServer
@@ -56,3 +60,21 @@ async def test_an_empty_store_has_nothing_to_search(tmp_path: Path) -> None:
     code, said = await operate(environment, "rebuild-search")
     assert (code, said) == (3, "the store is new: there is nothing to search\n")
     assert not (tmp_path / "search").exists()
+
+
+async def test_a_standalone_is_opened_with_its_own_key_of_persons(tmp_path: Path) -> None:
+    """Without it nothing that was said could be read, and no index be made anew."""
+    home = Home(tmp_path / "home")
+    home.open().release()
+    keys = Keys(home.keys)
+    keys.ensure()
+    environment = {"TRADEWIND_HOME": str(home.root)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRADEWIND_HOME", str(home.root))
+        async with opened("chat", with_log=False) as place:
+            settings = place.settings
+            assert isinstance(settings, ChatSettings)
+            assert settings.person_key_file == keys.persons
+    assert await operate(environment, "rebuild-search") == (3, "the store is new: there is nothing to search\n")
+    environment["TRADEWIND_HOME"] = str(tmp_path / "nowhere")
+    assert await operate(environment, "status") == (3, f"there is no standalone in {tmp_path / 'nowhere'}\n")
