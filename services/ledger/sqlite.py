@@ -88,13 +88,15 @@ class SqliteArchive:
 
     @classmethod
     def open(cls, path: Path) -> SqliteArchive:
-        """Opens the file, making it and its folder where they are missing.
+        """Opens the file, making it, readable by its owner only, and its folder where they are missing.
 
         Raises:
             StoreUnavailable: the file cannot be opened or is no archive.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Its owner's alone, as it holds personal data; the files that SQLite keeps beside it take after it.
+            path.touch(mode=0o600)
             return cls(path)
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"cannot open the archive: {error}") from error

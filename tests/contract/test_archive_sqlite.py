@@ -122,3 +122,11 @@ async def test_what_is_deleted_is_in_no_file_once_it_was_scrubbed(tmp_path: Path
     assert b"palimpsest" not in kept
     assert other in kept
     await archive.close()
+
+
+async def test_its_files_are_their_owners_alone(tmp_path: Path) -> None:
+    archive = SqliteArchive.open(tmp_path / "made" / "a.db")
+    await archive.put_rows([Row("t", "p", "k", b"v", 1)])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "made").iterdir()}
+    assert modes == {"a.db": 0o600, "a.db-wal": 0o600, "a.db-shm": 0o600}
+    await archive.close()

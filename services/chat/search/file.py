@@ -77,6 +77,8 @@ class IndexFile:
     def __init__(self, path: Path, *, new: bool = False) -> None:
         self.path = path
         mode = "rwc" if new else "rw"
+        if new:  # words in the clear: its owner's alone, and so are the files that SQLite keeps beside it
+            path.touch(mode=0o600)
         self.connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10.0, isolation_level=None,
             check_same_thread=False, cached_statements=128,

@@ -46,6 +46,15 @@ async def test_one_writes_and_all_read(tmp_path: Path) -> None:
     await other.close()
 
 
+async def test_its_files_are_their_owners_alone(tmp_path: Path) -> None:
+    index = await EmbeddedIndex.open(tmp_path)
+    assert await index.lead()
+    await index.begin("store", 1)
+    await index.put([said(1)], Position(0, 1))
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    await index.close()
+
+
 async def test_who_leaves_a_long_search_holds_up_nobody(tmp_path: Path) -> None:
     index = await EmbeddedIndex.open(tmp_path)
     begun, over = threading.Event(), threading.Event()
