@@ -11,6 +11,7 @@ from typing import Any
 import pytest_asyncio
 from tradewind.chat.v1 import chat_service_pb2 as pb
 from tradewind.chat.v1 import inbox_service_pb2, presence_service_pb2
+from tradewind.sdk import Client, InboxList, InvalidArgument, RetryPolicy, Session, TradewindError
 
 from services.chat.changes import Changes
 from services.chat.converse import Converse
@@ -58,7 +59,7 @@ def types(conversation_id: str, number: int, *, stopped: bool = False) -> pb.Ope
     return pb.Operation(operation_id=number, typing=pb.TypingNotice(conversation_id=conversation_id, stopped=stopped))
 
 
-def listening(world: ChatWorld) -> tuple[int, int, int, int]:
+def listening_now(world: ChatWorld) -> tuple[int, int, int, int]:
     """Give how many listen to what for streams: conversations, users, inboxes, and topics of whispers."""
     presence = world.presence
     names = (base64.urlsafe_b64decode(subject.rpartition(".")[2] + "==") for subject in presence._whispers._topics)
@@ -82,7 +83,7 @@ async def test_who_types_is_told_where_the_stream_hears(world: ChatWorld) -> Non
     await hears.write(unsubscribe=[one])
     await eventually(lambda: world.presence._seats.taken == 1)
     await hears.write(subscribe_typing=pb.SubscribeTyping(stop=True))
-    await eventually(lambda: listening(world) == (0, 0, 0, 0))
+    await eventually(lambda: listening_now(world) == (0, 0, 0, 0))
     for talk in (says, hears):
         talk.call.cancel()
 
@@ -106,7 +107,7 @@ async def test_who_is_there_is_told_of_those_who_are_named(world: ChatWorld) -> 
     await hears.write(subscribe_presence=pb.SubscribePresence(add_user_ids=["ann"]))
     await eventually(lambda: world.presence.roster._watching == 1)
     hears.call.cancel()
-    await eventually(lambda: listening(world) == (0, 0, 0, 0))
+    await eventually(lambda: listening_now(world) == (0, 0, 0, 0))
 
 
 async def test_the_inbox_is_told_whole_and_then_as_it_becomes(world: ChatWorld) -> None:
@@ -133,7 +134,7 @@ async def test_the_inbox_is_told_whole_and_then_as_it_becomes(world: ChatWorld) 
     await ann.send(group, "Well?")
     await hears.until(lambda talk: inboxes(talk)[-1].totals.unread_count == 3)
     hears.call.cancel()
-    await eventually(lambda: listening(world) == (0, 0, 0, 0))
+    await eventually(lambda: listening_now(world) == (0, 0, 0, 0))
     await other.write(subscribe_inbox=pb.SubscribeInbox())
     await other.until(lambda talk: bool(inboxes(talk)))
     await other.write(subscribe_inbox=pb.SubscribeInbox(stop=True))
@@ -223,4 +224,58 @@ async def test_who_does_not_read_holds_one_frame_and_gets_the_newest_state(world
             news.extend(unpacked(each) for each in pb.ConverseResponse.FromString(await anext(frames)).news)
     assert len(news) <= 10  # not one for each of sixty changes
     await frames.aclose()
-    assert listening(world) == (0, 0, 0, 0)
+    assert listening_now(world) == (0, 0, 0, 0)
+
+
+async def test_a_session_hands_news_to_its_user_over_reconnects_and_refusals(world: ChatWorld) -> None:
+    ann, holder = Person(world, "ann"), world.user("cy").converse()
+    group = (await ann.user.create_group("bob")).conversation_id
+    await holder.write(subscribe_inbox=pb.SubscribeInbox())  # the one inbox that the process serves
+    await holder.until(lambda talk: bool(inboxes(talk)))
+    token = world.signer.mint("bob", TENANT, ("customer",))
+    retry = RetryPolicy(longest_wait=0.2)
+    told: dict[str, Any] = {}
+    refused: list[TradewindError] = []
+
+    async def listen(session: Session) -> None:
+        while True:
+            try:
+                async for news in session.news:
+                    if isinstance(news, InboxList):
+                        told["unread"] = news.totals.unread_count
+                    elif isinstance(news, presence_service_pb2.Typing):
+                        told["types"] = list(news.user_ids)
+                    else:
+                        told[news.user_id] = news.state
+            except TradewindError as error:
+                refused.append(error)
+                if session.error is not None:
+                    return
+
+    async with Client(f"127.0.0.1:{world.server.port}", token, retry=retry) as bob, bob.chat.converse() as session:
+        listening = asyncio.create_task(listen(session))
+        session.subscribe(group)
+        session.news.typing()
+        session.news.presence(["ann"])
+        session.news.inbox()
+        await ann.report(ONLINE)
+        await eventually(lambda: told.get("ann") == ONLINE and world.presence._seats.taken == 1)
+        assert "unread" not in told
+        holder.call.cancel()  # now there is room, and the session asks again by itself
+        await eventually(lambda: told.get("unread") == 0)
+        session._pipeline.leave()
+        await ann.user.send(group, "Lunch?")
+        await eventually(lambda: told.get("unread") == 1)
+        await eventually(lambda: world.presence._seats.taken == 1 and world.presence.roster._watching == 1)
+        await ann.types(group)
+        await eventually(lambda: told.get("types") == ["ann"])
+        session.news.presence(["two  words"])
+        await eventually(lambda: bool(refused))
+        assert isinstance(refused[0], InvalidArgument)
+        session.unsubscribe(group)
+        await eventually(lambda: told.get("types") == [])
+        await ann.user.send(group, "Well?")
+        await eventually(lambda: told.get("unread") == 2)
+    async with asyncio.timeout(15):
+        await listening
+    await eventually(lambda: listening_now(world) == (0, 0, 0, 0))

@@ -32,6 +32,7 @@ from tradewind.sdk._errors import (
     VersionGap,
 )
 from tradewind.sdk._mail import Mails, SendOutcome, StatsFrame
+from tradewind.sdk._news import News
 from tradewind.sdk._order import Orders, PlaceOutcome
 from tradewind.sdk._request_ids import derive_request_id, new_request_id
 from tradewind.sdk._retry import RetryPolicy
@@ -51,6 +52,7 @@ __all__ = [
     "InboxList",
     "InvalidArgument",
     "Mails",
+    "News",
     "NotFound",
     "Orders",
     "Outcome",

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
 
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc
 from tradewind.sdk._chat_messages import content_of
 from tradewind.sdk._connection import Connection
-from tradewind.sdk._errors import SubscriptionEnded, TradewindError, from_status
+from tradewind.sdk._errors import TradewindError, from_status
+from tradewind.sdk._hearing import Hearing
+from tradewind.sdk._news import News
 from tradewind.sdk._pipeline import Pipeline, Reply
 from tradewind.sdk._request_ids import new_request_id
-from tradewind.sdk._resume import Place
 
-_CONTROLS = 256
 _SILENT_FOR = 3.5
 
 _Request = chat_service_pb2.SendMessageRequest | chat_service_pb2.Operation
 _Answer = chat_service_pb2.SendResult | chat_service_pb2.OperationResult
-
-
-@dataclass(slots=True)
-class _Subscription:
-    """A conversation that is heard. `stale`: frames of an earlier place may still arrive and are passed over.
-
-    `paused`: the reader is behind; the server was told to stop, and is told where to go on when there is room.
-    """
-
-    place: Place
-    stale: bool = False
-    paused: bool = False
 
 
 class Session:
@@ -55,14 +41,9 @@ class Session:
         self._flow: chat_service_pb2.Flow | None = None
         self._heartbeat = heartbeat
         self._heard = 0.0
-        self._buffer = buffer
-        self._events: deque[tuple[str, chat_pb2.ConversationEvent] | SubscriptionEnded] = deque()
-        self._arrived = asyncio.Event()
-        self._subscriptions: dict[str, _Subscription] = {}
-        self._paused: set[str] = set()
-        self._heard_here: set[str] = set()
-        # What to say next of each conversation: True to hear it, False to hear it no more. The last wish counts.
-        self._wishes: dict[str, bool] = {}
+        self._hearing = Hearing(buffer, self._pipeline.poke)
+        self.news = News(connection.policy, self._pipeline.poke, lambda: self._pipeline.error)
+        """Who types, who is there, how the inbox is."""
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -189,16 +170,12 @@ class Session:
 
     def subscribe(self, conversation_id: str, after: int = 0) -> None:
         """Hear a conversation from the event after version `after` on; again for one that is heard moves its place."""
-        moved = conversation_id in self._heard_here
-        self._subscriptions[conversation_id] = _Subscription(Place(conversation_id, after), stale=moved)
-        self._paused.discard(conversation_id)
-        self._wish(conversation_id, True)
+        self._hearing.subscribe(conversation_id, after)
 
     def unsubscribe(self, conversation_id: str) -> None:
         """Hear a conversation no more. What has arrived already is still given."""
-        if self._subscriptions.pop(conversation_id, None) is not None:
-            self._paused.discard(conversation_id)
-            self._wish(conversation_id, False)
+        self._hearing.unsubscribe(conversation_id)
+        self.news.quiet(conversation_id)
 
     def __aiter__(self) -> Self:
         """Iterate over what happens in the conversations subscribed to."""
@@ -206,17 +183,7 @@ class Session:
 
     async def __anext__(self) -> tuple[str, chat_pb2.ConversationEvent]:
         """Wait for the next event. Raises SubscriptionEnded, or why the session ended."""
-        while not self._events:
-            if self._pipeline.error is not None:
-                raise self._pipeline.error
-            self._arrived.clear()
-            await self._arrived.wait()
-        item = self._events.popleft()
-        if self._paused and len(self._events) <= self._buffer // 2:
-            self._go_on()
-        if isinstance(item, SubscriptionEnded):
-            raise item
-        return item
+        return await self._hearing.take(lambda: self._pipeline.error)
 
     # --- what the pipeline asks (see Wire) ---
 
@@ -234,16 +201,12 @@ class Session:
         """Say every subscription again, from where it is, and how often to speak."""
         self._flow = chat_service_pb2.Flow(heartbeat_seconds=self._heartbeat)
         self._heard = asyncio.get_running_loop().time()
-        self._heard_here.clear()
-        self._wishes = {}
-        for conversation_id, subscription in self._subscriptions.items():
-            subscription.stale = False
-            if not subscription.paused:
-                self._wishes[conversation_id] = True
+        self._hearing.connected()
+        self.news.connected()
 
     def has_more(self) -> bool:
         """Whether subscriptions wait to be said, or it is time to say that one is there."""
-        return bool(self._wishes) or self._flow is not None
+        return self._hearing.has_more() or self.news.has_more() or self._flow is not None
 
     def frame(self, requests: list[_Request]) -> chat_service_pb2.ConverseRequest:
         """Put requests and wishes into a frame."""
@@ -256,22 +219,22 @@ class Session:
         if self._flow is not None:
             frame.flow.CopyFrom(self._flow)
             self._flow = None
-        for conversation_id in list(self._wishes)[:_CONTROLS]:
-            if self._wishes.pop(conversation_id):
-                place = self._subscriptions[conversation_id].place
-                frame.subscribe.add(conversation_id=conversation_id, after_version=place.last)
-                self._heard_here.add(conversation_id)
-            else:
-                frame.unsubscribe.add(conversation_id=conversation_id)
+        self._hearing.say(frame)
+        self.news.say(frame)
         return frame
 
     def read(self, message: chat_service_pb2.ConverseResponse) -> tuple[list[Reply[_Answer]], int]:
         """Take a frame. Raises VersionGap."""
         self._heard = asyncio.get_running_loop().time()
         for delivery in message.deliveries:
-            self._deliver(delivery)
+            self._hearing.deliver(delivery)
         for ended in message.ended:
-            self._end(ended.conversation_id, from_status(ended.error))
+            self._hearing.end(ended.conversation_id, from_status(ended.error))
+            self.news.quiet(ended.conversation_id)
+        for packed in message.news:
+            self.news.hear(packed)
+        for over in message.news_ended:
+            self.news.end(over)
         replies: list[Reply[_Answer]] = [
             Reply(r.request_id, r, r.error if r.HasField("error") else None) for r in message.results
         ]
@@ -283,7 +246,8 @@ class Session:
 
     def ended(self) -> None:
         """Wake the reader: there will be nothing more."""
-        self._arrived.set()
+        self._hearing.wake()
+        self.news.wake()
 
     # --- inside ---
 
@@ -295,39 +259,3 @@ class Session:
                 self._pipeline.leave()
             self._flow = self._flow or chat_service_pb2.Flow()
             self._pipeline.poke()
-
-    def _wish(self, conversation_id: str, hear: bool) -> None:
-        self._wishes[conversation_id] = hear
-        self._pipeline.poke()
-
-    def _deliver(self, delivery: chat_service_pb2.Delivery) -> None:
-        subscription = self._subscriptions.get(delivery.conversation_id)
-        if subscription is None or subscription.paused:
-            return  # said before the server read that it is not wanted now
-        for event in delivery.events:
-            if subscription.stale and event.version != subscription.place.last + 1:
-                continue
-            subscription.stale = False
-            subscription.place.step(event.version)
-            self._events.append((delivery.conversation_id, event))
-        self._arrived.set()
-        if len(self._events) >= self._buffer:
-            subscription.paused = True
-            self._paused.add(delivery.conversation_id)
-            self._wish(delivery.conversation_id, False)
-
-    def _go_on(self) -> None:
-        for conversation_id in self._paused:
-            subscription = self._subscriptions[conversation_id]
-            subscription.paused = False
-            subscription.stale = conversation_id in self._heard_here
-            self._wish(conversation_id, True)
-        self._paused.clear()
-
-    def _end(self, conversation_id: str, error: TradewindError) -> None:
-        if self._subscriptions.pop(conversation_id, None) is None:
-            return
-        self._paused.discard(conversation_id)
-        self._wishes.pop(conversation_id, None)
-        self._events.append(SubscriptionEnded(conversation_id, error))
-        self._arrived.set()

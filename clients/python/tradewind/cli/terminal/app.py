@@ -22,7 +22,7 @@ from tradewind.cli.terminal.acting import perform
 from tradewind.cli.terminal.log import Log
 from tradewind.cli.terminal.room import Line, Room
 from tradewind.cli.terminal.talking import Talking
-from tradewind.sdk import Client, Session, SubscriptionEnded, TradewindError
+from tradewind.sdk import Client, InboxList, Session, SubscriptionEnded, TradewindError
 
 _MOST_WATCHED: Final = 50
 
@@ -64,7 +64,8 @@ class ChatApp(App[None]):
         self._first = first
         self._entries: dict[str, inbox_service_pb2.InboxEntry] = {}
         self._here: dict[str, presence_service_pb2.Presence] = {}
-        self._typists: list[str] = []
+        self._watched: set[str] = set()
+        self._typists: dict[str, list[str]] = {}
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
@@ -80,7 +81,7 @@ class ChatApp(App[None]):
     def on_mount(self) -> None:
         """Begin to listen."""
         self._work(self._listen, "listen")
-        self._work(self._watch_inbox, "inbox")
+        self._work(self._hear_news, "news")
         self.query_one(Input).focus()
         if self._first:
             self.look_at(self._first)
@@ -104,36 +105,43 @@ class ChatApp(App[None]):
 
     def _stopped_typing(self, user_id: str) -> None:
         name = looks.name_of(user_id)
-        if name in self._typists:
-            self._typists.remove(name)
+        if name in self._typing_here:
+            self._typing_here.remove(name)
             self._head()
 
-    async def _watch_inbox(self) -> None:
-        async for told in self.client.chat.watch_inbox():
-            entries = told.entries
-            self._entries = {entry.conversation_id: entry for entry in entries}
-            conversations = self.query_one("#list", OptionList)
-            chosen = conversations.highlighted_option
-            conversations.set_options([Option(looks.entry_of(entry), id=entry.conversation_id) for entry in entries])
-            if chosen is not None and chosen.id in self._entries:
-                conversations.highlighted = conversations.get_option_index(chosen.id)
-            if self.room is None and entries and not self._first:
-                self.look_at(entries[0].conversation_id)
+    @property
+    def _typing_here(self) -> list[str]:
+        return self._typists.get(self.room.conversation_id, []) if self.room is not None else []
+
+    async def _hear_news(self) -> None:
+        self.session.news.inbox()
+        self.session.news.typing()
+        async for news in self.session.news:
+            if isinstance(news, InboxList):
+                self._list(news.entries)
+            elif isinstance(news, presence_service_pb2.Typing):
+                self._typists[news.conversation_id] = [looks.name_of(user_id) for user_id in news.user_ids]
+            else:
+                self._here[news.user_id] = news
             self._head()
 
-    async def _watch_typing(self, conversation_id: str) -> None:
-        async for typing in self.client.presence.watch_typing([conversation_id]):
-            if isinstance(typing, SubscriptionEnded):
-                return
-            self._typists = [looks.name_of(user_id) for user_id in typing.user_ids if user_id != self.me]
-            self._head()
+    def _list(self, entries: list[inbox_service_pb2.InboxEntry]) -> None:
+        self._entries = {entry.conversation_id: entry for entry in entries}
+        conversations = self.query_one("#list", OptionList)
+        chosen = conversations.highlighted_option
+        conversations.set_options([Option(looks.entry_of(entry), id=entry.conversation_id) for entry in entries])
+        if chosen is not None and chosen.id in self._entries:
+            conversations.highlighted = conversations.get_option_index(chosen.id)
+        if self.room is None and entries and not self._first:
+            self.look_at(entries[0].conversation_id)
 
     async def _watch_presence(self, conversation_id: str) -> None:
         now = await self.client.chat.get_conversation(conversation_id)
         others = [member.user_id for member in now.members if member.user_id != self.me][:_MOST_WATCHED]
-        async for presence in self.client.presence.watch(others):
-            self._here[presence.user_id] = presence
-            self._head()
+        self.session.news.presence(others, remove=self._watched - set(others))
+        self._watched = set(others)
+        self._here = {user_id: here for user_id, here in self._here.items() if user_id in self._watched}
+        self._head()
 
     # --- what is done -----------------------------------------------------------------------------
 
@@ -143,12 +151,11 @@ class ChatApp(App[None]):
 
     async def _enter(self, conversation_id: str) -> None:
         room = await self.talking.enter(conversation_id)
-        self.room, self._typists, self._here = room, [], {}
+        self.room = room
         self.thread = self.reply_to = self.editing = 0
         self.tell("")
         self._show_all()
         self._read()
-        self._work(partial(self._watch_typing, conversation_id), "typing")
         self._work(partial(self._watch_presence, conversation_id), "presence")
 
     @on(OptionList.OptionSelected, "#list")
@@ -284,9 +291,9 @@ class ChatApp(App[None]):
         here = [looks.name_of(user) for user, presence in self._here.items() if presence.state == online]
         if here:
             head.append(f"   ● {', '.join(here[:4])}{f' +{len(here) - 4}' if len(here) > 4 else ''}", style="green")
-        if self._typists:
-            verb = "types…" if len(self._typists) == 1 else "type…"
-            head.append(f"   {', '.join(self._typists[:3])} {verb}", style="italic yellow")
+        if self._typing_here:
+            verb = "types…" if len(self._typing_here) == 1 else "type…"
+            head.append(f"   {', '.join(self._typing_here[:3])} {verb}", style="italic yellow")
         self.query_one("#head", Static).update(head)
 
     def _read(self) -> None:
