@@ -16,6 +16,7 @@ from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.listings import DEFAULT_PAGE, PAGE_BYTES
 from services.chat.moderation import projections, wire
+from services.chat.moderation.notes import Notes
 from services.chat.watch import going_away
 from services.chat.whispers import Whispers
 from services.ledger.ids import AggregateId, fingerprint
@@ -107,7 +108,7 @@ class Changes:
 
 
 async def watched(
-    ledger: Ledger, whispers: Whispers, call: Call, settings: ChatSettings
+    ledger: Ledger, notes: Notes, whispers: Whispers, call: Call, settings: ChatSettings
 ) -> AsyncIterator[pb.WatchReportsResponse]:
     """Stream the queue: all that waits, then what changes; all of it again from time to time, for a whisper may be lost."""
     tenant = actor_of(call.caller).tenant
@@ -124,11 +125,13 @@ async def watched(
         while not call.draining.is_set():
             if look_at_all:
                 async for frame in _all(ledger, tenant, sent, waiting):
+                    await notes.show_reports(tenant, frame.reports)
                     yield frame
                 if not caught_up:
                     caught_up = True
                     yield pb.WatchReportsResponse(caught_up=True)
             frame = pb.WatchReportsResponse(reports=[each async for each in _news(ledger, tenant, names, sent)])
+            await notes.show_reports(tenant, frame.reports)
             if frame.reports:
                 yield frame
             timed_out = True

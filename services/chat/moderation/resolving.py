@@ -16,6 +16,7 @@ from services.chat.lookups import Lookups
 from services.chat.moderation import projections, wire
 from services.chat.moderation.bans import Bans
 from services.chat.moderation.domain import reports, standing
+from services.chat.moderation.notes import Notes
 from services.ledger.decider import Delivered, Request
 from services.ledger.ids import AggregateId, derive_request_id, fingerprint
 from services.ledger.ledger import Ledger
@@ -27,9 +28,10 @@ SOURCE: Final = "chat"
 class Resolving:
     """Does what was decided."""
 
-    def __init__(self, ledger: Ledger, bans: Bans) -> None:
+    def __init__(self, ledger: Ledger, bans: Bans, notes: Notes) -> None:
         """Write into ``ledger``."""
         self._ledger = ledger
+        self._notes = notes
         self._lookups = Lookups(ledger)
         self._bans = bans
 
@@ -77,17 +79,18 @@ class Resolving:
 
     async def _ban(self, report: AggregateId, event: moderation_pb2.ReportEvent, traceparent: str | None) -> None:
         state: reports.Reports = (await self._ledger.read(report)).state
+        whom = projections.standing_of(report.tenant, state.sender)
+        words = await self._notes.sealed(whom, await self._notes.note_of(report, event.resolved))
         command = standing.BanUser(
             now_us(),  # and not when it was decided: processes look for bans that are new
             event.actor_id,
             event.acting_service,
             state.sender,
             wire.end_of(event.resolved.until),
-            event.resolved.note,
+            words,
         )
         if state.sender == event.actor_id:
             return  # refused before; nobody bans itself
-        whom = projections.standing_of(report.tenant, state.sender)
         await self._ledger.execute(whom, command, _named(report, event, "ban", traceparent))
         # Also where it was done before: whoever did so may be another, and this process answers that it is in force.
         await self._bans.changed(report.tenant)

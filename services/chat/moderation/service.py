@@ -19,6 +19,7 @@ from services.chat.lookups import Lookups
 from services.chat.moderation import projections, queue, wire
 from services.chat.moderation.bans import MOST_BANS, Bans
 from services.chat.moderation.domain import reports, standing
+from services.chat.moderation.notes import Notes
 from services.chat.moderation.resolving import Resolving
 from services.chat.whispers import Whispers
 from services.ledger.decider import Receipt
@@ -43,7 +44,8 @@ class ModerationService:
         self._contents = contents
         self._bans = bans
         self._lookups = Lookups(ledger)
-        self.resolving = Resolving(ledger, bans)
+        self._notes = Notes(contents)
+        self.resolving = Resolving(ledger, bans, self._notes)
 
     # --- reports ----------------------------------------------------------------------------------
 
@@ -78,7 +80,9 @@ class ModerationService:
 
     async def ListReports(self, request: pb.ListReportsRequest, call: Call) -> pb.ListReportsResponse:
         """List the review queue, or what was dealt with."""
-        return await queue.listed(self._ledger, self._contents, request, actor_of(call.caller))
+        response = await queue.listed(self._ledger, self._contents, request, actor_of(call.caller))
+        await self._notes.show_reports(call.caller.tenant, response.reports)
+        return response
 
     async def ResolveReport(self, request: pb.ResolveReportRequest, call: Call) -> pb.ResolveReportResponse:
         """Deal with a reported message."""
@@ -86,17 +90,20 @@ class ModerationService:
         report = projections.report_of(actor.tenant, request.conversation_id, request.message_version)
         resolution = reports.Resolution(request.resolution)
         until_us = _end(request.ban_duration, now) if request.HasField("ban_duration") else 0
-        command = reports.Resolve(now, actor.user_id, actor.acting_service, resolution, request.note, until_us)
+        words = await self._notes.sealed(report, request.note)
+        command = reports.Resolve(now, actor.user_id, actor.acting_service, resolution, words, until_us)
         receipt = await self._execute(report, command, request, actor, call)
         for payload in receipt.payloads:
             await self.resolving.done(report, payload, call.traceparent)
         await self._whispers.say(actor.tenant, queue.TOPIC, report.id.encode())
         state = (await self._ledger.read_at(report, receipt.last_version)).state
-        return pb.ResolveReportResponse(report=wire.reported(report.id, state))
+        response = pb.ResolveReportResponse(report=wire.reported(report.id, state))
+        await self._notes.show_reports(actor.tenant, [response.report])
+        return response
 
     def WatchReports(self, _request: pb.WatchReportsRequest, call: Call) -> AsyncIterator[pb.WatchReportsResponse]:
         """Stream the review queue."""
-        return queue.watched(self._ledger, self._whispers, call, self._settings)
+        return queue.watched(self._ledger, self._notes, self._whispers, call, self._settings)
 
     # --- bans -------------------------------------------------------------------------------------
 
@@ -109,10 +116,10 @@ class ModerationService:
                 "SANCTIONS_LIMIT", f"at most {MOST_BANS} bans last at a time", metadata={"limit": str(MOST_BANS)}
             )
         until_us = _end(request.duration, now) if request.HasField("duration") else 0
-        command = standing.BanUser(
-            now, actor.user_id, actor.acting_service, request.user_id, until_us, request.reason, refusal
-        )
         whom = projections.standing_of(actor.tenant, request.user_id)
+        before: standing.UserBanned | None = (await self._ledger.read(whom)).state.ban
+        words = await self._notes.sealed(whom, request.reason, before.words if before is not None else "")
+        command = standing.BanUser(now, actor.user_id, actor.acting_service, request.user_id, until_us, words, refusal)
         receipt = await self._execute(whom, command, request, actor, call)
         await self._bans.changed(actor.tenant)
         if receipt.payloads:
@@ -120,7 +127,11 @@ class ModerationService:
         else:
             view = await self._ledger.read(whom)
         ban = view.state.ban
-        return pb.BanUserResponse(banned_user=wire.banned_user(whom.id, ban) if ban is not None else None)
+        if ban is None:
+            return pb.BanUserResponse()
+        response = pb.BanUserResponse(banned_user=wire.banned_user(whom.id, ban))
+        await self._notes.show_bans(actor.tenant, [response.banned_user])
+        return response
 
     async def UnbanUser(self, request: pb.UnbanUserRequest, call: Call) -> pb.UnbanUserResponse:
         """Let a user do again what it may."""
@@ -153,6 +164,7 @@ class ModerationService:
                 break
         if after is not None and (len(rows) == wanted or (rows and after != rows[-1].key)):
             response.next_page_token = pages.make(after.encode().hex(), *listing)
+        await self._notes.show_bans(tenant, response.banned_users)
         return response
 
     async def _execute(

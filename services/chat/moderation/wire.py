@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from google.protobuf.timestamp_pb2 import Timestamp
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import moderation_pb2 as pb
@@ -17,7 +19,8 @@ def encode_standing(event: standing.StandingChange, version: int) -> bytes:
         version=version, event_time=timestamp(event.at_us), actor_id=event.actor, acting_service=event.acting_service
     )
     if isinstance(event, standing.UserBanned):
-        message.banned.CopyFrom(pb.UserBanned(until=until(event.until_us), reason=event.reason))
+        content = _content(base64.b64decode(event.words))
+        message.banned.CopyFrom(pb.UserBanned(until=until(event.until_us), reason=event.reason, content=content))
     else:
         message.unbanned.SetInParent()
     return message.SerializeToString(deterministic=True)
@@ -29,20 +32,22 @@ def decode_standing(payload: bytes) -> standing.StandingChange:
     who = (microseconds(message.event_time), message.actor_id, message.acting_service)
     which = message.WhichOneof("event")
     if which == "banned":
-        return standing.UserBanned(*who, microseconds(message.banned.until), message.banned.reason)
+        ban = message.banned
+        return standing.UserBanned(*who, microseconds(ban.until), ban.reason, _words(ban.content))
     if which == "unbanned":
         return standing.UserUnbanned(*who)
     raise ValueError("an event of a kind that this release does not know")
 
 
 def banned_user(user_id: str, ban: standing.UserBanned) -> pb.BannedUser:
-    """Show a ban to those who moderate."""
+    """Show a ban to those who moderate, its reason as the store holds it."""
     return pb.BannedUser(
         user_id=user_id,
         until=until(ban.until_us),
         reason=ban.reason,
         actor_id=ban.actor,
         time=timestamp(ban.at_us),
+        stored_reason=_content(base64.b64decode(ban.words)),
     )
 
 
@@ -70,7 +75,12 @@ def encode_report(event: reports.ReportChange, version: int) -> bytes:
     else:
         resolution = pb.ReportResolution.ValueType(event.resolution)
         message.resolved.CopyFrom(
-            pb.ReportResolved(resolution=resolution, note=event.note, until=until(event.until_us))
+            pb.ReportResolved(
+                resolution=resolution,
+                note=event.note,
+                until=until(event.until_us),
+                content=_content(base64.b64decode(event.words)),
+            )
         )
     return message.SerializeToString(deterministic=True)
 
@@ -86,8 +96,13 @@ def decode_report(payload: bytes) -> reports.ReportChange:
         return reports.Reported(*who, said.reason, words, said.sender_id)
     if which == "resolved":
         done = message.resolved
-        return reports.Resolved(*who, reports.Resolution(done.resolution), done.note, microseconds(done.until))
+        resolution = reports.Resolution(done.resolution)
+        return reports.Resolved(*who, resolution, done.note, microseconds(done.until), _words(done.content))
     raise ValueError("an event of a kind that this release does not know")
+
+
+def _words(content: chat_pb2.MessageContent) -> str:
+    return base64.b64encode(content.SerializeToString(deterministic=True)).decode()
 
 
 def _content(words: bytes) -> chat_pb2.MessageContent | None:
@@ -95,7 +110,10 @@ def _content(words: bytes) -> chat_pb2.MessageContent | None:
 
 
 def reported(report_id: str, state: reports.Reports) -> pb.ReportedMessage:
-    """Show the reports of a message as they stand. Raises domain.Refused (NOT_FOUND) where there are none."""
+    """Show the reports of a message as they stand, what was noted as the store holds it.
+
+    Raises domain.Refused (NOT_FOUND) where there are none.
+    """
     if not state.reporters:
         raise not_found()
     conversation_id, _, version = report_id.rpartition("/")
@@ -113,4 +131,7 @@ def reported(report_id: str, state: reports.Reports) -> pb.ReportedMessage:
         shown.resolver_id = state.resolved.actor
         shown.resolve_time.CopyFrom(timestamp(state.resolved.at_us))
         shown.note = state.resolved.note
+        content = _content(base64.b64decode(state.resolved.words))
+        if content is not None:
+            shown.stored_note.CopyFrom(content)
     return shown

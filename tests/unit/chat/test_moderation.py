@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from hypothesis import given
@@ -15,8 +16,8 @@ from services.ledger.ids import AggregateId
 
 TIMES = st.integers(1, 2_000_000_000_000_000)
 USERS = st.sampled_from(["ada", "bob", "cy", "chief", "second"])
-NOTES = st.text(max_size=20)
-WORDS = st.builds(lambda text: chat_pb2.MessageContent(text=text).SerializeToString(), NOTES)
+WORDS = st.builds(lambda text: chat_pb2.MessageContent(text=text).SerializeToString(), st.text(max_size=20))
+NOTES = WORDS.map(lambda words: base64.b64encode(words).decode())
 
 REPORTS = st.builds(reports.Report, TIMES, USERS, st.just(""), st.integers(1, 8), WORDS, st.just("ada"))
 RESOLVES = st.builds(reports.Resolve, TIMES, USERS, st.just("bot"), st.sampled_from(reports.Resolution), NOTES, TIMES)

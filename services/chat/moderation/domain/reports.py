@@ -39,13 +39,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Deal with it; ``until_us``: where its author is banned, until when, 0: for ever."""
+    """Deal with it; ``until_us``: where its author is banned, until when, 0: for ever.
+
+    ``words``: what was noted, a content as log and store hold it, in base64, or nothing.
+    """
 
     at_us: int
     actor: str
     acting_service: str
     resolution: Resolution
-    note: str
+    words: str
     until_us: int = 0
 
 
@@ -66,14 +69,15 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """It was dealt with."""
+    """It was dealt with; ``note``: what was noted, where it was not kept as ``words`` yet."""
 
     at_us: int
     actor: str
     acting_service: str
     resolution: Resolution
-    note: str
+    note: str = ""
     until_us: int = 0
+    words: str = ""
 
 
 ReportChange = Reported | Resolved
@@ -124,7 +128,7 @@ def decide(state: Reports, command: ReportCommand) -> Sequence[ReportChange]:
         )
     if command.resolution is Resolution.AUTHOR_BANNED and command.actor == state.sender:
         raise Refused("FORBIDDEN", "nobody bans itself", field="resolution")
-    return (Resolved(*who, command.resolution, command.note, command.until_us),)
+    return (Resolved(*who, command.resolution, until_us=command.until_us, words=command.words),)
 
 
 def evolve(state: Reports, event: ReportChange) -> Reports:

@@ -13,6 +13,7 @@ from services.chat.domain.refusals import Refused, kept_out
 class BanUser:
     """Keep a user from everything; ``until_us`` 0: for ever.
 
+    ``words``: why, a content as log and store hold it, in base64, or nothing; where it is what it was, so are its bytes.
     ``refusal``: why one more cannot be kept out, as was looked up; then it is refused, unless it is none more or was done before.
     """
 
@@ -21,7 +22,7 @@ class BanUser:
     acting_service: str
     user_id: str
     until_us: int
-    reason: str
+    words: str
     refusal: Refused | None = None
 
 
@@ -39,13 +40,14 @@ StandingCommand = BanUser | UnbanUser
 
 @dataclass(frozen=True, slots=True)
 class UserBanned:
-    """A user may do nothing from now on."""
+    """A user may do nothing from now on; ``reason``: why, where it was not kept as ``words`` yet."""
 
     at_us: int
     actor: str
     acting_service: str
     until_us: int
-    reason: str
+    reason: str = ""
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,11 @@ def decide(state: Standing, command: StandingCommand) -> Sequence[StandingChange
     if command.user_id == command.actor:
         raise Refused("FORBIDDEN", "nobody bans itself", field="user_id")
     ban = state.ban
-    if ban is not None and (ban.until_us, ban.reason) == (command.until_us, command.reason):
+    if ban is not None and (ban.until_us, ban.words) == (command.until_us, command.words):
         return ()
     if command.refusal is not None and (ban is None or not lasts(ban.until_us, command.at_us)):
         raise command.refusal
-    return (UserBanned(*who, command.until_us, command.reason),)
+    return (UserBanned(*who, command.until_us, words=command.words),)
 
 
 def evolve(_state: Standing, event: StandingChange) -> Standing:

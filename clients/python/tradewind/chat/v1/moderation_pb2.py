@@ -26,35 +26,35 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tradewind.chat.v1 import chat_pb2 as tradewind_dot_chat_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tradewind/chat/v1/moderation.proto\x12\x11tradewind.chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\"\xba\x03\n\x0fReportedMessage\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x17\n\x0fmessage_version\x18\x02 \x01(\x04\x12\x11\n\tsender_id\x18\x03 \x01(\t\x12\x14\n\x0creport_count\x18\x04 \x01(\r\x12\x35\n\x07reasons\x18\x05 \x03(\x0b\x32$.tradewind.chat.v1.ReportReasonCount\x12)\n\x06latest\x18\x06 \x03(\x0b\x32\x19.tradewind.chat.v1.Report\x12/\n\x0breport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\nresolution\x18\x08 \x01(\x0e\x32#.tradewind.chat.v1.ReportResolution\x12\x13\n\x0bresolver_id\x18\t \x01(\t\x12\x30\n\x0cresolve_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04note\x18\x0b \x01(\t\x12+\n\x07message\x18\x0c \x01(\x0b\x32\x1a.tradewind.chat.v1.Message\"S\n\x11ReportReasonCount\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.tradewind.chat.v1.ReportReason\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x86\x01\n\x06Report\x12\x13\n\x0breporter_id\x18\x01 \x01(\t\x12/\n\x06reason\x18\x02 \x01(\x0e\x32\x1f.tradewind.chat.v1.ReportReason\x12\x0c\n\x04text\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf0\x01\n\x0bReportEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63ting_service\x18\x04 \x01(\t\x12\x36\n\x08reported\x18\n \x01(\x0b\x32\".tradewind.chat.v1.MessageReportedH\x00\x12\x35\n\x08resolved\x18\x0b \x01(\x0b\x32!.tradewind.chat.v1.ReportResolvedH\x00\x42\x07\n\x05\x65vent\"\x89\x01\n\x0fMessageReported\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.tradewind.chat.v1.ReportReason\x12\x32\n\x07\x63ontent\x18\x02 \x01(\x0b\x32!.tradewind.chat.v1.MessageContent\x12\x11\n\tsender_id\x18\x03 \x01(\t\"\x82\x01\n\x0eReportResolved\x12\x37\n\nresolution\x18\x01 \x01(\x0e\x32#.tradewind.chat.v1.ReportResolution\x12\x0c\n\x04note\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x94\x01\n\nBannedUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tor_id\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x01\n\rStandingEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63ting_service\x18\x04 \x01(\t\x12/\n\x06\x62\x61nned\x18\n \x01(\x0b\x32\x1d.tradewind.chat.v1.UserBannedH\x00\x12\x33\n\x08unbanned\x18\x0b \x01(\x0b\x32\x1f.tradewind.chat.v1.UserUnbannedH\x00\x42\x07\n\x05\x65vent\"G\n\nUserBanned\x12)\n\x05until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0e\n\x0cUserUnbanned*\x80\x02\n\x0cReportReason\x12\x1d\n\x19REPORT_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_REASON_SPAM\x10\x01\x12\x1c\n\x18REPORT_REASON_HARASSMENT\x10\x02\x12\x16\n\x12REPORT_REASON_HATE\x10\x03\x12\x1a\n\x16REPORT_REASON_VIOLENCE\x10\x04\x12\x18\n\x14REPORT_REASON_SEXUAL\x10\x05\x12\x1b\n\x17REPORT_REASON_SELF_HARM\x10\x06\x12\x17\n\x13REPORT_REASON_FRAUD\x10\x07\x12\x17\n\x13REPORT_REASON_OTHER\x10\x08*\x9a\x01\n\x10ReportResolution\x12!\n\x1dREPORT_RESOLUTION_UNSPECIFIED\x10\x00\x12\x1f\n\x1bREPORT_RESOLUTION_DISMISSED\x10\x01\x12\x1d\n\x19REPORT_RESOLUTION_REMOVED\x10\x02\x12#\n\x1fREPORT_RESOLUTION_AUTHOR_BANNED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tradewind/chat/v1/moderation.proto\x12\x11tradewind.chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\"\xf2\x03\n\x0fReportedMessage\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x17\n\x0fmessage_version\x18\x02 \x01(\x04\x12\x11\n\tsender_id\x18\x03 \x01(\t\x12\x14\n\x0creport_count\x18\x04 \x01(\r\x12\x35\n\x07reasons\x18\x05 \x03(\x0b\x32$.tradewind.chat.v1.ReportReasonCount\x12)\n\x06latest\x18\x06 \x03(\x0b\x32\x19.tradewind.chat.v1.Report\x12/\n\x0breport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\nresolution\x18\x08 \x01(\x0e\x32#.tradewind.chat.v1.ReportResolution\x12\x13\n\x0bresolver_id\x18\t \x01(\t\x12\x30\n\x0cresolve_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04note\x18\x0b \x01(\t\x12+\n\x07message\x18\x0c \x01(\x0b\x32\x1a.tradewind.chat.v1.Message\x12\x36\n\x0bstored_note\x18\r \x01(\x0b\x32!.tradewind.chat.v1.MessageContent\"S\n\x11ReportReasonCount\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.tradewind.chat.v1.ReportReason\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x86\x01\n\x06Report\x12\x13\n\x0breporter_id\x18\x01 \x01(\t\x12/\n\x06reason\x18\x02 \x01(\x0e\x32\x1f.tradewind.chat.v1.ReportReason\x12\x0c\n\x04text\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf0\x01\n\x0bReportEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63ting_service\x18\x04 \x01(\t\x12\x36\n\x08reported\x18\n \x01(\x0b\x32\".tradewind.chat.v1.MessageReportedH\x00\x12\x35\n\x08resolved\x18\x0b \x01(\x0b\x32!.tradewind.chat.v1.ReportResolvedH\x00\x42\x07\n\x05\x65vent\"\x89\x01\n\x0fMessageReported\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.tradewind.chat.v1.ReportReason\x12\x32\n\x07\x63ontent\x18\x02 \x01(\x0b\x32!.tradewind.chat.v1.MessageContent\x12\x11\n\tsender_id\x18\x03 \x01(\t\"\xb6\x01\n\x0eReportResolved\x12\x37\n\nresolution\x18\x01 \x01(\x0e\x32#.tradewind.chat.v1.ReportResolution\x12\x0c\n\x04note\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x07\x63ontent\x18\x04 \x01(\x0b\x32!.tradewind.chat.v1.MessageContent\"\xce\x01\n\nBannedUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63tor_id\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\rstored_reason\x18\x06 \x01(\x0b\x32!.tradewind.chat.v1.MessageContent\"\xe9\x01\n\rStandingEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63ting_service\x18\x04 \x01(\t\x12/\n\x06\x62\x61nned\x18\n \x01(\x0b\x32\x1d.tradewind.chat.v1.UserBannedH\x00\x12\x33\n\x08unbanned\x18\x0b \x01(\x0b\x32\x1f.tradewind.chat.v1.UserUnbannedH\x00\x42\x07\n\x05\x65vent\"{\n\nUserBanned\x12)\n\x05until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x32\n\x07\x63ontent\x18\x03 \x01(\x0b\x32!.tradewind.chat.v1.MessageContent\"\x0e\n\x0cUserUnbanned*\x80\x02\n\x0cReportReason\x12\x1d\n\x19REPORT_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_REASON_SPAM\x10\x01\x12\x1c\n\x18REPORT_REASON_HARASSMENT\x10\x02\x12\x16\n\x12REPORT_REASON_HATE\x10\x03\x12\x1a\n\x16REPORT_REASON_VIOLENCE\x10\x04\x12\x18\n\x14REPORT_REASON_SEXUAL\x10\x05\x12\x1b\n\x17REPORT_REASON_SELF_HARM\x10\x06\x12\x17\n\x13REPORT_REASON_FRAUD\x10\x07\x12\x17\n\x13REPORT_REASON_OTHER\x10\x08*\x9a\x01\n\x10ReportResolution\x12!\n\x1dREPORT_RESOLUTION_UNSPECIFIED\x10\x00\x12\x1f\n\x1bREPORT_RESOLUTION_DISMISSED\x10\x01\x12\x1d\n\x19REPORT_RESOLUTION_REMOVED\x10\x02\x12#\n\x1fREPORT_RESOLUTION_AUTHOR_BANNED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tradewind.chat.v1.moderation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPORTREASON']._serialized_start=1780
-  _globals['_REPORTREASON']._serialized_end=2036
-  _globals['_REPORTRESOLUTION']._serialized_start=2039
-  _globals['_REPORTRESOLUTION']._serialized_end=2193
+  _globals['_REPORTREASON']._serialized_start=1998
+  _globals['_REPORTREASON']._serialized_end=2254
+  _globals['_REPORTRESOLUTION']._serialized_start=2257
+  _globals['_REPORTRESOLUTION']._serialized_end=2411
   _globals['_REPORTEDMESSAGE']._serialized_start=121
-  _globals['_REPORTEDMESSAGE']._serialized_end=563
-  _globals['_REPORTREASONCOUNT']._serialized_start=565
-  _globals['_REPORTREASONCOUNT']._serialized_end=648
-  _globals['_REPORT']._serialized_start=651
-  _globals['_REPORT']._serialized_end=785
-  _globals['_REPORTEVENT']._serialized_start=788
-  _globals['_REPORTEVENT']._serialized_end=1028
-  _globals['_MESSAGEREPORTED']._serialized_start=1031
-  _globals['_MESSAGEREPORTED']._serialized_end=1168
-  _globals['_REPORTRESOLVED']._serialized_start=1171
-  _globals['_REPORTRESOLVED']._serialized_end=1301
-  _globals['_BANNEDUSER']._serialized_start=1304
-  _globals['_BANNEDUSER']._serialized_end=1452
-  _globals['_STANDINGEVENT']._serialized_start=1455
-  _globals['_STANDINGEVENT']._serialized_end=1688
-  _globals['_USERBANNED']._serialized_start=1690
-  _globals['_USERBANNED']._serialized_end=1761
-  _globals['_USERUNBANNED']._serialized_start=1763
-  _globals['_USERUNBANNED']._serialized_end=1777
+  _globals['_REPORTEDMESSAGE']._serialized_end=619
+  _globals['_REPORTREASONCOUNT']._serialized_start=621
+  _globals['_REPORTREASONCOUNT']._serialized_end=704
+  _globals['_REPORT']._serialized_start=707
+  _globals['_REPORT']._serialized_end=841
+  _globals['_REPORTEVENT']._serialized_start=844
+  _globals['_REPORTEVENT']._serialized_end=1084
+  _globals['_MESSAGEREPORTED']._serialized_start=1087
+  _globals['_MESSAGEREPORTED']._serialized_end=1224
+  _globals['_REPORTRESOLVED']._serialized_start=1227
+  _globals['_REPORTRESOLVED']._serialized_end=1409
+  _globals['_BANNEDUSER']._serialized_start=1412
+  _globals['_BANNEDUSER']._serialized_end=1618
+  _globals['_STANDINGEVENT']._serialized_start=1621
+  _globals['_STANDINGEVENT']._serialized_end=1854
+  _globals['_USERBANNED']._serialized_start=1856
+  _globals['_USERBANNED']._serialized_end=1979
+  _globals['_USERUNBANNED']._serialized_start=1981
+  _globals['_USERUNBANNED']._serialized_end=1995
 # @@protoc_insertion_point(module_scope)

@@ -115,6 +115,7 @@ class ReportedMessage(_message.Message):
     RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    STORED_NOTE_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """Where it was said."""
     message_version: _builtins.int
@@ -149,6 +150,10 @@ class ReportedMessage(_message.Message):
     def message(self) -> _chat_pb2.Message:
         """The message as it is now; absent where it is not looked up (`WatchReports`), and without content where it was deleted."""
 
+    @_builtins.property
+    def stored_note(self) -> _chat_pb2.MessageContent:
+        """What they noted as the store holds it: sealed with a key of the tenant's own. Never in an answer, which has `note`."""
+
     def __init__(
         self,
         *,
@@ -164,10 +169,11 @@ class ReportedMessage(_message.Message):
         resolve_time: _timestamp_pb2.Timestamp | None = ...,
         note: _builtins.str = ...,
         message: _chat_pb2.Message | None = ...,
+        stored_note: _chat_pb2.MessageContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "report_time", b"report_time", "resolve_time", b"resolve_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "report_time", b"report_time", "resolve_time", b"resolve_time", "stored_note", b"stored_note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "latest", b"latest", "message", b"message", "message_version", b"message_version", "note", b"note", "reasons", b"reasons", "report_count", b"report_count", "report_time", b"report_time", "resolution", b"resolution", "resolve_time", b"resolve_time", "resolver_id", b"resolver_id", "sender_id", b"sender_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "latest", b"latest", "message", b"message", "message_version", b"message_version", "note", b"note", "reasons", b"reasons", "report_count", b"report_count", "report_time", b"report_time", "resolution", b"resolution", "resolve_time", b"resolve_time", "resolver_id", b"resolver_id", "sender_id", b"sender_id", "stored_note", b"stored_note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,13 +332,18 @@ class ReportResolved(_message.Message):
     RESOLUTION_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     resolution: Global___ReportResolution.ValueType
     """How."""
     note: _builtins.str
-    """What they noted."""
+    """What they noted, of an event that was written before `content` was; else empty."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """Where the author was banned, until when; absent: for ever."""
+
+    @_builtins.property
+    def content(self) -> _chat_pb2.MessageContent:
+        """What they noted, sealed with a key of the tenant's own; absent where they noted nothing."""
 
     def __init__(
         self,
@@ -340,10 +351,11 @@ class ReportResolved(_message.Message):
         resolution: Global___ReportResolution.ValueType = ...,
         note: _builtins.str = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        content: _chat_pb2.MessageContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "resolution", b"resolution", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "note", b"note", "resolution", b"resolution", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,6 +372,7 @@ class BannedUser(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ACTOR_ID_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    STORED_REASON_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Who."""
     reason: _builtins.str
@@ -374,6 +387,10 @@ class BannedUser(_message.Message):
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
 
+    @_builtins.property
+    def stored_reason(self) -> _chat_pb2.MessageContent:
+        """Why, as the store holds it: sealed with a key of the tenant's own. Never in an answer, which has `reason`."""
+
     def __init__(
         self,
         *,
@@ -382,10 +399,11 @@ class BannedUser(_message.Message):
         reason: _builtins.str = ...,
         actor_id: _builtins.str = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        stored_reason: _chat_pb2.MessageContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stored_reason", b"stored_reason", "time", b"time", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "reason", b"reason", "time", b"time", "until", b"until", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "reason", b"reason", "stored_reason", b"stored_reason", "time", b"time", "until", b"until", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,21 +467,27 @@ class UserBanned(_message.Message):
 
     UNTIL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why."""
+    """Why, of an event that was written before `content` was; else empty."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """Until when; absent: for ever."""
+
+    @_builtins.property
+    def content(self) -> _chat_pb2.MessageContent:
+        """Why, sealed with a key of the tenant's own; absent where nobody said."""
 
     def __init__(
         self,
         *,
         until: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
+        content: _chat_pb2.MessageContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "reason", b"reason", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
