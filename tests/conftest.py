@@ -21,15 +21,20 @@ settings.load_profile("tradewind")
 
 # Set, a test that would be skipped for want of Java or Maven fails.
 REQUIRE_CQL = os.environ.get("TRADEWIND_REQUIRE_CQL") == "1"
-CQL_TEST_SECONDS = 400
+CQL_TEST_SECONDS = 600
+STANDALONE_TEST_SECONDS = 900
 RECORDED_DATA = Path(os.environ.get("TRADEWIND_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives tests on a CQL server the time that its start may take on a busy machine."""
+    """Gives tests on a CQL server, and those of a whole standalone, the time that a busy machine may take for them."""
     for item in items:
-        if "cassandra" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(CQL_TEST_SECONDS))
+        used = getattr(item, "fixturenames", ())
+        if item.get_closest_marker("timeout") is None:
+            if not {"standalone", "own_standalone", "cluster"}.isdisjoint(used):
+                item.add_marker(pytest.mark.timeout(STANDALONE_TEST_SECONDS))
+            elif "cassandra" in used:
+                item.add_marker(pytest.mark.timeout(CQL_TEST_SECONDS))
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ async def full_log(play: Play) -> None:
             await _limit(play, 0)
             await play.refuses(3.0)
             await _limit(play, -1)
-        play.expect(await play.more(30, 30.0), "writes go on once there is room")
+        play.expect(await play.more(30, 180.0), "writes go on once there is room")
         turn += 1
 
 

@@ -45,7 +45,7 @@ async def restart_all(play: Play) -> None:
             await kill_all(play)
             await play.wait(0.2, 1.5)
             await start_all(play)
-        play.expect(await play.more(20, 60.0), "writes go on by themselves after all log servers were killed")
+        play.expect(await play.more(20, 180.0), "writes go on by themselves after all log servers were killed")
         turn += 1
     await power_failure(play)
 
@@ -69,7 +69,7 @@ async def power_failure(play: Play) -> None:
         await start_all(play)
         await play.refuses(5.0)
         await play.recover_log()
-    play.expect(await play.more(20, 90.0), "writes go on after the log was recovered")
+    play.expect(await play.more(20, 180.0), "writes go on after the log was recovered")
 
 
 async def kill_all(play: Play) -> None:
@@ -92,7 +92,7 @@ async def wipe(play: Play) -> None:
         await start_all(play)
         await play.refuses(3.0)
         await play.recover_log()
-    play.expect(await play.more(50, 90.0), "writes go on in the new life of the log")
+    play.expect(await play.more(50, 180.0), "writes go on in the new life of the log")
     await asyncio.sleep(max(0.0, min(5.0, play.left())))
 
 

@@ -81,7 +81,7 @@ async def perform(drill: Drill, stage: Stage, seed: int, seconds: float, file: P
             crowd.start()
             await _under_load(drill, play, crowd)
             came_back = recorder.now()
-            play.expect(await play.more(25, 60.0), "calls succeed again after the faults")
+            play.expect(await play.more(25, 180.0), "calls succeed again after the faults")
             play.figures["rest_s"] = round(recorder.now() - came_back, 2)
             await crowd.settle()
             evidence, verdict = await _rest(drill, play, crowd)
@@ -92,7 +92,7 @@ async def perform(drill: Drill, stage: Stage, seed: int, seconds: float, file: P
 
 
 async def _under_load(drill: Drill, play: Play, crowd: Crowd) -> None:
-    play.expect(await play.more(30, 60.0), "calls succeed before the faults")
+    play.expect(await play.more(30, 180.0), "calls succeed before the faults")
     play.begin()
     faults = asyncio.ensure_future(drill.faults(play))
     try:

@@ -19,9 +19,9 @@ async def faults(play: Play) -> None:
     for part, role in parts:
         play.order(part, f"poison {role} {ONE_IN}")
     async with play.fault("poisoned", "saga, chat-orders"):
-        play.expect(await eventually(lambda: _any_letters(play), 60.0), "poison ends in the dead letters")
+        play.expect(await eventually(lambda: _any_letters(play), 180.0), "poison ends in the dead letters")
         await asyncio.sleep(max(0.0, play.left() * 0.6))
-        play.expect(await play.more(20, 20.0), "the rest flows")
+        play.expect(await play.more(20, 180.0), "the rest flows")
         for part, role in parts:
             play.order(part, f"poison {role} 0")
     await asyncio.sleep(1.0)  # what is in its tries meets the mended handler

@@ -27,7 +27,7 @@ async def kill_nodes(play: Play) -> None:
         await asyncio.gather(*(play.stage.kill(node) for node in two))
         await play.refuses(4.0)
         await revive(play, two)
-    play.expect(await play.more(30, 60.0), "writes go on by themselves once two of three are there")
+    play.expect(await play.more(30, 180.0), "writes go on by themselves once two of three are there")
 
 
 def _judge_one(play: Play, start: float) -> None:

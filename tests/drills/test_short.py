@@ -13,7 +13,7 @@ from tests.drills.perform import Drill, perform
 from tests.drills.small import SmallStage
 from tests.servers import CassandraCluster
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 FEW = Size(groups=2, speakers=2, conversing=1, watchers=1, buyers=2, writers=1)
 STORM = replace(
@@ -25,7 +25,7 @@ SECONDS = 3.0
 
 def short(name: str, services: tuple[str, ...] = ("chat", "order", "mail"), size: Size = FEW) -> Drill:
     """A drill with a small load."""
-    return replace(BY_NAME[name], size=size, services=services, rests=120.0)
+    return replace(BY_NAME[name], size=size, services=services, rests=300.0)
 
 
 async def play(drills: Sequence[Drill], folder: Path, nodes: CassandraCluster | None = None) -> None:

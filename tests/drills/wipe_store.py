@@ -28,9 +28,9 @@ async def faults(play: Play) -> None:
             "restore took, s",
             lambda service: ("restore", _file(play, service), *(("--accept-loss",) if service == "chat" else ())),
         )
-    play.expect(await play.more(30, 120.0), "writes go on once the store is restored")
+    play.expect(await play.more(30, 180.0), "writes go on once the store is restored")
     if partial:
-        play.expect(await eventually(lambda: _is_a_gap(play, partial), 30.0), "what is there in part shows as a gap")
+        play.expect(await eventually(lambda: _is_a_gap(play, partial), 120.0), "what is there in part shows as a gap")
         play.expect(
             partial not in " ".join(await asyncio.to_thread(play.stage.history, "chat")), "a gap is no version 1"
         )

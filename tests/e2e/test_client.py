@@ -57,7 +57,6 @@ async def test_others_see_nothing(standalone: Standalone) -> None:
             [letter async for letter in customer.admin("chat").list_dead_letters()]
 
 
-@pytest.mark.timeout(180)
 async def test_a_session_goes_on_when_its_server_is_killed(own_standalone: Standalone) -> None:
     own_standalone.start()
     own_standalone.serves()

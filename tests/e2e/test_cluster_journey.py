@@ -16,6 +16,7 @@ STARTED = 240.0
 PLAYED = 240.0
 
 
+@pytest.mark.timeout(900)
 def test_the_journey_survives_a_process_of_each_kind(tmp_path: Path) -> None:
     cluster = Standalone(tmp_path / "home", cluster="sqlite")
     try:
@@ -30,7 +31,7 @@ def test_the_journey_survives_a_process_of_each_kind(tmp_path: Path) -> None:
         cluster.end()
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_the_journey_survives_a_server_of_the_log_and_one_of_the_store(cassandra: None, tmp_path: Path) -> None:
     """`make run CLUSTER=1 ONCE=1`, as it stands."""
     cluster = Standalone(tmp_path / "home", cluster="cql")

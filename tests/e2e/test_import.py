@@ -92,7 +92,6 @@ async def test_a_replay_killed_half_way_is_gone_on_with(standalone: Standalone, 
 
 
 @pytest.mark.data
-@pytest.mark.timeout(240)
 async def test_services_killed_meanwhile_do_not_show(
     own_standalone: Standalone, recorded_data: Path, tmp_path: Path
 ) -> None:
@@ -195,7 +194,6 @@ async def test_invoices_become_orders_once(standalone: Standalone, tmp_path: Pat
 
 
 @pytest.mark.data
-@pytest.mark.timeout(300)
 async def test_a_recorded_month_is_imported_whole_over_an_interruption(
     own_standalone: Standalone, recorded_data: Path
 ) -> None:

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tradewind.chat.v1 import chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as chat
 
+from tests.hidden_ends import until_told
 from tests.integration.attachment_world import part
 from tests.integration.chat_requests import METHODS, Names, requests
 from tests.integration.chat_world import TENANT, ChatWorld, request_id
@@ -84,6 +85,9 @@ class Stage:
 
     async def answer(self, rpc: str, request: Message, who: str) -> Any:
         """Call an rpc; gives its first answer. Raises AioRpcError."""
+        return await until_told(lambda: self._answer(rpc, request, who))
+
+    async def _answer(self, rpc: str, request: Message, who: str) -> Any:
         method = METHODS[rpc]
         path = f"/{method.containing_service.full_name}/{method.name}"
         channel: Any = self.channels[hash(who) % len(self.channels)]

@@ -121,7 +121,7 @@ async def test_at_the_end_every_watcher_holds_the_truth(nats_server: NatsServer,
         async def agrees() -> bool:
             return all(process.told == expected for process in live)
 
-        await eventually(agrees, 20)
+        await eventually(agrees)
 
 
 async def _weather(what: str, choose: random.Random, live: list[Process]) -> None:

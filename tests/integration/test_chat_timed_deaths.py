@@ -39,8 +39,8 @@ async def test_what_is_due_while_a_process_is_killed_is_said_once(own_nats_serve
         async def all_are_said() -> bool:
             return len(await said(ada, name)) >= PEOPLE + 1
 
-        await eventually(all_are_said, 30.0)
-        await eventually(lambda: _is_told(ada, name, version), 30.0)
+        await eventually(all_are_said)
+        await eventually(lambda: _is_told(ada, name, version))
         found = [(sender, text) for sender, text in await said(ada, name) if text]
         assert sorted(found) == sorted((each, each) for each in names)
 

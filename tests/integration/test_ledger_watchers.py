@@ -260,7 +260,7 @@ async def test_a_pace_gathers_what_comes_close_together(nats_server: NatsServer,
     async with open_ledger(nats_server.url, tmp_path / "a.db", service=fresh_service()) as ledger:
         for _ in range(300):
             await add(ledger, till)
-        watcher = ledger.watcher(pace=0.5)
+        watcher = ledger.watcher(pace=2.0)
         await watcher.add(till, after=0)
         await read_until(watcher, 300)  # who is behind is not held back: a page is 128 entries
         frames: list[Frame] = []

@@ -173,13 +173,13 @@ async def test_what_a_killed_process_was_at_is_the_others_after_its_margin(
 ) -> None:
     """Mails whose text was handed over are lost sight of, never sent twice; those that waited are delivered by the other."""
     count = 24
-    options: dict[str, Any] = {"smtp_data_timeout": 1.0, "smtp_mails_per_domain": 2}
+    options: dict[str, Any] = {"smtp_data_timeout": 4.0, "smtp_mails_per_domain": 2}
     async with Sink(slow_seconds=0.6) as sink, pair(own_nats_server.url, tmp_path, sink, **options) as (one, other):
         ids = await asyncio.gather(*((one, other)[n % 2].send("slow@example.org") for n in range(count)))
         await sink.until(2)
         await one.kill()
         died = time.monotonic()
-        mails = await asyncio.gather(*(other.ended(mail_id, 60) for mail_id in ids))
+        mails = await asyncio.gather(*(other.ended(mail_id, 120) for mail_id in ids))
         took = time.monotonic() - died
         states = [mail.state for mail in mails]
         lost = states.count(mail_pb2.MAIL_STATE_OUTCOME_UNKNOWN)
@@ -187,6 +187,6 @@ async def test_what_a_killed_process_was_at_is_the_others_after_its_margin(
         assert 1 <= lost <= 2
         names = [_NAME.findall(mail.data)[0] for mail in sink.to("slow@example.org")]
         assert len(set(names)) == len(names) >= count - lost
-        assert took < 45
+        assert took < 100
         whole = {"queued": count, "attempts": count, "delivered": count - lost, "outcome_unknown": lost}
         await other.until_counted({name: number for name, number in whole.items() if number})

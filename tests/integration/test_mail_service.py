@@ -112,14 +112,13 @@ async def test_a_server_that_is_away_is_waited_for(own_nats_server: NatsServer, 
 
 
 async def test_a_slow_domain_holds_up_no_other(own_nats_server: NatsServer, tmp_path: Path) -> None:
-    async with Sink(slow_seconds=1.0) as slow, Sink() as quick:
-        options = {"routes": (f"slow.example={slow.host}:{slow.port}",), "smtp_data_timeout": 10.0}
+    async with Sink(slow_seconds=300) as slow, Sink() as quick:
+        options = {"routes": (f"slow.example={slow.host}:{slow.port}",), "smtp_data_timeout": 300.0}
         async with mail_world(own_nats_server.url, tmp_path, quick, smtp_mails_per_domain=2, **options) as world:
             await asyncio.gather(*(world.send("slow@slow.example") for _ in range(30)))
             ids = await asyncio.gather(*(world.send("ann@example.org") for _ in range(30)))
-            async with asyncio.timeout(60):
-                await quick.until(30)
-            assert slow.count <= 10
+            await quick.until(30)
+            assert slow.count <= 2
             for mail_id in ids:
                 await world.until(mail_id, lambda mail: mail.phase is Phase.DELIVERED)
 

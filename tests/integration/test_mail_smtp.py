@@ -15,7 +15,7 @@ from services.mail.smtp.replies import ConnectionLost
 from services.mail.smtp.routes import NoRoute, Routes, RouteTable, order
 from tests.smtp_sink import Sink, certificate
 
-QUICK = Timeouts(connect=2.0, command=1.0, data=2.0)
+QUICK = Timeouts(connect=30.0, command=30.0, data=30.0)
 TEXT = b"Subject: Hello\r\n\r\nHello\r\n.\r\n..\r\n.dots\r\n"
 
 
@@ -80,7 +80,7 @@ async def test_a_connection_lost_after_the_text_is_not_known(sink: Sink) -> None
 async def test_a_server_that_never_answers_the_text_is_given_up_as_not_known() -> None:
     async with Sink(slow_seconds=60) as server:
         endpoint = Endpoint("127.0.0.1", server.port)
-        session = await Session.open(endpoint, "client.example", Timeouts(2.0, 1.0, 0.2))
+        session = await Session.open(endpoint, "client.example", Timeouts(30.0, 30.0, 0.2))
         with pytest.raises(OutcomeLost):
             await send(session, "slow@example.org")
         assert not session.usable
@@ -105,7 +105,7 @@ async def test_a_server_that_says_nothing_is_left_in_time() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server:
         with pytest.raises(ConnectionLost):
-            await Session.open(Endpoint("127.0.0.1", port), "client.example", Timeouts(1.0, 0.1, 0.1))
+            await Session.open(Endpoint("127.0.0.1", port), "client.example", Timeouts(30.0, 0.1, 0.1))
 
 
 async def test_too_large_a_text_is_not_even_sent() -> None:
@@ -189,8 +189,8 @@ async def test_sessions_are_kept_and_bounded(sink: Sink) -> None:
 
 
 async def test_a_slow_server_holds_up_no_other() -> None:
-    async with Sink(slow_seconds=30) as slow, Sink() as quick:
-        pool = Pool("client.example", Limits(per_server=2), Timeouts(2.0, 1.0, 30.0))
+    async with Sink(slow_seconds=300) as slow, Sink() as quick:
+        pool = Pool("client.example", Limits(per_server=2), Timeouts(30.0, 30.0, 300.0))
 
         async def one(server: Sink, to: str) -> None:
             async with pool.session(Endpoint("127.0.0.1", server.port)) as session:

@@ -63,7 +63,6 @@ async def said_in_chat(process: ChatProcess, *texts: str, name: str = "") -> tup
         return name, [message.content.text for message in (await ada.call("ListMessages", page)).messages]
 
 
-@pytest.mark.timeout(240)
 async def test_a_service_is_backed_up_loses_its_store_and_its_log_and_goes_on(
     own_nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +106,6 @@ async def test_a_service_is_backed_up_loses_its_store_and_its_log_and_goes_on(
     assert (code, bool(re.search(r"^1 aggregates, \d+ entries, 6 events", said))) == (0, True), said
 
 
-@pytest.mark.timeout(240)
 async def test_a_standalone_is_restored_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its log server runs only for as long as the command does."""
     monkeypatch.setenv("TRADEWIND_STORE", "sqlite")

@@ -21,7 +21,6 @@ def quiet(_line: str) -> None:
     """Says nothing."""
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("how", ["gone", "shorter"])
 async def test_a_log_lost_under_load_loses_nothing(own_nats_server: NatsServer, tmp_path: Path, how: str) -> None:
     server = own_nats_server
@@ -52,7 +51,6 @@ async def test_a_log_lost_under_load_loses_nothing(own_nats_server: NatsServer, 
         assert await all_is_there(world, ledger) >= 200  # what was waited for
 
 
-@pytest.mark.timeout(240)
 async def test_a_store_lost_under_load_loses_nothing(own_nats_server: NatsServer, tmp_path: Path) -> None:
     """Whoever had it open goes on with a file that nobody else sees, until it notices."""
     server, store = own_nats_server, tmp_path / "tallies.db"

@@ -101,9 +101,11 @@ async def test_keys_of_two_tenants_are_two_payments(tmp_path: Path) -> None:
 )
 async def test_faults_come_as_their_token_says(tmp_path: Path, method: str, codes: list[str], known: bool) -> None:
     async with gateway_world(tmp_path) as gateway:
+        await refused(gateway.look_up("k1"))  # connected, so that a call comes there within its deadline
         for index, code in enumerate(codes):
             try:
-                await gateway.call("AuthorizePayment", asked(method=method), timeout=0.5)
+                seconds = 0.5 if code == "DEADLINE_EXCEEDED" else 30.0
+                await gateway.call("AuthorizePayment", asked(method=method), timeout=seconds)
                 assert code == "OK"
             except grpc.aio.AioRpcError as error:
                 assert error.code().name == code
@@ -115,8 +117,9 @@ async def test_faults_come_as_their_token_says(tmp_path: Path, method: str, code
 
 async def test_a_late_step_is_applied_though_its_caller_has_gone(tmp_path: Path) -> None:
     async with gateway_world(tmp_path) as gateway:
+        await refused(gateway.look_up("k1"))  # connected, so that the call comes there within its deadline
         with pytest.raises(grpc.aio.AioRpcError):
-            await gateway.call("AuthorizePayment", asked(method="pm_late:400"), timeout=0.1)
+            await gateway.call("AuthorizePayment", asked(method="pm_late:2000"), timeout=0.3)
         assert (
             await refused(gateway.call("VoidPayment", pay.VoidPaymentRequest(payment_key="k1"))) == "PAYMENT_NOT_FOUND"
         )

@@ -58,7 +58,7 @@ async def test_what_a_killed_process_was_at_goes_on_in_the_other(own_nats_server
         took = time.monotonic() - died
         assert {order.state for order in orders} == {order_pb2.ORDER_STATE_CONFIRMED}
         assert await customers[1].stock("cup") == (0, 0, count)
-        assert took < 10, took
+        assert took < 50, took  # a process that is only slow is given a minute
     booked = payments(tmp_path)
     assert sorted(key for key, _ in booked) == sorted(f"order-{order.order_id}" for order in placed)
     assert {state for _, state in booked} == {1}  # authorised, each once

@@ -35,8 +35,9 @@ async def test_the_server_s_deadline_ends_the_work(
 
 async def test_the_client_s_deadline_ends_the_work(tmp_path: Path) -> None:
     world = await serve(settings_in(tmp_path))
+    await world.say("hello")  # connected, so that the call comes to its handler in time
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await world.say("hang", timeout=0.2)
+        await world.say("hang", timeout=0.5)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     async with asyncio.timeout(60):
         await world.handlers.ended.wait()
@@ -56,13 +57,13 @@ async def test_a_client_that_goes_ends_the_work(tmp_path: Path) -> None:
 
 
 async def test_a_fast_caller_waits_and_another_does_not(tmp_path: Path) -> None:
-    world = await serve(settings_in(tmp_path, rate_limit=1.0, rate_burst=3))
+    world = await serve(settings_in(tmp_path, rate_limit=0.01, rate_burst=3))
     codes = [await _code(world.say("hello")) for _ in range(3)]
     assert codes == [None, None, None]
     for call in (world.say("hello"), world.count().read()):
         code, reason, status = await refusal(call)
         assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
-        assert 0 < detail(status, error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() <= 1_000_000_000
+        assert 0 < detail(status, error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() <= 100 * 1_000_000_000
     assert (await world.say("hello", metadata=world.header("bob"))).label == "hello"
     assert (await world.say("hello", metadata=world.header("ann", tenant="other"))).label == "hello"
     for _ in range(5):

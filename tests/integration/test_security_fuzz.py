@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from tradewind.chat.v1 import chat_service_pb2 as chat
 from tradewind.chat.v1 import presence_service_pb2 as presence
 
+from tests.hidden_ends import hides_the_end
 from tests.integration.chat_requests import METHODS, Names, requests
 from tests.integration.chat_world import chat_world, key_file
 from tests.integration.frame_mutations import Mutator
@@ -124,8 +125,8 @@ class Fuzz:
             raise AssertionError(f"{rpc} is silent after {frame[:2_000]!r}") from None
         except grpc.aio.AioRpcError as error:
             # So says the client itself where its write meets a stream that has just ended.
-            is_own = error.code() is CODE.INTERNAL and error.details() == "Internal error from Core"
-            self._note(rpc, CODE.INVALID_ARGUMENT if is_own else error.code(), frame, error.details())
+            code = CODE.INVALID_ARGUMENT if hides_the_end(error) else error.code()
+            self._note(rpc, code, frame, error.details())
         except asyncio.InvalidStateError:
             self._note(rpc, await stream.code(), frame, await stream.details())
         else:
@@ -226,7 +227,7 @@ async def _others(stage: Stage, over: asyncio.Event) -> list[float]:
     return waits
 
 
-@pytest.mark.timeout(60 + FRAMES / 50)
+@pytest.mark.timeout(300 + FRAMES / 50)
 async def test_no_frame_is_a_defect(
     own_nats_server: NatsServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], record_property: Any
 ) -> None:
@@ -254,7 +255,7 @@ async def test_no_frame_is_a_defect(
     late = sum(count for what, count in fuzz.found.items() if what.endswith(LATE.name))
     assert late <= FRAMES / 1_000, late
     assert grown < MOST_GROWTH, grown
-    assert max(waits) < 10, max(waits)
+    assert max(waits) < 30, max(waits)
     record_property("frames", sum(count for what, count in fuzz.found.items() if " " in what))
     sys.stdout.write(
         f"{dict(fuzz.found.most_common())}\ngrown {grown >> 20} MiB; others waited {max(waits):.3f} s at most of {len(waits)} times\n"

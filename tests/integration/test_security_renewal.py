@@ -72,7 +72,7 @@ async def test_streams_go_on_with_a_fresh_token(own_nats_server: NatsServer, tmp
 
 async def test_a_stream_with_one_token_ends_with_it(own_nats_server: NatsServer, tmp_path: Path) -> None:
     async with chat_world(own_nats_server.url, tmp_path, auth_leeway=0) as chat:
-        token = chat.signer.mint("ann", TENANT, ["customer"], ttl=SECONDS)
+        token = chat.signer.mint("ann", TENANT, ["customer"], ttl=2 * SECONDS)
         async with Client(f"127.0.0.1:{chat.server.port}", token) as client:
             name = (await client.chat.create_group(["bob"])).conversation_id
             with pytest.raises(Unauthenticated):

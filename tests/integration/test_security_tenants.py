@@ -12,7 +12,6 @@ from typing import Any
 
 import aiohttp
 import grpc
-import pytest
 import pytest_asyncio
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
@@ -27,8 +26,6 @@ from tests.integration.chat_world import TENANT, ChatWorld, chat_world, key_file
 from tests.integration.permission_world import AUTHOR, TITLE, Place, Stage
 from tests.integration.test_security_permissions import REQUESTS, TABLE
 from tests.servers import NatsServer
-
-pytestmark = pytest.mark.timeout(120)
 
 OTHER = "evil"
 RAIDERS: Mapping[str, tuple[str, ...]] = {
