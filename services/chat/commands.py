@@ -194,6 +194,8 @@ def checked(said: chat_pb2.MessageContent) -> bytes:
         raise domain.Refused("INVALID_FIELD", f"a message is at most {MAX_CONTENT_BYTES} bytes", field="content")
     if said.HasField("forwarded"):
         raise domain.Refused("INVALID_FIELD", "only ForwardMessage says where it is from", field="content.forwarded")
+    if said.mentions.here_user_ids or said.mentions.here_counted:
+        raise domain.Refused("INVALID_FIELD", "only the server says who is here", field="content.mentions")
     if said.sealed or said.erased:
         raise domain.Refused("INVALID_FIELD", "only the server seals and erases", field="content.sealed")
     return content

@@ -34,6 +34,8 @@ THREADS: Final = "thread_messages"
 DELETED: Final = "deleted_messages"
 """Messages of people that were deleted for all, by version, with who had said them."""
 MENTIONS: Final = "mentions"
+HERE: Final = b"\0"
+"""Begins the value of a mention's row, which is who sent it, where the user was online and not named."""
 """Messages that mention a user, or all, by version, with who said them."""
 EXPIRING: Final = "expiring_messages"
 """Messages that do not last, by when they end (µs since the Unix epoch) and version, with the thread they are in and who said them."""
@@ -108,7 +110,9 @@ def _said(aggregate: AggregateId, version: int, event: domain.MessageSent, about
     if about.expires_us:
         value = f"{about.thread_root}/{event.actor}".encode()
         yield Row(EXPIRING, partition(aggregate), key(about.expires_us, version), value)
-    for user_id in about.mentions:
+    for user_id in about.here:
+        yield Row(MENTIONS, partition(aggregate, "u", user_id), key(version), HERE + sender)
+    for user_id in about.mentions:  # after them, and in their place: who is named is mentioned by name
         yield Row(MENTIONS, partition(aggregate, "u", user_id), key(version), sender)
     if about.to_all:
         yield Row(MENTIONS, partition(aggregate, "a"), key(version), sender)

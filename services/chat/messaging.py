@@ -16,6 +16,7 @@ from services.chat.attachments.using import NOTHING, Attached, Uses
 from services.chat.bots import cards
 from services.chat.contents import Contents
 from services.chat.domain import place
+from services.chat.here import Online, nobody_knows, who_is_here
 from services.chat.lookups import Lookups
 from services.chat.moderation.review import FREE, Reviewer, Verdict
 from services.chat.pace import Pace, paced
@@ -46,6 +47,7 @@ class Messaging:
         self._lookups = lookups
         self._reviewer = reviewer or Reviewer({})
         self.pace = pace or Pace()
+        self.online: Online = nobody_knows
 
     def reviewed(self, tenant: str) -> bool:
         """Tell whether a tenant looks at its messages first; then none of them is plain."""
@@ -79,7 +81,7 @@ class Messaging:
         if content.thread_root:
             known = await self._lookups.known(aggregate, content.thread_root)
         unknown = await self._lookups.unknown(aggregate, content.reply_to)
-        said = await self._said(content, aggregate, known, attached)
+        said = await self._said(content, actor, aggregate, known, attached)
         command, named = commands.send(request, actor, at_us, traceparent, unknown, said)
         verdict = await self.review(request, actor, aggregate, math.inf) if reviews else FREE
         return await self._sealed(aggregate, command, verdict), named
@@ -95,7 +97,7 @@ class Messaging:
         verdict = await self.review(request, actor, aggregate, call.remaining())
 
         async def work(known: domain.Known) -> Receipt:
-            said = await self._said(request.content, aggregate, known, attached)
+            said = await self._said(request.content, actor, aggregate, known, attached)
             command, named = commands.send(request, actor, now, call.traceparent, unknown, said)
             sealed = await self._sealed(aggregate, command, verdict)
             return await self._ledger.execute(aggregate, sealed, named, timeout=call.remaining())
@@ -130,6 +132,8 @@ class Messaging:
         self, aggregate: AggregateId, command: domain.SendMessage, verdict: Verdict = FREE
     ) -> domain.SendMessage | domain.Withheld:
         content = command.content if verdict.content is None else wire.content_bytes(verdict.content)
+        if command.said is not None and command.said.here is not None:
+            content = wire.with_here(content, command.said.here)
         sealed = await self.contents.sealed(aggregate, command.actor, content)
         return verdict.on(command._replace(content=sealed))
 
@@ -150,6 +154,7 @@ class Messaging:
     async def _said(
         self,
         content: chat_pb2.MessageContent,
+        actor: Actor,
         aggregate: AggregateId,
         known: domain.Known,
         attached: Attached = NOTHING,
@@ -159,8 +164,18 @@ class Messaging:
         ):
             return None
         root = await self._lookups.target(aggregate, content.thread_root) if content.thread_root else None
+        names, to_all = wire.mentioned(content)
+        asks = content.mentions.here and not content.mentions.all
+        here = await who_is_here(self._ledger, self.online, actor, aggregate) if asks else None
         return domain.Said(
-            content.thread_root, root, *wire.mentioned(content), known, wire.lasts_us(content), *attached
+            content.thread_root,
+            root,
+            names,
+            to_all and here is None,
+            known,
+            wire.lasts_us(content),
+            *attached,
+            here=here,
         )
 
     @paced

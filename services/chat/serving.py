@@ -60,6 +60,7 @@ async def serving(
         inbox = serve_inbox(server, ledger, settings, contents, whispers)
         chat = ChatService(ledger, settings, contents, moderation.reviewer, Sources(presence, inbox))
         chat.messaging.pace.metered(telemetry.meter)
+        chat.messaging.online = presence.online
         server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
         moderation.bans.on_banned(presence.banned)
         online, good = OnlineIsHere(presence.roster), moderation.bans.require_good

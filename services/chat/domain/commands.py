@@ -233,6 +233,8 @@ class Said(NamedTuple):
     attachments: tuple[str, ...] = ()
     missing_attachment: str = ""
     """The first of them that cannot be sent."""
+    here: tuple[str, ...] | None = None
+    """Members who are online, where those alone are mentioned; as ``to_all`` it needs a permission."""
 
 
 class SendMessage(NamedTuple):

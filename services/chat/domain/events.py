@@ -214,7 +214,7 @@ class MessagesExpired(Happened):
 
 class About(NamedTuple):
     """What of a message matters beside its content: the thread it is in and how many it is there, whom it mentions, when it ends, and
-    which attachments it names.
+    which attachments it names. ``here``: whom it mentions because they were online.
     """
 
     thread_root: int = 0
@@ -223,6 +223,7 @@ class About(NamedTuple):
     to_all: bool = False
     expires_us: int = 0
     attachments: tuple[str, ...] = ()
+    here: tuple[str, ...] = ()
 
 
 class MessageSent(NamedTuple):

@@ -40,18 +40,18 @@ def send(state: Conversation, command: SendMessage) -> Sequence[Event]:
 
 
 def _about(state: Conversation, profile: Profile, role: Role, said: Said) -> About:
-    if said.to_all and Permission.MENTION_ALL not in permissions(profile.kind, role):
+    if (said.to_all or said.here is not None) and Permission.MENTION_ALL not in permissions(profile.kind, role):
         raise lacking(Permission.MENTION_ALL, role)
     if said.missing_attachment:
         raise no_such_attachment(said.missing_attachment)
     if not said.thread_root:
-        return About(0, 0, said.mentions, said.to_all, attachments=said.attachments)
+        return About(0, 0, said.mentions, said.to_all, 0, said.attachments, said.here or ())
     if said.root is None:
         raise no_such_message(said.thread_root)
     if said.root.thread_root:
         raise Refused("INVALID_FIELD", "a message of a thread has no thread of its own", field="content.thread_root")
     count = fact(state.recent, replies(said.thread_root), said.known) + 1
-    return About(said.thread_root, count, said.mentions, said.to_all, attachments=said.attachments)
+    return About(said.thread_root, count, said.mentions, said.to_all, 0, said.attachments, said.here or ())
 
 
 def tell(state: Conversation, command: PostSystemMessage) -> Sequence[Event]:

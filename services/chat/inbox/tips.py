@@ -178,7 +178,8 @@ class Tips:
                 said, said_version, edited, deleted = each.payload, version, b"", False
                 said_us, ends_us = wire.microseconds(event.event_time), wire.microseconds(event.expire_time)
                 if which == "message":
-                    recent.append(News(version, event.actor_id, *wire.mentioned(event.message)))
+                    names, to_all = wire.mentioned(event.message)
+                    recent.append(News(version, event.actor_id, (*names, *wire.here(event.message)), to_all))
             elif which == "edited" and event.edited.message_version == said_version:
                 edited = each.payload
             elif which == "deleted" and event.deleted.message_version == said_version:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+import structlog
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from tradewind.chat.v1 import presence_service_pb2 as pb
 
 from services.chat.access import actor_of
@@ -21,6 +24,11 @@ from services.chat.presence.words import Report
 from services.chat.whispers import Whispers
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
+from services.runtime.errors import Refused
+
+ONLINE_SECONDS: Final = 1.0
+"""So long a message that mentions who is here waits to learn it."""
+_log = structlog.get_logger(__name__)
 
 
 class PresenceService:
@@ -49,6 +57,18 @@ class PresenceService:
     async def banned(self, tenant: str, user_id: str) -> None:
         """Show a user who was banned from the tenant as gone: it is refused to say so itself, or that it is there."""
         await self.roster.sign_off((tenant, user_id))
+
+    async def online(self, tenant: str, user_ids: Collection[str]) -> frozenset[str] | None:
+        """Give those of some users who are online; None where that cannot be found out now."""
+        try:
+            async with asyncio.timeout(ONLINE_SECONDS):
+                found = await self.roster.ask([(tenant, user_id) for user_id in user_ids], ONLINE_SECONDS)
+        except (TimeoutError, Refused, NatsError) as error:
+            _log.info("online_unknown", error=type(error).__name__)
+            return None
+        if any(seen.state is State.UNKNOWN for seen in found.values()):
+            return None
+        return frozenset(key[1] for key, seen in found.items() if seen.state is State.ONLINE)
 
     async def ReportPresence(self, request: pb.ReportPresenceRequest, call: Call) -> pb.ReportPresenceResponse:
         """Take a device's report."""

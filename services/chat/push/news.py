@@ -93,7 +93,8 @@ async def _mentions(
     found: set[int] = set()
     for where in (("u", user_id),) if by_name_only else (("u", user_id), ("a",)):
         async for row in marks.between(ledger, marks.MENTIONS, marks.partition(conversation, *where), above + 1, until):
-            if row.value != own:
+            unnamed = by_name_only and row.value is not None and row.value.startswith(marks.HERE)
+            if row.value != own and not unnamed:
                 found.add(marks.version_of(row.key))
     if not found:
         return found

@@ -3,7 +3,17 @@
 from services.chat.wire.events import decode, encode, kind_of, role_of
 from services.chat.wire.numbers import microseconds, time_of, timestamp, timestamp_bytes
 from services.chat.wire.places import decode_place, encode_place
-from services.chat.wire.said import Said, content_bytes, edits_of, lasts_us, mentioned, message_count, said
+from services.chat.wire.said import (
+    Said,
+    content_bytes,
+    edits_of,
+    here,
+    lasts_us,
+    mentioned,
+    message_count,
+    said,
+    with_here,
+)
 from services.chat.wire.shown import ban, conversation, message, removed, wording
 
 __all__ = [
@@ -16,6 +26,7 @@ __all__ = [
     "edits_of",
     "encode",
     "encode_place",
+    "here",
     "kind_of",
     "lasts_us",
     "mentioned",
@@ -28,5 +39,6 @@ __all__ = [
     "time_of",
     "timestamp",
     "timestamp_bytes",
+    "with_here",
     "wording",
 ]

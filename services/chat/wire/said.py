@@ -5,6 +5,7 @@ Its content is carried through as it was checked, and around it stand few fields
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -61,8 +62,15 @@ def decode_said(message: chat_pb2.ConversationEvent) -> domain.MessageSent:
     about = None
     if said.thread_root or said.HasField("mentions") or message.HasField("expire_time") or said.attachment_ids:
         ends_us = microseconds(message.expire_time)
+        names, to_all = mentioned(said)
         about = domain.About(
-            said.thread_root, message.thread_reply_count, *mentioned(said), ends_us, tuple(said.attachment_ids)
+            said.thread_root,
+            message.thread_reply_count,
+            names,
+            to_all,
+            ends_us,
+            tuple(said.attachment_ids),
+            here(said),
         )
     return domain.MessageSent(
         at_us, message.actor_id, message.acting_service, content_bytes(said), message.message_count, about
@@ -70,9 +78,22 @@ def decode_said(message: chat_pb2.ConversationEvent) -> domain.MessageSent:
 
 
 def mentioned(content: chat_pb2.MessageContent) -> tuple[tuple[str, ...], bool]:
-    """Give whom a message mentions: users, and whether all."""
+    """Give whom a message mentions: users by name, and whether all."""
     mentions = content.mentions
-    return tuple(mentions.user_ids), mentions.all or mentions.here
+    return tuple(mentions.user_ids), mentions.all or (mentions.here and not mentions.here_counted)
+
+
+def here(content: chat_pb2.MessageContent) -> tuple[str, ...]:
+    """Give whom a message mentions because they were online."""
+    return tuple(content.mentions.here_user_ids)
+
+
+def with_here(content: bytes, user_ids: Iterable[str]) -> bytes:
+    """Write into a content who was online."""
+    message = chat_pb2.MessageContent.FromString(content)
+    message.mentions.here_counted = True
+    message.mentions.here_user_ids.extend(user_ids)
+    return content_bytes(message)
 
 
 def message_count(payload: bytes) -> int:

@@ -362,13 +362,23 @@ class Mentions(_message.Message):
     USER_IDS_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
     HERE_FIELD_NUMBER: _builtins.int
+    HERE_USER_IDS_FIELD_NUMBER: _builtins.int
+    HERE_COUNTED_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
     """Everybody in it (permission `mention_all`)."""
     here: _builtins.bool
-    """Everybody who is there now (permission `mention_all`); counted for everybody, as who is there is not kept."""
+    """Whoever is online when the message is decided (permission `mention_all`): those in `here_user_ids`, where `here_counted` is set; else everybody."""
+    here_counted: _builtins.bool
+    """Whether `here` mentions those in `here_user_ids` alone. It mentions everybody where more than 200 are online (or their ids have more than 8 KiB), in
+    channels, in groups of more than 1,000 members, and where who is online could not be found out. Set by the server; refused in requests.
+    """
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Users, whether they are in the conversation or not."""
+
+    @_builtins.property
+    def here_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The members who were online then, without the sender. Set by the server; refused in requests."""
 
     def __init__(
         self,
@@ -376,10 +386,12 @@ class Mentions(_message.Message):
         user_ids: _abc.Iterable[_builtins.str] | None = ...,
         all: _builtins.bool = ...,
         here: _builtins.bool = ...,
+        here_user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        here_counted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "here", b"here", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "here", b"here", "here_counted", b"here_counted", "here_user_ids", b"here_user_ids", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

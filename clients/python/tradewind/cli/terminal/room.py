@@ -184,7 +184,7 @@ class Room:
             tuple(File(each.name or "file", each.attachment_id, each.uri) for each in attachments),
             (*cards, *orders),
             deleted=said.erased,
-            to_me=self.me in said.mentions.user_ids or said.mentions.all or said.mentions.here,
+            to_me=_mentions(said.mentions, self.me),
             content=said,
         )
 
@@ -194,6 +194,12 @@ class Room:
 
 
 _Event = chat_pb2.ConversationEvent
+
+
+def _mentions(mentions: chat_pb2.Mentions, user_id: str) -> bool:
+    """Tell whether a message is for a user in particular."""
+    here = mentions.here and (not mentions.here_counted or user_id in mentions.here_user_ids)
+    return user_id in mentions.user_ids or mentions.all or here
 
 
 def _added(event: _Event) -> str:
