@@ -54,7 +54,7 @@ class Row:
     """One row of a read model.
 
     Attributes:
-        table: which read model.
+        table: which read model; one that holds secrets has a name that ends in `_keys`, and its rows are written over, never deleted.
         partition: what is read together; begins with the tenant.
         key: place in the partition; sorts bytewise.
         value: what is kept; None deletes.

@@ -174,7 +174,7 @@ class CqlArchive:
         return await self._row_scanner.page(table, place, limit)
 
     async def scrub(self) -> None:
-        """See `Archive.scrub`: a deleted row is in the files until they are compacted, `gc_grace_seconds` later at the earliest."""
+        """See `Archive.scrub`: what was written over is in the nodes' files until these are compacted, which is an operator's affair."""
 
     async def _counts(self, key: str, snapshot: Snapshot, tip: Tip) -> bool:
         """True: the entry that ends at the snapshot's version has its sequence (rule 7)."""

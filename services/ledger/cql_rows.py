@@ -17,6 +17,8 @@ _FEWEST, _MOST = 4, 16
 
 FLEETING: Final = frozenset({TIMERS})
 """Read models whose rows come and go, kept in a table whose tombstones go soon."""
+SECRETS: Final = "_keys"
+"""What the names of read models that hold secrets end in; they are in a table that is small, and rewritten whenever an operator likes."""
 
 _Part = tuple[Statement, Sequence[Any]]
 
@@ -119,7 +121,14 @@ class Rows:
         return key[: self._sliced.get(table, 0)]
 
     def _of(self, table: str, name: str) -> Statement:
-        return self._session[f"fleeting_{name}" if table in FLEETING else name]
+        return self._session[f"{place_of(table)}{name}"]
+
+
+def place_of(table: str) -> str:
+    """Give what the statements begin with that are for a read model's rows."""
+    if table in FLEETING:
+        return "fleeting_"
+    return "secret_" if table.endswith(SECRETS) else ""
 
 
 def _groups(count: int) -> Iterator[tuple[int, int]]:

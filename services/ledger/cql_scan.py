@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from services.ledger.archive import Head, Row, Scanned, ScannedRows, StoredEntry
 from services.ledger.cql_history import History
+from services.ledger.cql_rows import place_of
 from services.runtime.cql import CqlSession
 
 _PARTITIONS: Final = 256
@@ -143,7 +144,8 @@ class RowScanner:
                     return ScannedRows(found, json.dumps([token, partition, slice_, found[-1].key]))
             if time.monotonic() - began > LONGEST_S:
                 return ScannedRows(found, json.dumps([token, "", "", ""]))
-            places = await self._session.execute(self._session["row_places"], (token, _PARTITIONS))
+            where = self._session[f"{place_of(table)}row_places"]
+            places = await self._session.execute(where, (token, _PARTITIONS))
             if not places:
                 return ScannedRows(found, "")
             for name, partition, slice_, at in places[:-1]:
@@ -156,5 +158,6 @@ class RowScanner:
             partition, key = partition if name == table else "", ""
 
     async def _rest(self, table: str, partition: str, slice_: str, key: str, limit: int) -> list[Row]:
-        lines = await self._session.execute(self._session["rows_up"], (table, partition, slice_, key, limit))
+        rows_up = self._session[f"{place_of(table)}rows_up"]
+        lines = await self._session.execute(rows_up, (table, partition, slice_, key, limit))
         return [Row(table, partition, *line) for line in lines]

@@ -41,10 +41,10 @@ STATEMENTS: Final[dict[str, str]] = {
         " VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
     ),
     "snapshot": "SELECT piece, pieces, version, seq, data FROM {keyspace}.snapshots WHERE key = ?",
-    # read models, once for those that stay and once for those that come and go
+    # read models: those that stay, those that come and go, and those that hold secrets
     **{
         f"{name}{statement}": text.replace("{table}", table)
-        for name, table in (("", "rows"), ("fleeting_", "fleeting_rows"))
+        for name, table in (("", "rows"), ("fleeting_", "fleeting_rows"), ("secret_", "secret_rows"))
         for statement, text in {
             "put_row": (
                 "INSERT INTO {keyspace}.{table} (name, partition, slice, key, value, seq)"
@@ -75,10 +75,13 @@ STATEMENTS: Final[dict[str, str]] = {
             ),
         }.items()
     },
-    "row_places": (
-        "SELECT DISTINCT name, partition, slice, token(name, partition, slice) FROM {keyspace}.rows"
-        " WHERE token(name, partition, slice) > ? LIMIT ?"
-    ),
+    **{
+        f"{name}row_places": (
+            "SELECT DISTINCT name, partition, slice, token(name, partition, slice) FROM {keyspace}.{table}"
+            " WHERE token(name, partition, slice) > ? LIMIT ?"
+        ).replace("{table}", f"{name}rows")
+        for name in ("", "secret_")
+    },
     "put_slice": "INSERT INTO {keyspace}.slices (name, partition, slice) VALUES (?, ?, ?) USING TIMESTAMP ?",
     "slices_up": "SELECT slice FROM {keyspace}.slices WHERE name = ? AND partition = ? AND slice >= ? LIMIT ?",
     "slices_down": (

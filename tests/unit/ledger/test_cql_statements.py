@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.chat.privacy import keys
+from services.ledger import cql_rows
 from services.ledger.cql_statements import STATEMENTS
 from services.migrate.files import FOLDER, read
 
@@ -51,7 +53,7 @@ def test_nothing_is_used_that_servers_must_agree_for(what: str) -> None:
 
 def test_every_table_is_made_only_where_it_is_missing() -> None:
     assert all(text.startswith("CREATE TABLE IF NOT EXISTS {keyspace}.") for text in schema().split(";\n"))
-    assert len(tables()) == schema().count("CREATE TABLE") == 10
+    assert len(tables()) == schema().count("CREATE TABLE") == 11
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
@@ -63,7 +65,9 @@ def test_every_statement_names_known_columns_of_a_known_table(name: str) -> None
     assert words <= tables()[table[1]][2]
 
 
-@pytest.mark.parametrize("name", [name for name in STATEMENTS if name not in ("keys", "row_places")])
+@pytest.mark.parametrize(
+    "name", [name for name in STATEMENTS if name not in ("keys", "row_places", "secret_row_places")]
+)
 def test_every_statement_asks_for_one_partition(name: str) -> None:
     """All but the scans of keys and of rows, which recovery and backups alone use."""
     text = STATEMENTS[name]
@@ -83,7 +87,17 @@ def test_every_statement_asks_for_one_partition(name: str) -> None:
 def test_reads_are_bounded_or_of_what_is_bounded() -> None:
     """Without a LIMIT: one line, a bucket's ids of one part, an aggregate's buckets (one for 4 MiB), a snapshot's pieces."""
     unlimited = {name for name, text in STATEMENTS.items() if text.startswith("SELECT") and "LIMIT" not in text}
-    assert unlimited == {"ids", "buckets", "snapshot", "row", "fleeting_row", "life", "identity", "newest"}
+    assert unlimited == {
+        "ids",
+        "buckets",
+        "snapshot",
+        "row",
+        "fleeting_row",
+        "secret_row",
+        "life",
+        "identity",
+        "newest",
+    }
 
 
 def test_every_write_carries_its_own_timestamp() -> None:
@@ -92,7 +106,19 @@ def test_every_write_carries_its_own_timestamp() -> None:
 
 
 def test_only_rows_are_ever_deleted() -> None:
-    assert [name for name, text in writes() if text.startswith("DELETE")] == ["delete_row", "fleeting_delete_row"]
+    assert [name for name, text in writes() if text.startswith("DELETE")] == [
+        "delete_row", "fleeting_delete_row", "secret_delete_row",
+    ]  # fmt: skip
+
+
+def test_secrets_are_in_a_small_table_that_is_rewritten_with_every_flush() -> None:
+    """What was written over is gone once two files are compacted together; and keys of persons are among it."""
+    assert [cql_rows.place_of(name) for name in (keys.TABLE, keys.ERASED)] == ["secret_", ""]
+    options = schema().partition("secret_rows")[2].partition(") WITH ")[2]
+    assert (
+        options
+        == "compaction = {'class': 'SizeTieredCompactionStrategy', 'min_threshold': 2} AND gc_grace_seconds = 10800"
+    )
 
 
 def test_migrations_are_numbered_and_say_why() -> None:
