@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from tradewind.chat.v1 import moderation_pb2
 from tradewind.chat.v1 import moderation_service_pb2 as pb
@@ -19,6 +19,7 @@ from services.chat.moderation import projections, wire
 from services.chat.moderation.notes import Notes
 from services.chat.watch import going_away
 from services.chat.whispers import Whispers
+from services.ledger.archive import Row
 from services.ledger.ids import AggregateId, fingerprint
 from services.ledger.ledger import Ledger
 from services.runtime.call import Call
@@ -29,6 +30,7 @@ _MOST_CHANGED: Final = 1_000
 _PAGE: Final = 100
 _LATEST: Final = 10
 _MOST_SENT: Final = 10_000
+"""Messages that a stream gives at a time: those that wait longest."""
 
 
 async def listed(
@@ -116,24 +118,19 @@ async def watched(
     listener = await whispers.listen(tenant, TOPIC, changes.hear)
     draining = asyncio.create_task(call.draining.wait())
     draining.add_done_callback(lambda _: changes.flag.set())
-    sent: dict[str, bytes] = {}
-    waiting: set[str] = set()
+    window = _Window(ledger, tenant)
     try:
         caught_up = False
         names: list[str] = []
         look_at_all = True
         while not call.draining.is_set():
-            if look_at_all:
-                async for frame in _all(ledger, tenant, sent, waiting):
-                    await notes.show_reports(tenant, frame.reports)
-                    yield frame
-                if not caught_up:
-                    caught_up = True
-                    yield pb.WatchReportsResponse(caught_up=True)
-            frame = pb.WatchReportsResponse(reports=[each async for each in _news(ledger, tenant, names, sent)])
-            await notes.show_reports(tenant, frame.reports)
-            if frame.reports:
+            async for reports in window.all() if look_at_all else window.news(names):
+                frame = pb.WatchReportsResponse(reports=reports)
+                await notes.show_reports(tenant, frame.reports)
                 yield frame
+            if not caught_up:
+                caught_up = True
+                yield pb.WatchReportsResponse(caught_up=True, more=window.is_full)
             timed_out = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY):
@@ -147,60 +144,89 @@ async def watched(
         await whispers.leave(listener)
 
 
-async def _all(
-    ledger: Ledger, tenant: str, sent: dict[str, bytes], before: set[str]
-) -> AsyncIterator[pb.WatchReportsResponse]:
-    """Give what waits and was not sent as it stands; and what does not wait any more, as it was decided.
+class _Sent(NamedTuple):
+    """What a stream was given of a message: since when it waits, and a digest of how it then stood."""
 
-    Of a queue that is longer than a stream remembers, what waits longest: the rest comes as that is dealt with. ``before``: what waited at
-    the last look; brought up to now.
-    """
-    after: str | None = None
-    waiting: set[str] = set()
-    is_all = False
-    while len(waiting) < _MOST_SENT:
-        rows = await ledger.rows(projections.OPEN, tenant, after=after, limit=_PAGE)
-        frame = pb.WatchReportsResponse()
+    opened_us: int
+    digest: bytes
+
+
+class _Window:
+    """What one stream is given of a tenant's queue: what waits longest, up to an edge; what is behind it comes as that is dealt with."""
+
+    def __init__(self, ledger: Ledger, tenant: str) -> None:
+        """Begin with nothing."""
+        self._ledger, self._tenant = ledger, tenant
+        self._sent: dict[str, _Sent] = {}
+        self._edge: str | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more may wait than is given."""
+        return self._edge is not None
+
+    async def all(self) -> AsyncIterator[list[moderation_pb2.ReportedMessage]]:
+        """Give what waits and was not given as it stands; and what does not wait any more, as it was decided."""
+        waiting: set[str] = set()
+        after: str | None = None
+        while len(waiting) < _MOST_SENT:
+            rows = await self._ledger.rows(projections.OPEN, self._tenant, after=after, limit=_PAGE)
+            waiting.update(row.key[17:] for row in rows)
+            reports = self._given(rows)
+            if reports:
+                yield reports
+            after = rows[-1].key if len(rows) == _PAGE else None
+            if after is None:
+                break
+        self._edge = after
+        gone = [name for name in self._sent if name not in waiting]
+        for start in range(0, len(gone), _PAGE):
+            some = gone[start : start + _PAGE]
+            within = [name for name in some if self._is_within(name, self._sent[name].opened_us)]
+            for name in set(some) - set(within):
+                del self._sent[name]  # it waits behind the edge now, and comes again
+            reports = [each async for each in self._changed(within)]
+            if reports:
+                yield reports
+
+    async def news(self, names: Iterable[str]) -> AsyncIterator[list[moderation_pb2.ReportedMessage]]:
+        """Give messages that changed as they stand, where they are within; and what comes in for those that went."""
+        reports = [each async for each in self._changed(names)]
+        if reports:
+            yield reports
+        while self._edge is not None and len(self._sent) < _MOST_SENT:
+            room = min(_PAGE, _MOST_SENT - len(self._sent))
+            rows = await self._ledger.rows(projections.OPEN, self._tenant, after=self._edge, limit=room)
+            reports = self._given(rows)
+            if reports:
+                yield reports
+            self._edge = rows[-1].key if len(rows) == room else None
+
+    def _is_within(self, name: str, opened_us: int) -> bool:
+        return self._edge is None or projections.key(opened_us, name) <= self._edge
+
+    def _given(self, rows: Sequence[Row]) -> list[moderation_pb2.ReportedMessage]:
+        """Give those of some rows that are news."""
+        found = []
         for row in rows:
-            waiting.add(row.key[17:])
-            if _is_news(sent, row.key[17:], row.value or b""):
-                frame.reports.append(moderation_pb2.ReportedMessage.FromString(row.value or b""))
-        if frame.reports:
-            yield frame
-        if len(rows) < _PAGE:
-            is_all = True
-            break
-        after = rows[-1].key
-    gone = [name for name in sent if name not in waiting and (is_all or name in before)]
-    before.clear()
-    before.update(waiting)
-    for start in range(0, len(gone), _PAGE):
-        frame = pb.WatchReportsResponse(
-            reports=[each async for each in _news(ledger, tenant, gone[start : start + _PAGE], sent)]
-        )
-        if frame.reports:
-            yield frame
+            value = row.value or b""
+            if self._is_news(row.key[17:], int(row.key[:16], 16), value):
+                found.append(moderation_pb2.ReportedMessage.FromString(value))
+        return found
 
+    async def _changed(self, names: Iterable[str]) -> AsyncIterator[moderation_pb2.ReportedMessage]:
+        for name in names:
+            state = (await self._ledger.read(AggregateId(self._tenant, projections.REPORT, name))).state
+            if not state.reporters or not self._is_within(name, state.opened_us):
+                continue
+            shown = wire.reported(name, state)
+            if self._is_news(name, state.opened_us, shown.SerializeToString()):
+                yield shown
+            if state.resolved is not None:
+                self._sent.pop(name, None)
 
-async def _news(
-    ledger: Ledger, tenant: str, names: Iterable[str], sent: dict[str, bytes]
-) -> AsyncIterator[moderation_pb2.ReportedMessage]:
-    for name in names:
-        state = (await ledger.read(AggregateId(tenant, projections.REPORT, name))).state
-        if not state.reporters:
-            continue
-        shown = wire.reported(name, state)
-        if _is_news(sent, name, shown.SerializeToString()):
-            yield shown
-        if state.resolved is not None:
-            sent.pop(name, None)
-
-
-def _is_news(sent: dict[str, bytes], name: str, shown: bytes) -> bool:
-    digest = fingerprint(shown)
-    if sent.get(name) == digest:
-        return False
-    sent[name] = digest
-    if len(sent) > _MOST_SENT:  # what is forgotten is sent once more, some time
-        del sent[next(iter(sent))]
-    return True
+    def _is_news(self, name: str, opened_us: int, shown: bytes) -> bool:
+        digest = fingerprint(shown)
+        known = self._sent.get(name)
+        self._sent[name] = _Sent(opened_us, digest)
+        return known is None or known.digest != digest

@@ -228,8 +228,11 @@ class WatchReportsResponse(_message.Message):
     REPORTS_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     GOING_AWAY_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     caught_up: _builtins.bool
     """All that waited when the stream began was sent; what follows is news."""
+    more: _builtins.bool
+    """With `caught_up`: as many wait as the stream gives at a time, so more may."""
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[_moderation_pb2.ReportedMessage]:
         """Reported messages as they stand, without the messages themselves."""
@@ -244,10 +247,11 @@ class WatchReportsResponse(_message.Message):
         reports: _abc.Iterable[_moderation_pb2.ReportedMessage] | None = ...,
         caught_up: _builtins.bool = ...,
         going_away: _chat_service_pb2.GoingAway | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["going_away", b"going_away"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "going_away", b"going_away", "reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "going_away", b"going_away", "more", b"more", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -112,8 +112,9 @@ class ModerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchReports(self, request, context):
-        """Streams the review queue: all that waits (of more than 10,000 those that wait longest, the rest as they are dealt with), then every message as it comes to
-        wait, is reported again or is dealt with. A message may come more than once; the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
+        """Streams the review queue: all that waits, then every message as it comes to wait, is reported again or is dealt with. Of more than 10,000 those that wait
+        longest: the others come in as these are dealt with, and ListReports pages through all of them. A message may come more than once; the last word on it
+        stands. Begins anew when connected again, so nothing is missed. Roles `admin`, `service`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

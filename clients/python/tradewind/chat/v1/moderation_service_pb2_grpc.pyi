@@ -52,8 +52,9 @@ class ModerationServiceStub:
     the answer was lost. NOT_FOUND where nobody reported it. Roles `admin`, `service`.
     """
     WatchReports: _grpc.UnaryStreamMultiCallable[_moderation_service_pb2.WatchReportsRequest, _moderation_service_pb2.WatchReportsResponse]
-    """Streams the review queue: all that waits (of more than 10,000 those that wait longest, the rest as they are dealt with), then every message as it comes to
-    wait, is reported again or is dealt with. A message may come more than once; the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
+    """Streams the review queue: all that waits, then every message as it comes to wait, is reported again or is dealt with. Of more than 10,000 those that wait
+    longest: the others come in as these are dealt with, and ListReports pages through all of them. A message may come more than once; the last word on it
+    stands. Begins anew when connected again, so nothing is missed. Roles `admin`, `service`.
     """
     BanUser: _grpc.UnaryUnaryMultiCallable[_moderation_service_pb2.BanUserRequest, _moderation_service_pb2.BanUserResponse]
     """Bans a user from all of the tenant's Chat, for a time or for ever; banned again, the new time and reason stand. FAILED_PRECONDITION: SANCTIONS_LIMIT
@@ -88,8 +89,9 @@ class ModerationServiceAsyncStub(ModerationServiceStub):
     the answer was lost. NOT_FOUND where nobody reported it. Roles `admin`, `service`.
     """
     WatchReports: _aio.UnaryStreamMultiCallable[_moderation_service_pb2.WatchReportsRequest, _moderation_service_pb2.WatchReportsResponse]  # type: ignore[assignment]
-    """Streams the review queue: all that waits (of more than 10,000 those that wait longest, the rest as they are dealt with), then every message as it comes to
-    wait, is reported again or is dealt with. A message may come more than once; the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
+    """Streams the review queue: all that waits, then every message as it comes to wait, is reported again or is dealt with. Of more than 10,000 those that wait
+    longest: the others come in as these are dealt with, and ListReports pages through all of them. A message may come more than once; the last word on it
+    stands. Begins anew when connected again, so nothing is missed. Roles `admin`, `service`.
     """
     BanUser: _aio.UnaryUnaryMultiCallable[_moderation_service_pb2.BanUserRequest, _moderation_service_pb2.BanUserResponse]  # type: ignore[assignment]
     """Bans a user from all of the tenant's Chat, for a time or for ever; banned again, the new time and reason stand. FAILED_PRECONDITION: SANCTIONS_LIMIT
@@ -145,8 +147,9 @@ class ModerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _moderation_service_pb2.WatchReportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_moderation_service_pb2.WatchReportsResponse], _abc.AsyncIterator[_moderation_service_pb2.WatchReportsResponse]]:
-        """Streams the review queue: all that waits (of more than 10,000 those that wait longest, the rest as they are dealt with), then every message as it comes to
-        wait, is reported again or is dealt with. A message may come more than once; the last word on it stands. Begins anew when connected again. Roles `admin`, `service`.
+        """Streams the review queue: all that waits, then every message as it comes to wait, is reported again or is dealt with. Of more than 10,000 those that wait
+        longest: the others come in as these are dealt with, and ListReports pages through all of them. A message may come more than once; the last word on it
+        stands. Begins anew when connected again, so nothing is missed. Roles `admin`, `service`.
         """
 
     @_abc_1.abstractmethod
