@@ -51,7 +51,7 @@ class Links:
         try:
             keys = [bytes.fromhex(line) for line in path.read_text(encoding="ascii").split()]
         except ValueError:
-            raise UnusableKey("the file holds no hexadecimal text") from None
+            raise UnusableKey(f"{path} holds no hexadecimal text") from None
         if not keys or min(map(len, keys)) < _FEWEST_KEY_BYTES:
             raise UnusableKey(f"a key for tracked addresses has at least {_FEWEST_KEY_BYTES} bytes")
         return cls(base_url, keys)

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic.functional_validators import BeforeValidator
@@ -37,6 +38,18 @@ def _address(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise ValueError("must be host:port")
+    return value
+
+
+def _log_server(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text if "://" in text else f"nats://{text}")
+        usable = parts.scheme in ("nats", "tls", "ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be nats://host:port, or tls, ws or wss in place of nats")
     return value
 
 
@@ -120,9 +133,9 @@ class RuntimeSettings(BaseSettings):
     service_key_file: FilePath | None = None
     """PEM Ed25519 private key that this service's own calls are signed with."""
 
-    nats_urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = (
-        SecretStr("nats://127.0.0.1:4222"),
-    )
+    nats_urls: Annotated[
+        tuple[Annotated[SecretStr, AfterValidator(_log_server)], ...], NoDecode, BeforeValidator(_split)
+    ] = (SecretStr("nats://127.0.0.1:4222"),)
     """Servers of the log; may hold credentials."""
     nats_creds_file: FilePath | None = None
     """NATS credentials (JWT and seed)."""

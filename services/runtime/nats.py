@@ -19,6 +19,7 @@ _RECONNECT_WAIT_S: Final = (0.1, 0.4)
 # A server that hangs, or is behind a cut cable, is left after six seconds: about as long as it takes the others to elect a leader.
 _PING_INTERVAL_S: Final = 2
 _QUIET_S: Final = 5.0
+_MOST_REASON: Final = 200
 
 
 async def connect(settings: RuntimeSettings, name: str) -> Client:
@@ -78,7 +79,10 @@ class _Voice:
             return
         slow = isinstance(error, nats.errors.SlowConsumerError)
         self._log.warning(
-            "nats_slow_consumer" if slow else "nats_error", error=type(error).__name__, held_back=self._held
+            "nats_slow_consumer" if slow else "nats_error",
+            error=type(error).__name__,
+            reason=_reason(error),
+            held_back=self._held,
         )
         self._quiet_until = now + _QUIET_S
         self._held = 0
@@ -92,6 +96,11 @@ class _Voice:
 
     async def closed(self) -> None:
         self._log.info("nats_closed")
+
+
+def _reason(error: Exception) -> str:
+    """Give what an operator needs, such as a wrong secret or no such host; not what is quoted: a subject may name a person."""
+    return str(error).partition('"')[0].rstrip()[:_MOST_REASON]
 
 
 def _tls(settings: RuntimeSettings) -> ssl.SSLContext:

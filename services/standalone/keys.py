@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.runtime.tokens import Signer
+from services.standalone.home import HomeUnusable
 from services.standalone.ports import HOST, Ports
 
 TENANT = "demo"
@@ -78,7 +80,7 @@ class Keys:
         return self.folder / "nats.token"
 
     def ensure(self) -> None:
-        """Make what is missing; what is there stays. Raises OSError, or ValueError where a key file holds something else."""
+        """Make what is missing; what is there stays. Raises OSError, or HomeUnusable where a key file holds something else."""
         _make(self.signing, _ed25519)
         _make(self.tracking, lambda: secrets.token_hex(32).encode())
         _make(self.attachments, lambda: secrets.token_hex(32).encode())
@@ -153,5 +155,8 @@ def _private(key: Ed25519PrivateKey | rsa.RSAPrivateKey) -> bytes:
 
 
 def _public(path: Path) -> bytes:
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise HomeUnusable(f"{path} holds no private key in PEM; put it back, or delete it for a new one") from None
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

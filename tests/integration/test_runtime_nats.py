@@ -17,6 +17,7 @@ from services.runtime.config import RuntimeSettings
 from services.runtime.logs import configure
 from services.runtime.nats import connect
 from services.runtime.nkeys import credentials, seed_key
+from tests.ports import free_port
 from tests.servers import NatsServer
 
 MakeServer = Callable[..., NatsServer]
@@ -82,6 +83,27 @@ async def test_it_waits_for_a_server_that_is_not_there_yet(make_nats_server: Mak
     client = await asyncio.wait_for(connecting, 60)
     assert client.is_connected
     await client.close()
+
+
+async def test_why_a_server_does_not_let_it_in_is_said(
+    make_nats_server: MakeServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An operator with a wrong secret, or a wrong port, is told so; what the secret is, is not."""
+    configure("trial", "info")
+    server = make_nats_server(['authorization { token: "right" }'])
+    await asyncio.to_thread(server.start)
+    shut = RuntimeSettings(nats_urls=(SecretStr(server.url.replace("//", "//wrong-one@")),))
+    closed = RuntimeSettings(nats_urls=(SecretStr(f"nats://wrong-one@127.0.0.1:{free_port()}"),))
+    for settings_, reason in ((shut, "Authorization Violation"), (closed, "Connect call failed")):
+        connecting = asyncio.ensure_future(connect(settings_, "trial"))
+        told = ""
+        async with asyncio.timeout(30):
+            while reason not in told:
+                await asyncio.sleep(0.05)
+                told += "".join(capfd.readouterr())
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        assert "wrong-one" not in told
 
 
 async def test_credentials_open_a_server_that_asks_for_them(make_nats_server: MakeServer, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Links:
         try:
             keys = [bytes.fromhex(line) for line in path.read_text(encoding="ascii").split()]
         except (ValueError, OSError):
-            raise UnusableKey("the file of keys for attachment links holds no hexadecimal text") from None
+            raise UnusableKey(f"{path}, for keys of attachment links, holds no hexadecimal text") from None
         if not keys or min(map(len, keys)) < _FEWEST_KEY_BYTES:
             raise UnusableKey(f"a key for attachment links has at least {_FEWEST_KEY_BYTES} bytes")
         return cls(base_url, keys, lasts)

@@ -91,7 +91,7 @@ def load_signer(domain: str, selector: str, path: Path) -> Signer:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError):
-        raise UnusableKey("the file holds no unencrypted PEM private key") from None
+        raise UnusableKey(f"{path} holds no unencrypted PEM private key") from None
     if isinstance(key, Ed25519PrivateKey) or (isinstance(key, RSAPrivateKey) and key.key_size >= FEWEST_RSA_BITS):
         return Signer(domain.lower(), selector, key)
     raise UnusableKey("a DKIM key is RSA of at least 1024 bits, or Ed25519")

@@ -51,6 +51,16 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert load(OrderSettings).auth_public_key_files == tuple(keys)
 
 
+@pytest.mark.parametrize("url", ["nats://ann:secret@host:xx", "http://secret@host:1", "nats://", "nats://secret@:4222"])
+def test_a_bad_address_of_the_log_is_said_without_its_secret(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRADEWIND_NATS_URLS", f"nats://a:1,{url}")
+    assert complaint(capsys) == [
+        "TRADEWIND_NATS_URLS: value 2: must be nats://host:port, or tls, ws or wss in place of nats"
+    ]
+
+
 def test_every_bad_value_gets_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("TRADEWIND_LISTEN", "nowhere")
     monkeypatch.setenv("TRADEWIND_TRACE_RATIO", "7")

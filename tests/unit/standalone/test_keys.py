@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.runtime.tokens import Authenticator
+from services.standalone.home import HomeUnusable
 from services.standalone.keys import TENANT, Keys, write_credentials
 from services.standalone.ports import Ports
 
@@ -53,3 +54,9 @@ def test_credentials_hold_tokens_that_the_services_accept(keys: Keys, tmp_path: 
     assert callers["admin"].roles == {"admin", "operator"}
     assert written["default"] in callers
     assert written["endpoints"]["chat"] == "127.0.0.1:7401"
+
+
+def test_a_key_that_is_none_is_named(keys: Keys) -> None:
+    keys.dkim.write_text("no key")
+    with pytest.raises(HomeUnusable, match=r"dkim\.pem holds no private key"):
+        keys.ensure()
