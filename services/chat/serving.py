@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from nats.aio.client import Client
+from opentelemetry.metrics import Meter
 from tradewind.chat.v1 import bot_service_pb2, chat_service_pb2, presence_service_pb2, search_service_pb2
 
+from services.chat import metrics
 from services.chat.attachments.house import House, attachments
 from services.chat.bots.service import BotService
 from services.chat.config import ChatSettings
@@ -52,23 +54,25 @@ async def serving(
         Unstartable: a key or an address cannot be used.
     """
     async with AsyncExitStack() as parts:
-        whispers = Whispers(client)
+        whispers, meter = Whispers(client), telemetry.meter
         contents = await parts.enter_async_context(private(ledger, settings.person_key_file, whispers))
-        moderation = await parts.enter_async_context(moderating(server, ledger, settings, whispers, contents))
+        moderation = await parts.enter_async_context(moderating(server, ledger, settings, whispers, contents, meter))
         presence = await parts.enter_async_context(PresenceService(ledger, client, whispers, settings))
         server.add(presence_service_pb2.DESCRIPTOR.services_by_name["PresenceService"], presence)
         inbox = serve_inbox(server, ledger, settings, contents, whispers)
         chat = ChatService(ledger, settings, contents, moderation.reviewer, Sources(presence, inbox))
-        chat.messaging.pace.metered(telemetry.meter)
+        chat.messaging.pace.metered(meter)
         chat.messaging.online = presence.online
         server.add(chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"], chat)
         moderation.bans.on_banned(presence.banned)
         online, good = OnlineIsHere(presence.roster), moderation.bans.require_good
-        push = pushing(server, ledger, settings, contents, online, good, telemetry.meter)
+        push = pushing(server, ledger, settings, contents, online, good, meter)
         wakes = await parts.enter_async_context(push)
         await parts.enter_async_context(timed(server, ledger, chat.messaging, telemetry, wakes))
-        search = await _search(parts, server, ledger, contents, settings)
+        search = await _search(parts, server, ledger, contents, settings, meter)
         files = await parts.enter_async_context(attachments(server, ledger, settings, contents.keys))
+        metrics.presence(meter, presence, whispers)
+        metrics.attachments(meter, files.transfers, files.collector)
         serve_privacy(server, ledger, contents, whispers, files.vault, search)
         bots = BotService(ledger, settings, whispers, contents)
         server.add(bot_service_pb2.DESCRIPTOR.services_by_name["BotService"], bots)
@@ -76,12 +80,17 @@ async def serving(
 
 
 async def _search(
-    parts: AsyncExitStack, server: Server, ledger: Ledger, contents: Contents, settings: ChatSettings
+    parts: AsyncExitStack,
+    server: Server,
+    ledger: Ledger,
+    contents: Contents,
+    settings: ChatSettings,
+    meter: Meter,
 ) -> SearchService | None:
     if settings.search == "off":
         return None
     follows = settings.search == "embedded"
-    work = searching(ledger, contents, folder_of(settings), settings.log_partitions, follows=follows)
+    work = searching(ledger, contents, folder_of(settings), settings.log_partitions, follows=follows, meter=meter)
     search = await parts.enter_async_context(work)
     server.add(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], search)
     return search

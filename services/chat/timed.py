@@ -12,6 +12,7 @@ from services.chat.commands import KIND
 from services.chat.expiry.arming import Arming
 from services.chat.expiry.sweeping import Sweeping
 from services.chat.invitations.service import InvitationService
+from services.chat.kinds import KINDS
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.scheduling import sending
@@ -41,7 +42,8 @@ async def timed(
     ]
     carrier.start()
     own = {sending.KIND: carrier.wake, KIND: Sweeping(ledger, Lookups(ledger)).wake}
-    TimerWorker(ledger, {**wakes, **own}).start()
+    dues = {kind.name: kind.timers for kind in KINDS}
+    TimerWorker(ledger, {**wakes, **own}, dues, telemetry.meter).start()
     try:
         yield
     finally:

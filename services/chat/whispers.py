@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,15 +38,35 @@ class Listener:
     hear: Hear
 
 
+@dataclass(slots=True)
+class _Counts:
+    """Words so far. ``dropped``: on subscriptions that are no more."""
+
+    said: int = 0
+    heard: int = 0
+    lost: int = 0
+    dropped: int = 0
+
+
 @dataclass(eq=False, slots=True)
 class _Topic:
     """Everybody of this process who listens to a topic, on one subscription."""
 
+    counts: _Counts
+    heard_here: int = 0
     listeners: list[Listener] = field(default_factory=list)
     subscription: Subscription | None = None
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def dropped(self) -> int:
+        """How many words came and were not handed on, as too many waited."""
+        taken = self.subscription
+        return max(0, taken.delivered - self.heard_here - taken.pending_msgs) if taken is not None else 0
+
     async def heard(self, message: Msg) -> None:
+        self.heard_here += 1
+        self.counts.heard += 1
         for listener in tuple(self.listeners):
             listener.hear(message.data)
 
@@ -62,6 +82,14 @@ class Whispers:
         """Whisper over a connection."""
         self._client = client
         self._topics: dict[str, _Topic] = {}
+        self._counts = _Counts()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Words that were said, heard, lost as NATS could not take them, and dropped as this process was behind."""
+        counts = self._counts
+        dropped = counts.dropped + sum(topic.dropped for topic in tuple(self._topics.values()))
+        return {"said": counts.said, "heard": counts.heard, "lost": counts.lost, "dropped": dropped}
 
     async def say(self, tenant: str, topic: str, data: bytes = b"") -> None:
         """Tell whoever listens to a topic of a tenant now; where that cannot be, it is not told. Raises ValueError for too large a word."""
@@ -69,13 +97,15 @@ class Whispers:
             raise ValueError(f"a whisper holds at most {MOST_BYTES} bytes")
         try:
             await self._client.publish(_subject(tenant, topic), data)
+            self._counts.said += 1
         except NatsError as error:
+            self._counts.lost += 1
             _log.info("whisper_lost", error=type(error).__name__)
 
     async def listen(self, tenant: str, topic: str, hear: Hear) -> Listener:
         """Hear a topic of a tenant from now on, until ``leave``. Raises nats.errors.Error where the connection is closed."""
         listener = Listener(_subject(tenant, topic), hear)
-        known = self._topics.setdefault(listener.subject, _Topic())
+        known = self._topics.setdefault(listener.subject, _Topic(self._counts))
         known.listeners.append(listener)
         try:
             async with known.changing:
@@ -104,6 +134,7 @@ class Whispers:
             if known.listeners or self._topics.get(listener.subject) is not known:
                 return
             del self._topics[listener.subject]
+            self._counts.dropped += known.dropped
             if known.subscription is not None and not self._client.is_closed:
                 await known.subscription.unsubscribe()
 

@@ -46,10 +46,15 @@ class Page:
     Attributes:
         entries: in order of sequence where they come from the log; in any order where they come from the store.
         upto: with these, everything at or below this sequence was handed over; 0 where more of the same stretch follows.
+        waiting: so many entries of the log are not handed over yet; 0 where it comes from the store, which does not tell.
+        first_at, last_at: when the log took the first and the last of them, in seconds since the epoch; 0 where they come from the store.
     """
 
     entries: Sequence[Delivered]
     upto: int
+    waiting: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
 
 
 class _Interrupted(Exception):
@@ -165,8 +170,11 @@ class Tail:
                     delivered = await self._stored_one(message)
                     if delivered is not None:
                         handed.append(delivered)
-                self._after = messages[-1].metadata.sequence.stream
-                yield Page(handed, self._after)
+                first, last = messages[0].metadata, messages[-1].metadata
+                self._after = last.sequence.stream
+                yield Page(
+                    handed, self._after, last.num_pending, first.timestamp.timestamp(), last.timestamp.timestamp()
+                )
         finally:
             await self._forget(subscription, stream, name)
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from nats.aio.client import Client
+from opentelemetry.metrics import Meter
 from pydantic import SecretStr
 from tradewind.chat.v1 import chat_pb2, chat_service_pb2_grpc, inbox_service_pb2, presence_service_pb2
 from tradewind.chat.v1 import chat_service_pb2 as pb
@@ -253,11 +254,17 @@ def key_file(folder: Path) -> Path:
 
 @asynccontextmanager
 async def chat_world(
-    nats_url: str, folder: Path, *, signer: Signer | None = None, clock: Clock = SYSTEM, **options: Any
+    nats_url: str,
+    folder: Path,
+    *,
+    signer: Signer | None = None,
+    clock: Clock = SYSTEM,
+    meter: Meter | None = None,
+    **options: Any,
 ) -> AsyncIterator[ChatWorld]:
     """Run Chat on a nats-server and a folder; started again on both it goes on where it was. Worlds of one signer take the same tokens.
 
-    ``clock`` is the ledger's.
+    ``clock`` is the ledger's; ``meter`` counts what Chat's parts count.
     """
     chosen = {
         "listen": "127.0.0.1:0",
@@ -275,6 +282,7 @@ async def chat_world(
     }
     settings = ChatSettings(nats_urls=(SecretStr(nats_url),), **chosen)
     telemetry = Telemetry.start("chat", settings)
+    telemetry.meter = meter or telemetry.meter
     signer = signer or Signer(Ed25519PrivateKey.generate())
     client = await nats.connect(settings, "chat-test")
     archive = await open_archive(folder / "chat.db", SLICED)

@@ -49,3 +49,12 @@ def test_programs_and_settings_that_are_named_exist(path: Path) -> None:
         if f"TRADEWIND_{setting}" not in code and not re.search(rf"^    {setting.lower()}:", code, flags=re.MULTILINE)
     ]
     assert unknown == []
+
+
+def test_every_metric_is_told_of_in_operations() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "services").rglob("*.py"))
+    named_in_code = set(re.findall(r'"((?:tradewind|rpc|db)\.[a-z]+\.?[a-z.]*)",\n? *(?:unit|description)=', code))
+    named_in_code |= set(re.findall(r'_(?:gauge|counter)\(\s*meter,\s*"(tradewind\.[a-z.]+)"', code))
+    assert len(named_in_code) > 12
+    assert {name for name in named_in_code if f"`{name}`" not in text} == set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import replace
 from typing import Final
 
@@ -41,6 +42,8 @@ class Collector:
         self._unsent_us = round(settings.attachment_keep_unsent * 1_000_000)
         self._grace_us = round(settings.attachment_grace * 1_000_000)
         self._task: asyncio.Task[None] | None = None
+        self.steps: Counter[str] = Counter()
+        """What was done to attachments so far."""
 
     def start(self) -> None:
         """Begin, with all other processes together."""
@@ -156,4 +159,6 @@ class Collector:
     async def _do(self, aggregate: AggregateId, command: domain.Command, request: Request) -> None:
         receipt = await self._ledger.execute(aggregate, command, request)
         if receipt.payloads and not receipt.replayed:
-            _log.info("attachment_collected", step=type(command).__name__.lower(), attachment=aggregate.id)
+            step = type(command).__name__.lower()
+            self.steps[step] += 1
+            _log.info("attachment_collected", step=step, attachment=aggregate.id)

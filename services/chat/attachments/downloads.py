@@ -72,6 +72,7 @@ class Downloads:
                 length = min(left, request.length) if request.length else left
                 async for data in self._files.read(name, (actor.tenant, state.owner), request.offset, length):
                     yield pb.DownloadAttachmentResponse(data=data)
+                    self._transfers.down += len(data)
             except NoObject:
                 raise domain.not_found() from None
 

@@ -35,6 +35,7 @@ class House:
     vault: Vault
     files: Files
     collector: Collector
+    transfers: tuple[Transfers, ...]
     http: DownloadServer | None
 
 
@@ -68,16 +69,17 @@ async def attachments(
     uploads = Uploads(ledger, files, drawer, transfers, settings)
     service = AttachmentService(uploads, Downloads(ledger, files, transfers, links))
     collector = Collector(ledger, vault, settings)
-    http = None
+    http, counted = None, [transfers]
     try:
         if links is not None:
             # Of its own, so that people who only look leave room for those who send; by tenants, as links know nobody else.
             by_http = Transfers(settings.attachment_transfers, max(1, settings.attachment_transfers // 2))
+            counted.append(by_http)
             http = DownloadServer(ledger, files, by_http, links, cache=settings.attachment_link_cache)
             await _listen(http, settings.attachment_listen)
         server.add(attachment_service_pb2.DESCRIPTOR.services_by_name["AttachmentService"], service)
         collector.start()
-        yield House(service, vault, files, collector, http)
+        yield House(service, vault, files, collector, tuple(counted), http)
     finally:
         await collector.close()
         if http is not None:

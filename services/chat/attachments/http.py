@@ -149,6 +149,7 @@ class DownloadServer:
         if data:
             async with asyncio.timeout(_SLOWEST_WRITE):
                 await response.write(data)
+            self._transfers.down += len(data)
 
     async def _type_of(self, name: str, person: Person) -> str:
         """Tell what a thumbnail is: JPEG, or WebP."""

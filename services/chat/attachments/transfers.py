@@ -16,6 +16,8 @@ class Transfers:
         """Let at most ``most`` be under way, and ``most_each`` of one caller."""
         self._most, self._most_each = most, most_each
         self._callers: Counter[Hashable] = Counter()
+        self.up = self.down = 0
+        """Bytes taken in and given out so far."""
 
     @property
     def under_way(self) -> int:

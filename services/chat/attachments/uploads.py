@@ -120,11 +120,13 @@ class Uploads:
 
     async def _append(self, name: str, actor: Actor, held: Held, data: bytes, size: int) -> Held:
         try:
-            return await self._files.append(name, (actor.tenant, actor.user_id), held, data, size)
+            held = await self._files.append(name, (actor.tenant, actor.user_id), held, data, size)
         except Overtaken:
             raise _wrong_offset((await self._files.held(name)).size) from None
         except NoObject:  # the owner was erased
             raise domain.not_found() from None
+        self._transfers.up += len(data)
+        return held
 
     async def _still_open(self, tenant: str, attachment_id: str) -> None:
         """Raise Refused where an upload was given up, or its owner erased, since the stream began."""

@@ -16,12 +16,14 @@ from typing import Final, NamedTuple, TypeVar
 
 import grpc
 import structlog
+from opentelemetry.metrics import Meter, NoOpMeter
 from tradewind.chat.v1 import chat_pb2, message_hook_service_pb2_grpc
 from tradewind.chat.v1 import message_hook_service_pb2 as pb
 
 from services.chat import commands, domain
 from services.chat.access import Actor
 from services.chat.moderation.bans import Bans
+from services.chat.moderation.hook_meter import HookMeter
 from services.chat.moderation.hook_settings import MessageHook
 from services.ledger.ids import AggregateId
 from services.runtime.errors import Refused
@@ -37,6 +39,7 @@ _OPTIONS: Final = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.enable_retries", 0),
 ]
+_LATE: Final = frozenset({"late", "deadline_exceeded"})
 _FAIR_SHARE: Final = 0.5
 """A hook that had less than this part of its time is not late: its place was long in coming, or the caller's deadline was near."""
 _log = structlog.get_logger(__name__)
@@ -66,10 +69,11 @@ class Reviewer:
         bans: who may say nothing at all.
     """
 
-    def __init__(self, hooks: Mapping[str, MessageHook], bans: Bans | None = None) -> None:
-        """Connect to nothing before the first message."""
+    def __init__(self, hooks: Mapping[str, MessageHook], bans: Bans | None = None, meter: Meter | None = None) -> None:
+        """Connect to nothing before the first message; ``meter`` takes how long hooks are asked, and what they say."""
         self._bans = bans
-        self._hooks = {tenant: _Hook(tenant, settings) for tenant, settings in hooks.items()}
+        asked = HookMeter(meter or NoOpMeter("chat"))
+        self._hooks = {tenant: _Hook(tenant, settings, asked) for tenant, settings in hooks.items()}
 
     def asks(self, tenant: str) -> bool:
         """Tell whether a tenant looks at its messages."""
@@ -112,7 +116,8 @@ class _NotAsked(Exception):
 class _Hook:
     """One tenant's."""
 
-    def __init__(self, tenant: str, settings: MessageHook) -> None:
+    def __init__(self, tenant: str, settings: MessageHook, meter: HookMeter) -> None:
+        self._meter = meter
         self._tenant = tenant
         self._settings = settings
         self._token = settings.token_file.read_text(encoding="utf-8").strip() if settings.token_file else ""
@@ -124,16 +129,23 @@ class _Hook:
     async def review(self, request: pb.ReviewMessageRequest, left: float) -> Verdict:
         """Ask; without an answer that counts, do as the settings say."""
         if time.monotonic() >= self._asked_again_at:
+            begun = time.monotonic()
             try:
                 verdict = await self._ask(request, left)
             except _NotAsked:
+                self._meter.unasked("crowded")
                 # Whoever brings more than the hook may be asked, or leaves it no time, must not get past it so.
                 return _unanswered(1.0)
             except _NoAnswer as error:
+                late = str(error) in _LATE
+                self._meter.asked("late" if late else "failed", time.monotonic() - begun)
                 self._note_failure(str(error))
             else:
                 self._failed = 0
+                self._meter.asked(_outcome(verdict), time.monotonic() - begun)
                 return verdict
+        else:
+            self._meter.unasked("paused")
         if self._settings.when_down == "accept":
             return FREE
         return _unanswered(max(1.0, self._asked_again_at - time.monotonic()))
@@ -186,6 +198,12 @@ class _Hook:
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token}"),) if self._token else ()
+
+
+def _outcome(verdict: Verdict) -> str:
+    if verdict.refusal is not None:
+        return "refused"
+    return "accepted" if verdict.content is None else "changed"
 
 
 def _unanswered(wait: float) -> Verdict:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from opentelemetry.metrics import Meter
 from tradewind.chat.v1 import moderation_service_pb2
 
 from services.chat.config import ChatSettings
@@ -27,11 +28,11 @@ class Moderation(NamedTuple):
 
 @asynccontextmanager
 async def moderating(
-    server: Server, ledger: Ledger, settings: ChatSettings, whispers: Whispers, contents: Contents
+    server: Server, ledger: Ledger, settings: ChatSettings, whispers: Whispers, contents: Contents, meter: Meter
 ) -> AsyncIterator[Moderation]:
     """Serve ``ModerationService``, turn away who is banned, do what was decided, and ask the hooks of tenants."""
     bans = Bans(ledger, whispers)
-    reviewer = Reviewer(settings.message_hooks, bans)
+    reviewer = Reviewer(settings.message_hooks, bans, meter)
     try:
         server.admit_by(bans)
         service = ModerationService(ledger, settings, whispers, contents, bans)

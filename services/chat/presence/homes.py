@@ -99,6 +99,12 @@ class Homes:
         return self._peers.ready
 
     @property
+    def here(self) -> int:
+        """How many users are online or away, of those that this process speaks for."""
+        first = self._first
+        return sum(shelf.there for slot, shelf in tuple(self._shelves.items()) if first[slot] == self.process)
+
+    @property
     def settled(self) -> bool:
         """Whether this process holds what it is to hold, as far as it knows which others there are."""
         return not self._moved.is_set() and not self._settling

@@ -116,6 +116,16 @@ class Roster:
         return self._homes.processes
 
     @property
+    def here(self) -> int:
+        """How many users are online or away, of those that this process speaks for."""
+        return self._homes.here
+
+    @property
+    def watching(self) -> int:
+        """How many users are watched, counted once for each listener."""
+        return self._watching
+
+    @property
     def settled(self) -> bool:
         """Whether this process holds what it is to hold, as far as it knows which others there are."""
         return self._homes.settled

@@ -112,6 +112,11 @@ class PresenceService:
             async for frame in frames:
                 yield frame
 
+    @property
+    def typing_watched(self) -> int:
+        """In how many conversations it is watched who types, counted once for each stream."""
+        return self._seats.taken
+
     # --- for other streams --------------------------------------------------------------------------
 
     def watching(self, call: Call) -> WatchingPresence:

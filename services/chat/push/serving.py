@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from opentelemetry.metrics import Meter
 from tradewind.chat.v1 import device_service_pb2
 
+from services.chat import metrics
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.push.gateway import Gateway
@@ -45,4 +46,5 @@ async def pushing(
         round_ = Round(ledger, contents, Gateway(channel, meter), presence, require_good, settings)
         worker = PushWorker(ledger, round_, settings)
         worker.start()
+        metrics.push(meter, worker)
         yield {ROUNDS.name: worker.on_timer}

@@ -7,6 +7,7 @@ to the same version again, under the same names, so that the gateway drops what 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -46,7 +47,14 @@ class PushWorker:
         self._every_us = int(settings.push_every * 1e6)
         self._retry = settings.push_retry
         self._due: dict[AggregateId, int] = {}
+        self.rounds: Counter[str] = Counter()
+        """Rounds carried out so far, by what they came to."""
         self._locks: WeakValueDictionary[AggregateId, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def queued(self) -> int:
+        """In how many conversations a round is due, as far as this process knows."""
+        return len(self._due)
 
     def start(self) -> None:
         """Begin to consume Chat's own log, together with all other Chat processes. Timers are handed to ``on_timer`` by others."""
@@ -99,6 +107,7 @@ class PushWorker:
             if view.state.upto != upto:
                 raise NotNow  # another process has begun one, and carries it out
         outcome = await self._round.carry_out(rounds.tenant, plans)
+        self.rounds["failed" if outcome.failed else "over"] += 1
         moved = (await self._ledger.read(conversation)).version > upto
         now = commands.now_us()
         over = domain.End(now, upto, self._next(view.state, outcome, moved, now), outcome.failed)

@@ -19,6 +19,7 @@ from services.chat.contents import Contents
 from services.chat.privacy.keys import GONE_S
 from services.chat.privacy.kinds import PERSON
 from services.chat.search.index import Change, Index, Position, Replaced
+from services.chat.search.lag import Lag
 from services.chat.search.telling import changes
 from services.ledger.decider import Delivered
 from services.ledger.ending import end
@@ -53,6 +54,8 @@ class Follower:
         """Follow ``ledger``'s own log."""
         self._ledger, self._contents, self._index = ledger, contents, index
         self._partitions = partitions
+        self.lag = Lag()
+        """How far the index is behind, while this process is the one that follows."""
         self._runner: asyncio.Task[None] | None = None
         self._parts: list[asyncio.Task[None]] = []
         self._forgetting: set[asyncio.Task[None]] = set()
@@ -80,11 +83,13 @@ class Follower:
             except Exception:  # noqa: BLE001 - whatever it is, what is said later must be found again
                 _log.error("index_failed", exc_info=True)
             await end(self._parts)
+            self.lag.end()
             await asyncio.sleep(_LOOK)
 
     async def _follow(self) -> None:
         source = self._ledger.engine.identity or ""
         places = await _patiently(partial(self._index.begin, source, self._partitions))
+        self.lag.begin(self._partitions)
         self._parts = [asyncio.create_task(self._look(), name="search-look")]
         for partition, after in enumerate(places):
             self._parts.append(asyncio.create_task(self._partition(partition, after), name=f"search-{partition}"))
@@ -102,6 +107,8 @@ class Follower:
         async with aclosing(self._ledger.tail(ROLE, partition).pages(after)) as pages:
             async for page in pages:
                 begun = time.monotonic()
+                waiting = page.waiting or int(not page.upto)
+                self.lag.taken(partition, len(page.entries), waiting, page.first_at)
                 found = await _patiently(partial(self._told, page.entries))
                 position = Position(partition, page.upto) if page.upto else None
                 erased = [entry.aggregate for entry in page.entries if entry.aggregate.kind == PERSON]
@@ -110,6 +117,7 @@ class Follower:
                     found = []
                     await self._forget(erased)
                 await self._put(found, position)
+                self.lag.done(partition, page.last_at)
                 # A quarter of the time at most is spent on it, and what comes meanwhile shares a transaction.
                 await asyncio.sleep(min(_LONGEST_PAUSE, max(_PAUSE, 3 * (time.monotonic() - begun))))
 

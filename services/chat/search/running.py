@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
+from opentelemetry.metrics import Meter
 
+from services.chat import metrics
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.search.embedded import EmbeddedIndex
@@ -25,7 +27,13 @@ def folder_of(settings: ChatSettings) -> Path:
 
 @asynccontextmanager
 async def searching(
-    ledger: Ledger, contents: Contents, folder: Path, partitions: int, *, follows: bool = True
+    ledger: Ledger,
+    contents: Contents,
+    folder: Path,
+    partitions: int,
+    *,
+    follows: bool = True,
+    meter: Meter | None = None,
 ) -> AsyncIterator[SearchService]:
     """Search in the embedded index in ``folder``, and keep it true where this process ``follows`` the log and is the one that does.
 
@@ -37,6 +45,8 @@ async def searching(
     except StoreUnavailable as error:
         structlog.get_logger(__name__).error("search_unavailable", reason=str(error))
     follower = Follower(ledger, contents, index, partitions)
+    if meter is not None:
+        metrics.search(meter, follower.lag)
     if follows:
         follower.start()
     try:
