@@ -185,6 +185,12 @@ class Aggregate:
     async def _look_up(self, request_id: bytes) -> Answered | None:
         self._engine.counters.look_ups += 1
         stored = await self._engine.archive.find_request(self.id.key, request_id)
+        if (
+            stored is not None
+            and self.standing is not None
+            and self.standing.last_seq < stored.seq < self._engine.log.epoch
+        ):
+            raise FenceLost  # an earlier life's writer stored it since the load: only another load tells whether it stands
         found = find(parse(stored.data), request_id) if stored is not None else None
         if found is None:
             await self._engine.confirm_life()  # a store that was wiped a moment ago knows no id

@@ -23,6 +23,8 @@ from tradewind.ledger.v1 import backup_pb2, entry_pb2
 
 from services.ledger.archive import Archive, Row, StoredEntry
 from services.ledger.clock import SYSTEM, Clock
+from services.ledger.earlier import MOST_LIVES, place_of
+from services.ledger.earlier import TABLE as LIVES
 from services.ledger.ids import AggregateId
 from services.ledger.repair import role_of
 from services.ledger.varint import varint
@@ -77,6 +79,10 @@ async def back_up(
             place = page.next_place
             if not place:
                 break
+        for each in header.positions:
+            whose = place_of(each.role, each.source, each.partition)
+            lives = await archive.rows(LIVES, whose, limit=MOST_LIVES, descending=True)
+            await asyncio.to_thread(writer.add_rows, lives)
         for table in kept:
             async for rows in _rows(archive, table):
                 await asyncio.to_thread(writer.add_rows, rows)

@@ -22,6 +22,7 @@ from services.ledger.archive import Archive, Position
 from services.ledger.deadletters import DeadLetters
 from services.ledger.decider import Delivered
 from services.ledger.desk import Desk
+from services.ledger.earlier import Earlier
 from services.ledger.ending import end
 from services.ledger.engine import Tracer
 from services.ledger.errors import HistoryGap, LedgerError, LogUnavailable
@@ -59,6 +60,7 @@ class Consumer:
         self.role, self.source, self.epoch, self.partition = role, source, epoch, partition
         self._handle = handle
         self._kind = kind
+        self._earlier = Earlier(archive, desk, role=role, source=source, epoch=epoch, partition=partition, kind=kind)
         self._told_at = -_TELL_EVERY
         self._early: dict[int, asyncio.Task[None]] = {}
         self._feed = Feed(
@@ -94,8 +96,10 @@ class Consumer:
         except HistoryGap as error:
             await self._bury(Delivered(aggregate, seq, (), tries), message.data, 1, error.reason)
             return True
-        if not entry.events:
-            return True  # it only opened an aggregate in a new life of the log
+        if not entry.events:  # it opened an aggregate in this life of the log
+            async for found in self._earlier.left(aggregate, int(entry.base_seq)):
+                await self._hand_found(found, tries)
+            return True
         announced = await self._stored.wait(seq, _ANNOUNCED_WITHIN - max(0.0, _age(message)))
         if not announced and (early := self._early.get(seq)) is not None:
             await asyncio.wait({early})
@@ -188,23 +192,27 @@ class Consumer:
         _log.error("dead_letter", role=self.role, source=self.source, seq=delivered.seq, reason=reason)
 
     async def _catch_up(self) -> None:
-        """What was not taken while the log held it (it was lost with an earlier life, or aged out), out of the owner's store."""
+        """What was not taken while the log held it, out of the owner's store: of earlier lives it is opened, and handed over where this
+        life's log says that it was; what aged out, of this life too, is handed over here."""
         kept = await self._archive.position(self.role, self.source, self.partition)
         first = await self._feed.first()
+        await self._earlier.begin(kept.seq if kept is not None else None)
         if kept is not None and kept.seq < first - 1:
-            query = entry_pb2.ScanRequest(after_seq=kept.seq, before_seq=first, partition=self.partition)
-            while True:
-                page = await self._desk.scan(query)
-                for found in page.entries:
-                    events = entries.recorded(entries.parse(found.entry))
-                    if events and self._kind in (None, found.kind):
-                        aggregate = AggregateId(found.tenant, found.kind, found.id)
-                        await self._hand(Delivered(aggregate, found.seq, events), found.entry)
-                if not page.next_key:
-                    break
-                query.after_key = page.next_key
+            opening = first == self.epoch  # and every such entry is still in the log
+            after = kept.seq if opening else self._earlier.least(kept.seq)
+            async for found in self._earlier.opened(after, first):
+                if not opening and not self._has_taken(found.seq, kept.seq):
+                    await self._hand_found(found, 0)
         if kept is None or kept.seq < first - 1:
             await self._archive.put_position(self.role, self.source, self.partition, Position(self.epoch, first - 1))
+
+    def _has_taken(self, seq: int, kept: int) -> bool:
+        return seq <= kept if seq >= self.epoch else self._earlier.taken(seq)
+
+    async def _hand_found(self, found: entry_pb2.ScannedEntry, tries: int) -> None:
+        if events := entries.recorded(entries.parse(found.entry)):
+            aggregate = AggregateId(found.tenant, found.kind, found.id)
+            await self._hand(Delivered(aggregate, found.seq, events, tries), found.entry)
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         wait = 0.1

@@ -18,13 +18,16 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from tradewind.ledger.v1 import entry_pb2
 
-from services.ledger.archive import Archive
+from services.ledger.archive import Archive, StoredEntry
 from services.ledger.ending import end
-from services.ledger.errors import LedgerError, LogUnavailable, StoreUnavailable
+from services.ledger.errors import HistoryGap, LedgerError, LogUnavailable, StoreUnavailable
 from services.ledger.ids import AggregateId, partition_of
 from services.ledger.stored import StoredEntries
 
 _PAGE = 200
+_BYTES = 512 << 10
+_LOOK_BACK = 64
+_ALL = 1 << 62
 _AT_ONCE = 64
 _REQUESTS_AT_ONCE = 16
 _MOST_ASKED = 256
@@ -46,7 +49,7 @@ class Desk(Protocol):
         """
 
     async def scan(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
-        """A page of stored entries of earlier lives.
+        """A page of stored entries of earlier lives; their aggregates are open in this one, so what they hold stands (rule 2).
 
         Raises:
             LedgerError: not now; ask again.
@@ -60,6 +63,7 @@ class LocalDesk:
         refresh: loads an aggregate, which stores what is missing.
         stored: what is known to be stored needs no look.
         sure: makes sure that what was just read still is this life's (rule 5).
+        epoch: this life of the log.
     """
 
     def __init__(
@@ -69,12 +73,14 @@ class LocalDesk:
         stored: StoredEntries,
         partitions: int,
         sure: Callable[[], Awaitable[None]],
+        epoch: int,
     ) -> None:
-        self._archive, self._sure = archive, sure
+        self._archive, self._sure, self._epoch = archive, sure, epoch
         self._refresh = refresh
         self._stored = stored
         self._partitions = partitions
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._opening = asyncio.Semaphore(_AT_ONCE)
         self._requests = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,18 +108,74 @@ class LocalDesk:
 
     async def scan(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
         """See `Desk.scan`."""
-        scanned = await self._archive.scan(
-            after_seq=query.after_seq, place=query.after_key, limit=min(query.limit or _PAGE, _PAGE)
-        )
-        answer = entry_pb2.ScanResponse(next_key=scanned.next_place)
-        for key, entry in scanned.entries:
-            if partition_of(key, self._partitions) != query.partition or entry.seq >= query.before_seq:
-                continue
-            aggregate = AggregateId.from_key(key)
-            answer.entries.add(
-                kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id, seq=entry.seq, entry=entry.data
+        return await (self._scan_one(query) if query.id else self._scan_all(query))
+
+    async def _scan_all(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
+        opened: dict[str, bool] = {}
+        while True:
+            scanned = await self._archive.scan(
+                after_seq=query.after_seq, place=query.after_key, limit=min(query.limit or _PAGE, _PAGE)
             )
+            wanted = [(key, entry) for key, entry in scanned.entries if self._wants(query, key, entry.seq)]
+            unopened = {key for key, entry in wanted if entry.seq < self._epoch} - opened.keys()
+            if not unopened:
+                break
+            # What was read may be nothing once its aggregate is open, and what was not yet there may stand: read again.
+            opened.update(zip(unopened, await asyncio.gather(*map(self._open, unopened)), strict=True))
+        await self._sure()
+        answer = entry_pb2.ScanResponse(next_key=scanned.next_place)
+        for key, entry in wanted:
+            if opened.get(key, True):
+                _add(answer, key, entry)
         return answer
+
+    def _wants(self, query: entry_pb2.ScanRequest, key: str, seq: int) -> bool:
+        if seq >= query.before_seq or partition_of(key, self._partitions) != query.partition:
+            return False
+        return not query.kind or AggregateId.from_key(key).kind == query.kind
+
+    async def _open(self, key: str) -> bool:
+        """Has this life hold an entry of an aggregate; False: the store has a gap there, and nobody can say what stands."""
+        aggregate = AggregateId.from_key(key)
+        async with self._opening:
+            try:
+                await self._refresh(aggregate)
+            except HistoryGap:  # it is opened when an operator has restored it; the others must not wait for that
+                _log.error("history_gap", kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id)
+                return False
+        return True
+
+    async def _scan_one(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
+        """One aggregate's entries between two sequences, oldest first."""
+        aggregate = AggregateId(query.tenant, query.kind, query.id)
+        after, seq = map(int, query.after_key.split(":")) if query.after_key else (0, query.after_seq)
+        await self._refresh(aggregate)
+        if not query.after_key:
+            after = await self._last_up_to(aggregate.key, seq)
+        limit = min(query.limit or _PAGE, _PAGE)
+        page = await self._archive.entries(aggregate.key, after=after, limit=limit + 1)
+        await self._sure()
+        answer, size = entry_pb2.ScanResponse(), 0
+        for entry in (stored for stored in page if stored.seq > seq):
+            if entry.seq >= query.before_seq:
+                answer.next_key = ""
+                break
+            size += len(entry.data)
+            if len(answer.entries) == limit or (answer.entries and size > _BYTES):
+                break
+            _add(answer, aggregate.key, entry)
+            answer.next_key = f"{entry.first_version}:{entry.seq}"
+        return answer
+
+    async def _last_up_to(self, key: str, seq: int) -> int:
+        """First version of the last entry at or below a sequence: from the newest back, as few are above it as a rule."""
+        before = _ALL
+        while page := await self._archive.entries(key, before=before, limit=_LOOK_BACK):
+            for entry in page:
+                if entry.seq <= seq:
+                    return entry.first_version
+            before = page[-1].first_version
+        return 0
 
     async def _settle_aside(self, message: Msg) -> None:
         await self._aside(self._settle_many(message))
@@ -156,6 +218,11 @@ class LocalDesk:
         except (LedgerError, DecodeError) as error:
             answer = entry_pb2.ScanResponse(error=str(error) or type(error).__name__)
         await message.respond(answer.SerializeToString())
+
+
+def _add(answer: entry_pb2.ScanResponse, key: str, entry: StoredEntry) -> None:
+    aggregate = AggregateId.from_key(key)
+    answer.entries.add(kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id, seq=entry.seq, entry=entry.data)
 
 
 class RemoteDesk:

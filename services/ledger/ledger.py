@@ -18,21 +18,20 @@ from tradewind.ledger.v1 import entry_pb2
 from services.ledger import entries
 from services.ledger.aggregate import Aggregate
 from services.ledger.archive import Archive, Row
+from services.ledger.beginning import when_reachable
 from services.ledger.clock import SYSTEM, Clock
 from services.ledger.consumer import Handler
 from services.ledger.cursor import Watcher
-from services.ledger.deadletters import DeadLetters, open_letters
+from services.ledger.deadletters import DeadLetters
 from services.ledger.decider import Kind, Receipt, Recorded, Request, View
 from services.ledger.desk import LocalDesk
 from services.ledger.ending import end
 from services.ledger.engine import Counters, Engine, Limits, Tracer
-from services.ledger.epoch import open_epoch
 from services.ledger.errors import DeadlineExceeded, HistoryGap, LogLost, LogUnavailable
 from services.ledger.guard import Guard
 from services.ledger.handover import Handover
 from services.ledger.ids import AggregateId
 from services.ledger.jetstream import JetStreamLog
-from services.ledger.lives import JetStreamLives
 from services.ledger.loading import Loader
 from services.ledger.log import LogSettings
 from services.ledger.publisher import Publisher
@@ -74,7 +73,7 @@ class Ledger:
         self._kinds = {kind.name: (kind, Loader(kind, self.engine)) for kind in kinds}
         self._residents: dict[AggregateId, Aggregate] = {}
         self._standing: dict[AggregateId, None] = {}
-        self._desk = LocalDesk(archive, self.refresh, self._stored, settings.partitions, self._still_counts)
+        self._desk = LocalDesk(archive, self.refresh, self._stored, settings.partitions, self._still_counts, epoch)
         self._letters = DeadLetters(nats, publisher, settings.service)
         self._timers = Timers(nats, publisher, tracer, settings.service, epoch, settings.partitions)
         self._sources = Sources(
@@ -97,7 +96,7 @@ class Ledger:
             LogLost, StoreLost: an operator must recover.
             StoreUnavailable: the archive does not answer.
         """
-        epoch, identity = await _when_reachable(nats, archive, settings, clock)
+        epoch, identity = await when_reachable(nats, archive, settings, clock)
         publisher = Publisher(nats)
         await publisher.start()
         ledger = cls(nats, archive, publisher, tracer, settings, epoch, identity, kinds, limits or Limits(), clock)
@@ -198,10 +197,16 @@ class Ledger:
             LogUnavailable: an earlier life of the log left them, and only this life can say that they stand (rule 2).
         """
         asked_at = self.engine.clock.monotonic()
-        await self._stands(aggregate)
+        opened = await self._stands(aggregate)
         found: list[Recorded] = []
         while len(found) < limit:
             page = await self._archive.entries(aggregate.key, after=after, before=before, limit=min(limit, 256))
+            if not opened and any(stored.seq < self.epoch for stored in page):
+                await self.refresh(
+                    aggregate
+                )  # an earlier life's writer stored it just now: the load tells whether it stands
+                opened = True
+                continue
             events = [event for stored in page for event in _ordered(stored.data, newest_first=before is not None)]
             news = [e for e in events if (e.version > after if before is None else e.version < before)]
             holed = before is None and bool(news) and news[0].version != after + 1
@@ -219,23 +224,27 @@ class Ledger:
     async def _still_counts(self) -> None:
         await self.engine.still_counts(self.engine.clock.monotonic())
 
-    async def _stands(self, aggregate: AggregateId) -> None:
-        """Rule 2: what an earlier life left is shown only once this life holds an entry that continues it."""
+    async def _stands(self, aggregate: AggregateId) -> bool:
+        """Rule 2: what an earlier life left is shown only once this life holds an entry that continues it. False: there was nothing."""
+        if aggregate in self._standing:
+            return True
         resident = self._residents.get(aggregate)
-        if aggregate in self._standing or (resident is not None and resident.standing is not None):
-            return
+        if resident is not None and resident.standing is not None:
+            return resident.standing.last_seq >= self.epoch
         head = await self._archive.head(aggregate.key)
         if head is None or head.seq < self.epoch:
-            await self.refresh(aggregate)
+            if not (await self.refresh(aggregate)).version:
+                return False
         elif not self._repair.through:  # a restored store may lack what the log has
             try:
                 await self.refresh(aggregate)
             except LogUnavailable:
-                return
+                return True
         self._standing[aggregate] = None
         if len(self._standing) > _MOST_STANDING:
             for oldest in list(islice(self._standing, _MOST_STANDING // 4)):
                 del self._standing[oldest]
+        return True
 
     def watcher(self, wrap: Wrap | None = None, *, pace: float = 0.0) -> Watcher:
         """A new stream's places; close it at the stream's end. See `cursor.Watcher`."""
@@ -370,24 +379,6 @@ class Ledger:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("task_failed", task=task.get_name(), exc_info=task.exception())
-
-
-async def _when_reachable(nats: Client, archive: Archive, settings: LogSettings, clock: Clock) -> tuple[int, str]:
-    """The current life of the log, with all that stands beside it, and the store's identity."""
-    lives = JetStreamLives(nats, settings)
-    wait = 0.1
-    while True:
-        try:
-            epoch = await open_epoch(lives, archive, settings, clock)
-            await lives.begin_timers(epoch)
-            await open_letters(nats, settings.service, settings.replicas)
-            return epoch, await archive.identity() or ""
-        except LogLost:
-            raise
-        except LogUnavailable as error:
-            _log.warning("log_waits", service=settings.service, reason=str(error))
-            await asyncio.sleep(wait)
-            wait = min(2.0, wait * 2)
 
 
 def _ordered(data: bytes, *, newest_first: bool) -> Sequence[Recorded]:

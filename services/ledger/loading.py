@@ -22,6 +22,7 @@ from services.ledger.log import LogMessage
 from services.ledger.replay import Replay, Standing
 
 _TRIES = 4
+_PAGE = 256
 _log = structlog.get_logger(__name__)
 
 
@@ -135,17 +136,39 @@ class Loader:
             raise _Gap  # it aged out while it was read, so it is stored: read the store again
         head = await self._engine.archive.head(aggregate.key)
         head_seq = head.seq if head is not None else 0
+        epoch = self._engine.log.epoch
         for message in tail:
             entry = entries.parse(message.data)
+            if entry.base_seq < found.last_seq < epoch:
+                await self._cut_back(aggregate, found, int(entry.base_seq), int(entry.first_version) - 1)
             if entry.base_seq < found.last_seq:
                 continue  # void: its writer had not seen the entry before it
             if entry.base_seq > found.last_seq or entry.first_version != found.version + 1:
                 raise _Gap
-            if found.last_seq < head_seq < message.seq:
+            if max(found.last_seq, epoch - 1) < head_seq < message.seq:
                 raise _Gap  # what the store has beyond this memory aged out of the log, and this may be void
             await self._take(aggregate, found, message, missing=message.seq > head_seq)
         if found.last_seq < head_seq <= until:
             raise _Gap
+
+    async def _cut_back(self, aggregate: AggregateId, found: Standing, last_seq: int, version: int) -> None:
+        """Rule 2: the first entry of an aggregate in this life says what of earlier lives stands. What a writer of those stored so late
+        that this entry's writer did not see it is nothing, though the store shows it until this entry is stored in its place."""
+        late: list[StoredEntry] = []
+        after = version
+        while page := await self._engine.archive.entries(aggregate.key, after=after, limit=_PAGE):
+            some = [stored for stored in page if last_seq < stored.seq <= found.last_seq]
+            late += some
+            if not some or some[-1].seq == found.last_seq:
+                break
+            after = entries.last_version(entries.parse(some[-1].data))
+        if not late or late[-1].seq != found.last_seq:
+            raise _Gap  # another process stored this entry meanwhile
+        found.state = await self.replay.state_at(aggregate, version)
+        found.version, found.last_seq, found.snapshot_version = version, last_seq, 0
+        found.size -= sum(entry_size(stored.data) for stored in late)
+        found.fresh.clear()
+        _log.warning("late_entry_void", kind=aggregate.kind, tenant=aggregate.tenant, id=aggregate.id)
 
     async def _fill(self, aggregate: AggregateId, subject: str) -> bool:
         """Fills what the store lacks below its head out of the log, if that holds it all.

@@ -47,7 +47,7 @@ def _any(seed: int, chance: random.Random) -> Plan:
         behind=chance.choice((0.0, 0.3)),
         memory=chance.choice((2, 2, 16_384)),
         snapshot_every=chance.choice((2, 3, 1000)),
-        consumer=chance.random() < 0.4 and not any(fault.kind == "log_wipe" for fault in faults),
+        consumer=chance.random() < 0.4,
         watchers=chance.choice((0, 1, 2)),
         asks=_asks(chance, servers, tallies, length),
         looks=tuple(

@@ -100,6 +100,34 @@ def _shown_before_opened() -> AbstractContextManager[object]:
     return patch.object(Loader, "_open_in_new_life", nothing)
 
 
+@MUTANTS.add(
+    "late_entry_beside_first",
+    "2",
+    "what an earlier life's writer stored late stands, though this life's first entry does not continue it",
+    stories.between,
+    16,
+)
+def _late_entry_beside_first() -> AbstractContextManager[object]:
+    async def nothing(*_args: Any) -> None:
+        return
+
+    return patch.object(Loader, "_cut_back", nothing)
+
+
+@MUTANTS.add(
+    "late_entry_listed",
+    "2",
+    "what an earlier life's writer stores where nothing was is listed at once",
+    stories.between,
+)
+def _late_entry_listed() -> AbstractContextManager[object]:
+    async def stands(self: Ledger, aggregate: Any) -> bool:
+        await self.refresh(aggregate)
+        return True
+
+    return patch.object(Ledger, "_stands", stands)
+
+
 @MUTANTS.add("no_fence", "3", "appends carry no fence", stories.minority)
 def _no_fence() -> AbstractContextManager[object]:
     async def append(self: Any, subject: str, data: bytes, _fence: int) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 from services.ledger import log
 from services.ledger.desk import LocalDesk
+from services.ledger.earlier import Earlier
 from services.ledger.guard import Guard
 from services.ledger.repair import Repair
 from services.ledger.stored import StoredEntries
@@ -26,6 +27,18 @@ def _consumed_before_stored() -> AbstractContextManager[object]:
         return True
 
     return patch.object(StoredEntries, "wait", wait)
+
+
+@AROUND.add(
+    "opened_unread", "9", "consumers pass over what the entry that opened an aggregate continues", stories.late_hand, 3
+)
+def _opened_unread() -> AbstractContextManager[object]:
+    async def left(_self: Any, _aggregate: Any, _base_seq: int) -> AsyncIterator[Any]:
+        nothing: tuple[Any, ...] = ()
+        for one in nothing:
+            yield one
+
+    return patch.object(Earlier, "left", left)
 
 
 @AROUND.add("no_repair", "9", "nobody loads what was appended and not announced", stories.lost_store, 1)

@@ -49,6 +49,41 @@ def late_row(chance: random.Random) -> Parts:
     }  # fmt: skip
 
 
+def late_hand(chance: random.Random) -> Parts:
+    """What a writer of the lost life stores late, when the consumer has caught up, becomes true with the next entry."""
+    at = chance.uniform(0.5, 2.0)
+    woken = at + chance.uniform(6.0, 9.0)
+    opened = woken + chance.uniform(-0.05, 1.5)
+    return {
+        "servers": chance.choice((2, 3)), "tallies": 1, "max_age": None, "consumer": True, "watchers": 0,
+        "asks": _asks((at - 0.3, 0), (at + 0.02, 0), (opened, 1)),
+        "looks": (Look(opened + chance.uniform(0.1, 2.0), 0, 1, True),),
+        "faults": (
+            Fault("pause_at", at, 0, (woken - at) / 2, "appended"),
+            Fault("log_wipe", at + 0.1, 0, 0.1, "", 0.02),
+            *_sometimes(chance, Fault("crash", opened + chance.uniform(-0.5, 1.0), 1, 0.5)),
+        ),
+    }  # fmt: skip
+
+
+def between(chance: random.Random) -> Parts:
+    """What a writer of the lost life stores late comes into the store when one server has loaded, and before another does."""
+    at = chance.uniform(0.5, 2.0)
+    woken = at + chance.uniform(6.0, 9.0)
+    near = [woken + chance.uniform(0.015, 0.045) for _ in range(6)]
+    first = (Ask(0, 0, ((at - 0.3, 0),), at - 0.3),) if chance.random() < 0.5 else ()
+    again = ((near[0], chance.choice((1, 2))),) if chance.random() < 0.5 else ()
+    return {
+        "servers": 3, "tallies": 1, "max_age": None, "consumer": chance.random() < 0.3, "watchers": 0,
+        "asks": (
+            *first, Ask(1, 0, ((at + 0.02, 0), *again), at + 0.02), Ask(2, 0, ((near[1], chance.choice((1, 2))),), near[1]),
+            Ask(3, 0, ((woken + 1.0, 1),), woken + 1.0),
+        ),
+        "looks": tuple(Look(near[2 + number], 0, 1 + number % 2, chance.random() < 0.5) for number in range(4)),
+        "faults": (Fault("pause_at", at, 0, (woken - at) / 2, "appended"), Fault("log_wipe", at + 0.1, 0, 0.1, "", 0.02)),
+    }  # fmt: skip
+
+
 def late_name(chance: random.Random) -> Parts:
     """A writer sleeps before its first append to an aggregate, another one writes it, and the log begins a new life meanwhile."""
     at = chance.uniform(0.5, 2.0)
@@ -159,7 +194,7 @@ def lost_store(chance: random.Random) -> Parts:
 
 
 STORIES: tuple[Story, ...] = (
-    sleeper, late_row, late_name, dead_draft, quick_operator, old_zero, minority, forgotten, lost_store,
+    sleeper, late_row, late_name, dead_draft, quick_operator, old_zero, minority, forgotten, lost_store, late_hand, between,
 )  # fmt: skip
 
 

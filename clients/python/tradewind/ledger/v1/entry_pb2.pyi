@@ -329,7 +329,7 @@ Global___SettleManyResponse: _TypeAlias = SettleManyResponse  # noqa: Y015
 @_typing.final
 class ScanRequest(_message.Message):
     """Asked of the service that owns a log, after that log was lost: entries that were acknowledged, but that a consumer
-    had not seen yet, page by page out of the store.
+    had not seen yet, page by page out of the store. The owner opens their aggregates in this life of the log before it answers.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -339,6 +339,9 @@ class ScanRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_KEY_FIELD_NUMBER: _builtins.int
     BEFORE_SEQ_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     after_seq: _builtins.int
     """Entries above this log sequence are wanted."""
     partition: _builtins.int
@@ -349,6 +352,12 @@ class ScanRequest(_message.Message):
     """Where the page before said to go on; empty for the first page."""
     before_seq: _builtins.int
     """Entries below this log sequence are wanted: those of earlier lives of the log."""
+    kind: _builtins.str
+    """Only entries of this kind of aggregate; empty: of all."""
+    tenant: _builtins.str
+    """With `kind` and `id`: only entries of this one aggregate, oldest first; its tenant."""
+    id: _builtins.str
+    """Id of the one aggregate; empty: all."""
     def __init__(
         self,
         *,
@@ -357,10 +366,13 @@ class ScanRequest(_message.Message):
         limit: _builtins.int = ...,
         after_key: _builtins.str = ...,
         before_seq: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_key", b"after_key", "after_seq", b"after_seq", "before_seq", b"before_seq", "limit", b"limit", "partition", b"partition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_key", b"after_key", "after_seq", b"after_seq", "before_seq", b"before_seq", "id", b"id", "kind", b"kind", "limit", b"limit", "partition", b"partition", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
