@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -110,6 +111,9 @@ async def check(options: argparse.Namespace) -> int:
     """Walks over the store and says what is wrong with it."""
     report = Report()
     async with opened(options.service, with_log=False) as place:
+        if not await place.archive.identity():
+            tell("the store is new, or lost: nothing was ever written to it; see what status says")
+            return WRONG
         broken = await verify(place.archive, place.known.kinds, report, ids=not options.quick)
     for one in broken[:_MOST_SHOWN]:
         tell(f"{one.aggregate.kind} {one.aggregate.tenant}/{one.aggregate.id} {one.why}")
@@ -145,6 +149,8 @@ async def perform(arguments: list[str] | None = None) -> int:
         return await command(options)
     except _SAID as error:
         sys.stderr.write(f"{error}\n")
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         sys.stderr.write(f"{error.filename or ''}: {error.strerror}\n")
     return REFUSED

@@ -95,7 +95,7 @@ def test_what_cannot_be_used_is_said(flags: Flags, content: str | None, tmp_path
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InvalidArgument(), Exit.REFUSED),
+        (InvalidArgument(), Exit.USAGE),
         (RateLimited(), Exit.UNAVAILABLE),
         (DeadlineExceeded(), Exit.UNAVAILABLE),
         (Unauthenticated(), Exit.UNAUTHORIZED),

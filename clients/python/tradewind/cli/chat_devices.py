@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -51,17 +53,17 @@ def devices(ctx: typer.Context) -> None:
 def register_device(
     ctx: typer.Context,
     device: Annotated[str, typer.Argument(help="The app's name for this installation.")],
-    token: Annotated[
-        str,
-        typer.Option(
-            envvar="TRADEWIND_DEVICE_TOKEN", prompt=True, hide_input=True, help="How its platform reaches it; a secret."
-        ),
-    ],
     platform: Platform = Platform.FCM,
     app_version: str = "",
     locale: Annotated[str, typer.Option(help="Language tag, such as de-AT.")] = "",
 ) -> None:
-    """Have a device told of messages while you are away."""
+    """Have a device told of messages while you are away. Its token, a secret, is asked for, or is in TRADEWIND_DEVICE_TOKEN."""
+    token = os.environ.get("TRADEWIND_DEVICE_TOKEN", "")
+    if not token and not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "there is no terminal to ask for the device's token", param_hint="TRADEWIND_DEVICE_TOKEN"
+        )
+    token = token or typer.prompt("Token of the device", hide_input=True)
 
     async def work(client: Client, output: Output) -> None:
         kept = await client.chat.register_device(

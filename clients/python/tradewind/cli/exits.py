@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from tradewind.sdk import DeadlineExceeded, PermissionDenied, TradewindError, Transient, Unauthenticated
+from tradewind.sdk import (
+    DeadlineExceeded,
+    InvalidArgument,
+    PermissionDenied,
+    TradewindError,
+    Transient,
+    Unauthenticated,
+)
 
 
 class Exit(IntEnum):
@@ -15,7 +22,7 @@ class Exit(IntEnum):
     REFUSED = 1
     """It was refused, or some items of it were."""
     USAGE = 2
-    """The command line, its configuration or its file cannot be used."""
+    """The command line, its configuration or its file cannot be used; or a value breaks a rule, whoever found that."""
     UNAVAILABLE = 3
     """A service could not be reached, or did not answer in time; the same command again goes on."""
     UNAUTHORIZED = 4
@@ -36,4 +43,6 @@ def code_of(error: TradewindError) -> Exit:
         return Exit.UNAVAILABLE
     if isinstance(error, Unauthenticated | PermissionDenied):
         return Exit.UNAUTHORIZED
+    if isinstance(error, InvalidArgument):
+        return Exit.USAGE
     return Exit.REFUSED
