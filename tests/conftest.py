@@ -22,19 +22,21 @@ settings.load_profile("tradewind")
 # Set, a test that would be skipped for want of Java or Maven fails.
 REQUIRE_CQL = os.environ.get("TRADEWIND_REQUIRE_CQL") == "1"
 CQL_TEST_SECONDS = 600
-STANDALONE_TEST_SECONDS = 900
+STORY_SECONDS = 900
+LONGEST = ("tests/e2e/", "tests/drills/")
 RECORDED_DATA = Path(os.environ.get("TRADEWIND_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives tests on a CQL server, and those of a whole standalone, the time that a busy machine may take for them."""
+    """Gives tests on a CQL server, and stories, the time that a busy machine may take for them; what takes longest begins first."""
     for item in items:
-        used = getattr(item, "fixturenames", ())
         if item.get_closest_marker("timeout") is None:
-            if not {"standalone", "own_standalone", "cluster"}.isdisjoint(used):
-                item.add_marker(pytest.mark.timeout(STANDALONE_TEST_SECONDS))
-            elif "cassandra" in used:
+            if item.nodeid.startswith("tests/e2e/"):
+                item.add_marker(pytest.mark.timeout(STORY_SECONDS))
+            elif "cassandra" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.timeout(CQL_TEST_SECONDS))
+    # Else one worker would end with a long group while the other has nothing left to do.
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(scope="session")

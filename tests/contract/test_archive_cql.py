@@ -20,7 +20,7 @@ from services.migrate.files import read
 from services.runtime.cql import CqlSettings, _Batch
 from tests.contract.stores import KEY, store_run, write
 from tests.keyspaces import BUCKET_BYTES, Keyspaces
-from tests.servers import CassandraServer
+from tests.servers import CassandraServer, ServerFailed
 
 ID = (1000).to_bytes(6, "big") + b"\7" * 10
 
@@ -250,6 +250,8 @@ async def test_a_store_that_fails_refuses_in_time_and_is_found_again(
         assert await _answers(one, within=300.0) in (Head(3, 200), Head(4, 300))
     await archive.store(write(4, 1, 300))
 
+    with pytest.raises(ServerFailed):
+        server.wipe()  # never under its feet
     await asyncio.to_thread(server.stop)
     await asyncio.to_thread(server.wipe)
     await asyncio.to_thread(server.start)

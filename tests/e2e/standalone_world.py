@@ -29,7 +29,11 @@ CHILDREN = ("nats", "payments", "inbox", "push", "chat", "order", "mail")
 
 
 class Standalone:
-    """One `python -m services.standalone`, started as often as wanted on the same folder and ports."""
+    """One `python -m services.standalone`, started as often as wanted on the same folder and ports.
+
+    Attributes:
+        journeys: how many it has played to their end.
+    """
 
     def __init__(self, root: Path, cluster: Literal["", "sqlite", "cql"] = "") -> None:
         """With ``cluster`` it is many, and remembers so."""
@@ -37,6 +41,7 @@ class Standalone:
         self.home = Home(root / {"": "", "sqlite": "cluster-sqlite", "cql": "cluster"}[cluster])
         self.port = free_ports(CLUSTER_COUNT if cluster else COUNT)
         self._kind = ["--cluster", "--store", cluster] if cluster else []
+        self.journeys = 0
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
         self._reader: threading.Thread | None = None
@@ -98,6 +103,7 @@ class Standalone:
         self.start("--once")
         code = self.ends()
         assert code == 0, f"exit code {code}:\n{self.screen}\n{self._logs()}"
+        self.journeys += 1
 
     def kill(self, child: str) -> int:
         """Kill a child as the system would for want of memory; returns its process id."""
@@ -131,6 +137,7 @@ class Standalone:
         """Wait until it serves, and has said all that it says of that."""
         self.shows("Serving until Ctrl-C", seconds)
         self.shows(SERVES, seconds)
+        self.journeys += 1
 
     def interrupt(self) -> int:
         """End it as Ctrl-C does; returns the exit code."""

@@ -6,6 +6,7 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,33 +20,41 @@ pytestmark = [
 ]
 
 
-def test_once_plays_every_step_and_leaves_nothing_running(own_standalone: Standalone) -> None:
-    own_standalone.play()
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Standalone, str]]:
+    """A standalone that has played one journey and ended, and what its screen showed then."""
+    made = Standalone(tmp_path_factory.mktemp("lived") / "home")
+    made.play()
+    yield made, made.screen
+    made.end()
+
+
+@pytest.fixture
+def lived(played: tuple[Standalone, str]) -> Iterator[Standalone]:
+    """It rests, and may be started again on all that it has: four orders of each of its journeys."""
+    yield played[0]
+    played[0].end()
+
+
+def test_once_plays_every_step_and_leaves_nothing_running(played: tuple[Standalone, str]) -> None:
+    lived, screen = played
     for step in range(1, 8):
-        assert f"✓  {step}. " in own_standalone.screen
-    assert "✗" not in own_standalone.screen
-    assert not own_standalone.home.journey.exists()
-    own_standalone.nothing_is_left()
+        assert f"✓  {step}. " in screen
+    assert "✗" not in screen
+    assert not lived.home.journey.exists()
+    lived.nothing_is_left()
 
 
-def test_a_terminating_signal_drains_and_the_next_start_goes_on(own_standalone: Standalone) -> None:
-    own_standalone.start()
-    own_standalone.serves()
-    assert own_standalone.running() >= set(CHILDREN)
-    assert own_standalone.interrupt() == 0
-    assert "Drained" in own_standalone.screen
-    assert "was killed" not in own_standalone.screen
-    own_standalone.nothing_is_left()
-
-
-async def test_a_second_start_still_has_what_the_first_was_told(own_standalone: Standalone) -> None:
-    own_standalone.play()
-    own_standalone.start()
-    own_standalone.serves()
-    orders = await own_standalone.json("order", "list", "--shop", "shop")
-    # Four of each journey; the second one has played its own.
-    assert len(orders) == 8
-    assert len({order["order_id"] for order in orders}) == 8
+async def test_a_terminating_signal_drains_and_the_next_start_goes_on(lived: Standalone) -> None:
+    lived.start()
+    lived.serves()
+    orders = await lived.json("order", "list", "--shop", "shop")
+    assert len({order["order_id"] for order in orders}) == len(orders) == 4 * lived.journeys
+    assert lived.running() >= set(CHILDREN)
+    assert lived.interrupt() == 0
+    assert "Drained" in lived.screen
+    assert "was killed" not in lived.screen
+    lived.nothing_is_left()
 
 
 def test_a_folder_in_use_is_refused_in_one_line(own_standalone: Standalone, tmp_path: Path) -> None:
@@ -100,35 +109,40 @@ def test_no_secret_or_address_is_in_logs_or_traces(standalone: Standalone) -> No
         assert [secret for secret in secrets if secret in said] == [], path.name
 
 
-async def test_a_lost_log_loses_nothing_that_was_acknowledged(own_standalone: Standalone) -> None:
-    own_standalone.play()
-    shutil.rmtree(own_standalone.home.log)
-    own_standalone.start()
-    own_standalone.serves()
-    orders = await own_standalone.json("order", "list", "--shop", "shop")
-    assert len(orders) == 8
+async def test_a_lost_log_loses_nothing_that_was_acknowledged(lived: Standalone) -> None:
+    shutil.rmtree(lived.home.log)
+    lived.start()
+    lived.serves()
+    orders = await lived.json("order", "list", "--shop", "shop")
+    assert len(orders) == 4 * lived.journeys
     for order in orders:
-        said = await own_standalone.json("chat", "history", f"order-{order['order_id']}")
+        said = await lived.json("chat", "history", f"order-{order['order_id']}")
         assert said
     # And the new life of the log takes what comes.
-    [item] = await own_standalone.json("--as", "shop", "stock", "adjust", "after-the-flood", "3")
+    [item] = await lived.json("--as", "shop", "stock", "adjust", "after-the-flood", "3")
     assert item["available"] in (3, "3")
 
 
-def test_a_lost_store_is_refused_with_one_line_that_says_why(own_standalone: Standalone) -> None:
-    own_standalone.play()
-    for file in own_standalone.home.archive.glob("order.db*"):
-        file.unlink()
-    own_standalone.start("--once")
-    assert own_standalone.ends() == 2
-    [why] = [line for line in own_standalone.screen.splitlines() if line.startswith("order ended")]
+def test_a_lost_store_is_refused_with_one_line_that_says_why(lived: Standalone, tmp_path: Path) -> None:
+    lost = list(lived.home.archive.glob("order.db*"))
+    for file in lost:
+        file.rename(tmp_path / file.name)
+    try:
+        lived.start("--once")
+        assert lived.ends() == 2
+    finally:
+        for file in lived.home.archive.glob("order.db*"):
+            file.unlink()
+        for file in lost:
+            (tmp_path / file.name).rename(file)
+    [why] = [line for line in lived.screen.splitlines() if line.startswith("order ended")]
     assert "restore the store; see " in why
     assert "{" not in why
 
 
-def test_a_killed_supervisor_takes_its_children_along(own_standalone: Standalone) -> None:
-    own_standalone.start()
-    own_standalone.serves()
-    own_standalone.process.send_signal(signal.SIGKILL)
-    own_standalone.ends()
-    own_standalone.nothing_is_left()
+def test_a_killed_supervisor_takes_its_children_along(lived: Standalone) -> None:
+    lived.start()
+    lived.serves()
+    lived.process.send_signal(signal.SIGKILL)
+    lived.ends()
+    lived.nothing_is_left()
