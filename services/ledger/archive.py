@@ -206,7 +206,8 @@ class Archive(Protocol):
     async def scan_rows(self, table: str, *, place: str = "", limit: int) -> ScannedRows:
         """All rows of a read model, partition by partition in no certain order, from `place` on, which the page before gave.
 
-        At most `limit` rows. Rows that are written meanwhile may be in it or not; looks at the whole store, so it is for backups only.
+        At most `limit` rows and half a megabyte, or else one row. Rows that are written meanwhile may be in it or not; looks at the whole
+        store, so it is for backups only.
         """
 
     async def scrub(self) -> None:

@@ -16,6 +16,7 @@ from services.runtime.cql import CqlSession
 _PARTITIONS: Final = 256
 _AT_ONCE: Final = 16
 _BYTES: Final = 512 << 10
+_FEW_ROWS: Final = 32
 _LOOK_BACK: Final = 64
 LONGEST_S: Final = 1.0
 """A page ends after so long, though it may be empty: of many aggregates few may be wanted, and who asks waits not for ever."""
@@ -135,29 +136,68 @@ class RowScanner:
     async def page(self, table: str, text: str, limit: int) -> ScannedRows:
         """A page from the place on that the page before gave: a token, the partition with its slice, and the key reached in it."""
         token, partition, slice_, key = json.loads(text) if text else (_FIRST, "", "", "")
-        found: list[Row] = []
+        found = _Filling(limit)
         began = time.monotonic()
         while True:
             if partition:
-                found += await self._rest(table, partition, slice_, key, limit - len(found))
-                if len(found) >= limit:
-                    return ScannedRows(found, json.dumps([token, partition, slice_, found[-1].key]))
+                key = await self._rest(table, partition, slice_, key, found)
+                if found.full:
+                    return ScannedRows(found.rows, json.dumps([token, partition, slice_, key]))
             if time.monotonic() - began > LONGEST_S:
-                return ScannedRows(found, json.dumps([token, "", "", ""]))
+                return ScannedRows(found.rows, json.dumps([token, "", "", ""]))
             where = self._session[f"{place_of(table)}row_places"]
             places = await self._session.execute(where, (token, _PARTITIONS))
             if not places:
-                return ScannedRows(found, "")
+                return ScannedRows(found.rows, "")
             for name, partition, slice_, at in places[:-1]:
                 if name != table:
                     continue
-                found += await self._rest(table, partition, slice_, "", limit - len(found))
-                if len(found) >= limit:
-                    return ScannedRows(found, json.dumps([at, partition, slice_, found[-1].key]))
+                key = await self._rest(table, partition, slice_, "", found)
+                if found.full:
+                    return ScannedRows(found.rows, json.dumps([at, partition, slice_, key]))
             name, partition, slice_, token = places[-1]
             partition, key = partition if name == table else "", ""
 
-    async def _rest(self, table: str, partition: str, slice_: str, key: str, limit: int) -> list[Row]:
+    async def _rest(self, table: str, partition: str, slice_: str, key: str, found: _Filling) -> str:
+        """Takes what is beyond a key of a slice, as long as there is room; answers the key reached."""
         rows_up = self._session[f"{place_of(table)}rows_up"]
-        lines = await self._session.execute(rows_up, (table, partition, slice_, key, limit))
-        return [Row(table, partition, *line) for line in lines]
+        while not found.full:
+            wanted = found.wanted()
+            lines = await self._session.execute(rows_up, (table, partition, slice_, key, wanted))
+            for line in lines:
+                row = Row(table, partition, *line)
+                if not found.take(row):
+                    return key
+                key = row.key
+            if len(lines) < wanted:
+                break
+        return key
+
+
+class _Filling:
+    """A page of rows while it is filled: so many at most, and so many bytes, but one in any case.
+
+    Attributes:
+        full: no more go in.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+        self.rows: list[Row] = []
+        self.full = limit <= 0
+
+    def wanted(self) -> int:
+        """How many rows to read next: few at first, then as many as are likely to fit."""
+        fit = (_BYTES - self._size) * len(self.rows) // max(1, self._size) + 1 if self.rows else _FEW_ROWS
+        return min(fit, self._limit - len(self.rows))
+
+    def take(self, row: Row) -> bool:
+        """Takes a row; False: it does not go in."""
+        size = len(row.value or b"")
+        if self.rows and self._size + size > _BYTES:
+            self.full = True
+            return False
+        self.rows.append(row)
+        self._size += size
+        self.full = len(self.rows) >= self._limit or self._size >= _BYTES
+        return True

@@ -299,3 +299,22 @@ async def test_all_rows_of_a_read_model_are_scanned_page_by_page(archive: Archiv
     assert list((await archive.scan_rows("none", limit=5)).rows) == []
     await archive.scrub()
     assert await archive.row(kept, "acme/bob", "02") == rows[6]
+
+
+async def test_a_page_of_scanned_rows_is_bounded_by_bytes_too(archive: Archive) -> None:
+    large = 100_000
+    rows = [Row("kept", f"acme/{who}", f"{key:02}", bytes(large), key) for who in ("ann", "bob") for key in range(1, 9)]
+    rows.append(Row("kept", "acme/cy", "01", bytes(7 * large), 1))
+    rows += [Row("kept", "acme/dan", f"{key:02}", b"%d" % key, key) for key in range(1, 60)]
+    for start in range(0, len(rows), 4):
+        await archive.put_rows(rows[start : start + 4])
+    found: list[Row] = []
+    place = ""
+    while True:
+        page = await archive.scan_rows("kept", place=place, limit=100)
+        assert len(page.rows) <= 1 or sum(len(row.value or b"") for row in page.rows) <= 512 << 10
+        found += page.rows
+        place = page.next_place
+        if not place:
+            break
+    assert sorted(found, key=lambda row: (row.partition, row.key)) == rows
