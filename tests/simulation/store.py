@@ -205,13 +205,16 @@ class SimulatedArchive:
         )
         begun = tuple(json.loads(place)) if place else ("", "")
         found: list[Row] = []
+        size = 0
         for name, partition in places:
             if name != table or partition < begun[0]:
                 continue
             after = begun[1] if partition == begun[0] else None
-            found += await self.rows(table, partition, after=after, limit=limit - len(found))
-            if len(found) == limit:
-                return ScannedRows(found, json.dumps([partition, found[-1].key]))
+            for row in await self.rows(table, partition, after=after, limit=limit + 1):
+                size += len(row.value or b"")
+                if found and (len(found) == limit or size > _SCAN_BYTES):
+                    return ScannedRows(found, json.dumps([found[-1].partition, found[-1].key]))
+                found.append(row)
         return ScannedRows(found, "")
 
     async def scrub(self) -> None:
