@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -63,8 +63,10 @@ class Contents:
         """Seal a content that is a text alone, without waiting; None where the person's key is not in memory."""
         if self.keys is None:
             return content
-        key = self.keys.current((conversation.tenant, person))
-        return sealing.seal(conversation, key, content) if key is not None else None
+        held = self.keys.at_hand((conversation.tenant, person))
+        if held is None or held.seals is None:
+            return None
+        return sealing.seal(conversation, held.seals, content)
 
     async def again(self, conversation: AggregateId, content: chat_pb2.MessageContent, sealed: bytes) -> bytes | None:
         """Seal words that are forwarded, for their new place; None where they were erased meanwhile. Raises StoreUnavailable.
@@ -74,14 +76,11 @@ class Contents:
         plain = content.SerializeToString(deterministic=True)
         if self.keys is None:
             return plain
-        person, name = (conversation.tenant, content.forwarded.sender_id), sealing.name_of(sealed)
-        if name is None:  # it was said before anything was sealed
+        person, key_id = (conversation.tenant, content.forwarded.sender_id), sealing.key_id_of(sealed)
+        if key_id is None:  # it was said before anything was sealed
             key: sealing.Key | None = await self.keys.needed(person)
         else:
-            key = self.keys.key(person, name.key_id)
-            if key is None:
-                await self.keys.read([(person, name.key_id)])
-                key = self.keys.key(person, name.key_id)
+            key = await self.keys.found(person, key_id)
         return None if key is None else _sealed(conversation, key, plain, sealing.FIRST_SENDERS)
 
     # --- out --------------------------------------------------------------------------------------
@@ -115,7 +114,7 @@ class Contents:
         if _MAYBE_SEALED not in events:
             return events
         response = pb.WatchResponse.FromString(events)
-        said = list(_said(response.events))
+        said = _said(response.events)
         if not said:
             return events
         missing = self._open_now(said, conversation.tenant, conversation)
@@ -150,18 +149,25 @@ class Contents:
                 continue
             if keys is None:
                 raise StoreUnavailable("contents are sealed, and this deployment was not told with what")
-            name = sealing.name_of(sealed)
-            words = None
-            if name is not None:
-                whose, key_id = name
-                person = (tenant, sender if whose == sealing.SENDERS else content.forwarded.sender_id)
-                key = keys.key(person, key_id)
-                if key is not None:
-                    words = sealing.opened(sealed, key, place)
-                elif not keys.gone(person, key_id):
+            key_id = sealing.key_id_of(sealed)
+            if key_id is None:
+                _hide(content, tenant, is_broken=True)
+                continue
+            person = (tenant, sender if sealed[0] == sealing.SENDERS else content.forwarded.sender_id)
+            held = keys.at_hand(person)
+            key = held.keys.get(key_id) if held is not None else None
+            if key is None:
+                if held is not None and key_id in held.gone:
+                    _hide(content, tenant, is_broken=False)
+                else:
                     missing.add((person, key_id))
-                    continue
-            _show(content, words, is_broken=name is None or key is not None, tenant=tenant)
+                continue
+            words = sealing.opened(sealed, key, place)
+            if words is None:
+                _hide(content, tenant, is_broken=True)
+                continue
+            content.sealed = b""
+            content.MergeFromString(words)
         return missing
 
     async def _fetch(self, missing: Iterable[tuple[Person, bytes]]) -> None:
@@ -178,26 +184,22 @@ def _sealed(conversation: AggregateId, key: sealing.Key, plain: bytes, whose: in
     return structure + sealing.seal(conversation, key, private, whose)
 
 
-def _show(content: chat_pb2.MessageContent, words: bytes | None, *, is_broken: bool, tenant: str) -> None:
-    """Put what was opened in the place of what was sealed; None: it was erased, or never sealed so, and the log says which."""
+def _hide(content: chat_pb2.MessageContent, tenant: str, *, is_broken: bool) -> None:
+    """Show that what was sealed cannot be read: it was erased, or never sealed so, and the log says which."""
     content.ClearField("sealed")
-    if words is not None:
-        content.MergeFromString(words)
-        return
     content.erased = True
     if is_broken:
         _log.error("seal_broken", tenant=tenant)
 
 
-def _said(events: Iterable[chat_pb2.ConversationEvent]) -> Iterator[tuple[chat_pb2.MessageContent, str]]:
+def _said(events: Iterable[chat_pb2.ConversationEvent]) -> list[tuple[chat_pb2.MessageContent, str]]:
     """Give the contents of events that are sealed, and who sent each."""
+    said = []
     for event in events:
-        which = event.WhichOneof("event")
-        if which == "message":
-            content = event.message
-        elif which == "edited":
+        content = event.message  # of an event that is none, an empty one
+        if not content.sealed:
             content = event.edited.content
-        else:
-            continue
-        if content.sealed:
-            yield content, event.actor_id
+            if not content.sealed:
+                continue
+        said.append((content, event.actor_id))
+    return said

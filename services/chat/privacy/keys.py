@@ -63,8 +63,8 @@ _T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class _Held:
-    """A person's keys as the store had them, the one to seal with, and ids that it had no key for."""
+class Held:
+    """A person's keys as the store had them, the one to seal with, and ids that it had no key for: those were destroyed."""
 
     keys: dict[bytes, Key]
     seals: Key | None
@@ -94,8 +94,8 @@ class PersonKeys:
         """Keep keys in the store of ``ledger``, wrapped by ``master``."""
         self._ledger = ledger
         self._master = master
-        self._held: OrderedDict[Person, _Held] = OrderedDict()
-        self._reading: dict[Person, asyncio.Task[_Held]] = {}
+        self._held: OrderedDict[Person, Held] = OrderedDict()
+        self._reading: dict[Person, asyncio.Task[Held]] = {}
         self._needing: dict[Person, asyncio.Task[Key]] = {}
         self._forgotten = 0
         self._looked_at = -math.inf
@@ -115,9 +115,20 @@ class PersonKeys:
         await self._ledger.put_rows([Row(TABLE, where, _NOBODYS_KEY.hex(), value, _SEQ)])
         return True
 
+    def at_hand(self, person: Person) -> Held | None:
+        """Give what is in memory of a person, and may be used just now."""
+        held = self._held.get(person)
+        if held is None:
+            return None
+        now = time.monotonic()
+        age = now - held.read_at
+        if age > HELD_S or (age > TRUSTED_S and now - self._looked_at > TRUSTED_S):
+            return None
+        return held
+
     def current(self, person: Person) -> Key | None:
         """Give a key to seal with, where one is in memory."""
-        held = self._fresh(person)
+        held = self.at_hand(person)
         return held.seals if held is not None else None
 
     async def needed(self, person: Person) -> Key:
@@ -127,12 +138,12 @@ class PersonKeys:
 
     def key(self, person: Person, key_id: bytes) -> Key | None:
         """Give a key by its id; None where it was destroyed (``gone``), or is not in memory (``read``)."""
-        held = self._fresh(person)
+        held = self.at_hand(person)
         return held.keys.get(key_id) if held is not None else None
 
     def gone(self, person: Person, key_id: bytes) -> bool:
         """Tell whether the store was asked for a key and has none: it was destroyed."""
-        held = self._fresh(person)
+        held = self.at_hand(person)
         return held is not None and key_id in held.gone
 
     async def found(self, person: Person, key_id: bytes) -> Key | None:
@@ -193,15 +204,6 @@ class PersonKeys:
         for person in [person for person, held in self._held.items() if held.read_at < oldest]:
             del self._held[person]
 
-    def _fresh(self, person: Person) -> _Held | None:
-        held = self._held.get(person)
-        if held is None:
-            return None
-        now = time.monotonic()
-        if now - max(held.read_at, self._looked_at) > TRUSTED_S or now - held.read_at > HELD_S:
-            return None
-        return held
-
     async def _asked(self, person: Person, wanted: set[bytes]) -> None:
         """Read keys of a person. A look that was under way already may have begun before a key was there: what it lacks is asked again."""
         was_under_way = person in self._reading
@@ -210,7 +212,7 @@ class PersonKeys:
             held = await _shared(self._reading, person, self._read)
         held.gone |= wanted - held.keys.keys()
 
-    async def _read(self, person: Person) -> _Held:
+    async def _read(self, person: Person) -> Held:
         forgotten, read_at = self._forgotten, time.monotonic()
         rows = await self._rows(person)
         keys = {key.id: key for key in (self._unwrapped(person, row) for row in rows)}
@@ -218,7 +220,7 @@ class PersonKeys:
         seals = None
         if newest is not None and time.time_ns() // 1000 - _made_us(newest) < SEALS_S * 1e6:
             seals = keys[bytes.fromhex(newest.key)]
-        held = _Held(keys, seals, read_at)
+        held = Held(keys, seals, read_at)
         self._hold(person, held, forgotten)
         return held
 
@@ -249,10 +251,10 @@ class PersonKeys:
         value = _made_now() + self._master.wrap(raw, bound=_bound(person, key_id))
         await self._ledger.put_rows([Row(TABLE, partition(*person), key_id.hex(), value, _SEQ)])
         key = Key(*person, key_id, AESGCM(raw))
-        self._hold(person, _Held({**known, key_id: key}, key, read_at), forgotten)
+        self._hold(person, Held({**known, key_id: key}, key, read_at), forgotten)
         return key
 
-    def _hold(self, person: Person, held: _Held, forgotten: int) -> None:
+    def _hold(self, person: Person, held: Held, forgotten: int) -> None:
         if self._forgotten != forgotten:
             return  # somebody was erased meanwhile, perhaps this one: what was read may be of before
         before = self._held.pop(person, None)

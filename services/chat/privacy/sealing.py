@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,45 +34,43 @@ _HEAD_BYTES: Final = 1 + KEY_ID_BYTES + _PLACE_BYTES
 _CIPHER_FROM: Final = _HEAD_BYTES + _NONCE_BYTES
 _LEAST_BYTES: Final = _CIPHER_FROM + 16
 _MOST_REMEMBERED: Final = 64
-_SEALED: Final = chat_pb2.MessageContent.SEALED_FIELD_NUMBER
+_MOST_PLACES: Final = 16_384
+_TAG: Final = varint.varint(chat_pb2.MessageContent.SEALED_FIELD_NUMBER << 3 | 2)
 STRUCTURE: Final = frozenset({2, 4, 5, 7, 8, 9, 10})
 """Fields of MessageContent that stay readable: what it answers, thread, mentions, forwarded from, when it goes, attachments."""
 
 
 @dataclass(eq=False, slots=True)
 class Key:
-    """One of a person's keys. ``heads``, ``bounds``: what its seals begin with by conversation, and what that binds; the last ones."""
+    """One of a person's keys. ``heads``: what its seals in a conversation begin with, and what that binds; ``bounds``: the latter alone,
+    by what a seal begins with; the last ones."""
 
     tenant: str
     person: str
     id: bytes
     cipher: AESGCM
-    heads: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    heads: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     bounds: dict[bytes, bytes] = field(default_factory=dict)
-
-
-class Name(NamedTuple):
-    """Whose key opens a sealed content, and which."""
-
-    whose: int
-    key_id: bytes
 
 
 def seal(conversation: AggregateId, key: Key, content: bytes, whose: int = SENDERS) -> bytes:
     """Seal a content's bytes with a person's key; gives those of a content that says the same to who holds the key."""
-    head = key.heads.get((conversation.id, whose)) or _head(key, conversation, whose)
+    known = key.heads.get(conversation.id) if whose == SENDERS else None
+    head, bound = known or _head(key, conversation, whose)
     nonce = os.urandom(_NONCE_BYTES)
-    bound = key.bounds.get(head) or _bound(key, head)
-    sealed = head + nonce + key.cipher.encrypt(nonce, content, bound)
-    return varint.field(_SEALED, sealed)
+    ciphertext = key.cipher.encrypt(nonce, content, bound)
+    return _TAG + varint.varint(_CIPHER_FROM + len(ciphertext)) + head + nonce + ciphertext
 
 
 def split(content: chat_pb2.MessageContent) -> tuple[bytes, bytes]:
     """Give what of a content is to be sealed, and its structure, both as bytes."""
+    fields = content.ListFields()
+    if not any(found.number in STRUCTURE for found, _ in fields):
+        return content.SerializeToString(deterministic=True), b""
     structure, private = chat_pb2.MessageContent(), chat_pb2.MessageContent()
     structure.CopyFrom(content)
     private.CopyFrom(content)
-    for found, _ in content.ListFields():
+    for found, _ in fields:
         (private if found.number in STRUCTURE else structure).ClearField(found.name)  # type: ignore[arg-type]
     structure.DiscardUnknownFields()  # what a later release's client says is said too
     return private.SerializeToString(deterministic=True), structure.SerializeToString(deterministic=True)
@@ -92,19 +91,19 @@ def unwrap(wrapped: bytes, key: Key, what: str) -> bytes | None:
         return None
 
 
-def name_of(sealed: bytes) -> Name | None:
-    """Tell which key opens it; None where nothing can."""
-    if len(sealed) < _LEAST_BYTES or sealed[0] not in (SENDERS, FIRST_SENDERS):
+def key_id_of(sealed: bytes) -> bytes | None:
+    """Tell which key opens it, of whom its first byte says; None where nothing can."""
+    if len(sealed) < _LEAST_BYTES or not SENDERS <= sealed[0] <= FIRST_SENDERS:
         return None
-    return Name(sealed[0], sealed[1 : 1 + KEY_ID_BYTES])
+    return sealed[1 : 1 + KEY_ID_BYTES]
 
 
 def opened(sealed: bytes, key: Key, place: bytes | None) -> bytes | None:
     """Open it; None where it was not sealed so. ``place``: of the conversation (``place_of``); None: it may be of any."""
     head = sealed[:_HEAD_BYTES]
-    if place is not None and head[1 + KEY_ID_BYTES :] != place:
-        return None
     bound = key.bounds.get(head) or _bound(key, head)
+    if place is not None and not head.endswith(place):
+        return None
     try:
         return key.cipher.decrypt(sealed[_HEAD_BYTES:_CIPHER_FROM], sealed[_CIPHER_FROM:], bound)
     except InvalidTag:
@@ -113,14 +112,22 @@ def opened(sealed: bytes, key: Key, place: bytes | None) -> bytes | None:
 
 def place_of(conversation: AggregateId) -> bytes:
     """Give what stands for a conversation in what is sealed for it."""
-    return hashlib.blake2b(conversation.id.encode(), digest_size=_PLACE_BYTES).digest()
+    return _place(conversation.id)
 
 
-def _head(key: Key, conversation: AggregateId, whose: int) -> bytes:
-    if len(key.heads) >= _MOST_REMEMBERED:
-        key.heads.clear()
-    head = key.heads[conversation.id, whose] = bytes((whose,)) + key.id + place_of(conversation)
-    return head
+@lru_cache(_MOST_PLACES)
+def _place(conversation_id: str) -> bytes:
+    return hashlib.blake2b(conversation_id.encode(), digest_size=_PLACE_BYTES).digest()
+
+
+def _head(key: Key, conversation: AggregateId, whose: int) -> tuple[bytes, bytes]:
+    head = bytes((whose,)) + key.id + place_of(conversation)
+    found = head, _bound(key, head)
+    if whose == SENDERS:
+        if len(key.heads) >= _MOST_REMEMBERED:
+            key.heads.clear()
+        key.heads[conversation.id] = found
+    return found
 
 
 def _bound_secret(key: Key, what: str) -> bytes:

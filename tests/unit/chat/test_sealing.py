@@ -32,12 +32,11 @@ contents = st.builds(
 )
 
 
-def name_of(sealed: bytes) -> tuple[bytes, sealing.Name]:
-    """The sealed field, and what it says of its key."""
+def field_of(sealed: bytes) -> bytes:
+    """The sealed field, which says whose key it needs, and which."""
     found = chat_pb2.MessageContent.FromString(sealed).sealed
-    name = sealing.name_of(found)
-    assert name is not None
-    return found, name
+    assert (found[0], sealing.key_id_of(found)) == (sealing.SENDERS, KEY.id)
+    return found
 
 
 @given(contents)
@@ -50,8 +49,7 @@ def test_what_is_sealed_and_the_structure_beside_it_are_all_that_was_said(conten
     sealed = structure + sealing.seal(WHERE, KEY, private)
     assert b"secret" not in sealed
     stored = chat_pb2.MessageContent.FromString(sealed)
-    found, name = name_of(sealed)
-    assert name == (sealing.SENDERS, KEY.id)
+    found = field_of(sealed)
     stored.ClearField("sealed")
     stored.MergeFromString(sealing.opened(found, KEY, PLACE) or b"")
     assert stored == content
@@ -73,7 +71,7 @@ def test_what_a_later_release_says_is_sealed_too() -> None:
     ],
 )
 def test_it_opens_nowhere_else(tenant: str, person: str, where: AggregateId) -> None:
-    found, _ = name_of(sealing.seal(WHERE, KEY, b"words"))
+    found = field_of(sealing.seal(WHERE, KEY, b"words"))
     assert sealing.opened(found, KEY, PLACE) == b"words"
     key = sealing.Key(tenant, person, KEY.id, KEY.cipher)
     assert sealing.opened(found, key, sealing.place_of(where)) is None
@@ -81,7 +79,7 @@ def test_it_opens_nowhere_else(tenant: str, person: str, where: AggregateId) -> 
 
 @given(st.integers(0, 200), st.integers(1, 255))
 def test_a_changed_byte_opens_nothing(at: int, by: int) -> None:
-    found, _ = name_of(sealing.seal(WHERE, KEY, b"words"))
+    found = field_of(sealing.seal(WHERE, KEY, b"words"))
     changed = bytearray(found)
     changed[at % len(found)] ^= by
     assert sealing.opened(bytes(changed), KEY, PLACE) is None
@@ -89,8 +87,7 @@ def test_a_changed_byte_opens_nothing(at: int, by: int) -> None:
 
 @given(st.binary(max_size=80))
 def test_whatever_stands_there_is_no_reason_to_fail(sealed: bytes) -> None:
-    name = sealing.name_of(sealed)
-    assert name is None or sealing.opened(sealed, KEY, PLACE) is None
+    assert sealing.key_id_of(sealed) is None or sealing.opened(sealed, KEY, PLACE) is None
 
 
 def test_the_same_words_are_never_the_same_bytes() -> None:
