@@ -30,6 +30,7 @@ _UNSPACED: Final = (
 _SKIN_TONES: Final = (0x1F3FB, 0x1F3FF)
 _ZERO_WIDTH_SPACE: Final = "\u200b"
 _JAMO: Final = (0x1160, 0x11FF)
+_MOST_MARKS: Final = 30
 _HALFWIDTH_MARKS: Final = "\uff9e\uff9f"
 
 
@@ -75,10 +76,13 @@ def _words(text: str) -> Iterator[Word]:
 
 
 def _clusters(text: str) -> Iterator[tuple[int, int]]:
-    """Cut a text into characters with what is written on or into them."""
+    """Cut a text into characters with what is written on or into them: at most 30, as in UAX 15's stream-safe text.
+
+    No language has more, and putting marks in their order takes the square of how many there are.
+    """
     start = 0
     for place in range(1, len(text)):
-        if not _joins(text[place]):
+        if place - start > _MOST_MARKS or not _joins(text[place]):
             yield start, place
             start = place
     if text:
