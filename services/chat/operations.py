@@ -19,8 +19,10 @@ from tradewind.chat.v1.presence_service_pb2 import SetTypingRequest, SetTypingRe
 
 from services.chat import commands, receipts, wire
 from services.chat.access import actor_of
+from services.chat.amending import Amending
 from services.chat.changes import Changes
 from services.chat.domain import Refused
+from services.chat.forwarding import Forwarding
 from services.chat.messaging import Messaging
 from services.ledger.ending import end
 from services.ledger.ledger import Ledger
@@ -53,7 +55,8 @@ class Performer:
     def __init__(self, ledger: Ledger, messaging: Messaging, changes: Changes, set_typing: SetTyping) -> None:
         """Do things in the conversations that ``ledger`` holds."""
         self._ledger = ledger
-        self._messaging = messaging
+        self._amending = Amending(ledger, messaging)
+        self._forwarding = Forwarding(ledger, messaging)
         self._changes = changes
         self._set_typing = set_typing
 
@@ -64,17 +67,17 @@ class Performer:
         return await self._DOES[which](self, request, call)
 
     async def _edit(self, request: pb.EditMessageRequest, call: Call) -> Done:
-        return Done(await self._messaging.edit(request, call))
+        return Done(await self._amending.edit(request, call))
 
     async def _delete(self, request: pb.DeleteMessageRequest, call: Call) -> Done:
-        await self._messaging.delete(request, call)
+        await self._amending.delete(request, call)
         return Done()
 
     async def _forward(self, request: pb.ForwardMessageRequest, call: Call) -> Done:
-        return Done(*await self._messaging.forward(request, call))
+        return Done(*await self._forwarding.forward(request, call))
 
     async def _pin(self, request: pb.PinMessageRequest, call: Call) -> Done:
-        await self._messaging.pin(request, call)
+        await self._amending.pin(request, call)
         return Done()
 
     async def _unpin(self, request: pb.UnpinMessageRequest, call: Call) -> Done:
@@ -82,7 +85,7 @@ class Performer:
         return Done()
 
     async def _react(self, request: pb.AddReactionRequest | pb.RemoveReactionRequest, call: Call) -> Done:
-        await self._messaging.react(request, call)
+        await self._amending.react(request, call)
         return Done()
 
     async def _mark(self, request: pb.MarkMessagesRequest, call: Call) -> Done:

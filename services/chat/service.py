@@ -8,11 +8,13 @@ from tradewind.chat.v1 import chat_service_pb2 as pb
 
 from services.chat import commands, domain, listings, reading, receipts, wire
 from services.chat.access import Actor, actor_of, knowable, telling
+from services.chat.amending import Amending
 from services.chat.changes import Changes
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.converse import Converse
 from services.chat.departures import Departures
+from services.chat.forwarding import Forwarding
 from services.chat.lookups import Lookups
 from services.chat.messaging import Messaging
 from services.chat.moderation.review import Reviewer
@@ -43,6 +45,7 @@ class ChatService:
         self._contents = contents
         self._settings = settings
         self._messaging = Messaging(ledger, Lookups(ledger), self._contents, reviewer, Pace.of(settings))
+        self._amending, self._forwarding = Amending(ledger, self._messaging), Forwarding(ledger, self._messaging)
         self._changes = Changes(ledger)
         self._departures = Departures(ledger)
         self._performer = Performer(ledger, self._messaging, self._changes, sources.presence.SetTyping)
@@ -133,25 +136,25 @@ class ChatService:
 
     async def EditMessage(self, request: pb.EditMessageRequest, call: Call) -> pb.EditMessageResponse:
         """Say something else."""
-        return pb.EditMessageResponse(version=await self._messaging.edit(request, call))
+        return pb.EditMessageResponse(version=await self._amending.edit(request, call))
 
     async def ListMessageEdits(self, request: pb.ListMessageEditsRequest, call: Call) -> pb.ListMessageEditsResponse:
         """List what a message said."""
-        return await self._messaging.edits(request, call)
+        return await self._amending.edits(request, call)
 
     async def DeleteMessage(self, request: pb.DeleteMessageRequest, call: Call) -> pb.DeleteMessageResponse:
         """Delete a message, for all or for the caller alone."""
-        await self._messaging.delete(request, call)
+        await self._amending.delete(request, call)
         return pb.DeleteMessageResponse()
 
     async def ForwardMessage(self, request: pb.ForwardMessageRequest, call: Call) -> pb.ForwardMessageResponse:
         """Say again elsewhere what was said."""
-        version, sent_us = await self._messaging.forward(request, call)
+        version, sent_us = await self._forwarding.forward(request, call)
         return pb.ForwardMessageResponse(version=version, send_time=wire.timestamp(sent_us))
 
     async def PinMessage(self, request: pb.PinMessageRequest, call: Call) -> pb.PinMessageResponse:
         """Pin a message."""
-        receipt = await self._messaging.pin(request, call)
+        receipt = await self._amending.pin(request, call)
         aggregate = commands.aggregate_of(actor_of(call.caller), request.conversation_id)
         return pb.PinMessageResponse(conversation=await self._changes.shown(aggregate, receipt))
 
@@ -161,12 +164,12 @@ class ChatService:
 
     async def AddReaction(self, request: pb.AddReactionRequest, call: Call) -> pb.AddReactionResponse:
         """Give a message an emoji."""
-        await self._messaging.react(request, call)
+        await self._amending.react(request, call)
         return pb.AddReactionResponse()
 
     async def RemoveReaction(self, request: pb.RemoveReactionRequest, call: Call) -> pb.RemoveReactionResponse:
         """Take it back."""
-        await self._messaging.react(request, call)
+        await self._amending.react(request, call)
         return pb.RemoveReactionResponse()
 
     async def ListReactions(self, request: pb.ListReactionsRequest, call: Call) -> pb.ListReactionsResponse:
