@@ -1,6 +1,7 @@
 """Fixtures that every kind of test shares."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 # A slow moment of a busy machine is no finding.
 settings.register_profile("tradewind", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("tradewind")
+
+# Where the tests were started in a shell's background, Ctrl-C is ignored, by every program that they start too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Set, a test that would be skipped for want of Java or Maven fails.
 REQUIRE_CQL = os.environ.get("TRADEWIND_REQUIRE_CQL") == "1"

@@ -63,10 +63,11 @@ async def _ask(channel: Any, method: MethodDescriptor, request: Message | bytes,
         elif method.server_streaming:
             call = channel.unary_stream(path)(data, **options)
             # A stream that was let in and has nothing to say is as good as answered; where the server is slow, so is what comes after it.
-            done, _ = await asyncio.wait([reading := asyncio.create_task(call.read())], timeout=0.3)
-            if not done:
-                await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-                done, _ = await asyncio.wait([reading], timeout=0.3)
+            done, _ = await asyncio.wait([reading := asyncio.create_task(call.read())], timeout=0.2)
+            for _ in range(3):
+                if not done:
+                    await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+                    done, _ = await asyncio.wait([reading], timeout=0.1)
             found = reading.result() if done else grpc.aio.EOF
             call.cancel()
             await asyncio.wait([reading])
