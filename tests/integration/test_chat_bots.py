@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import grpc
 import pytest_asyncio
@@ -59,8 +60,8 @@ def press(user: User, name: str, version: int, action: str, **fields: Any) -> An
     return ask(user, "PressAction", conversation_id=name, message_version=version, action_id=action, **fields)
 
 
-async def actions(bot: User, count: int, after: int = 0) -> list[pb.ActionEvent]:
-    stream = ask(bot, "WatchActions", after_version=after)
+async def actions(bot: User, count: int, after: int = 0, share: pb.ActionShare | None = None) -> list[pb.ActionEvent]:
+    stream = ask(bot, "WatchActions", after_version=after, share=share)
     found: list[pb.ActionEvent] = []
     async with asyncio.timeout(60):
         while len(found) < count:
@@ -146,6 +147,29 @@ async def test_a_bot_that_was_away_goes_on_where_it_was(own_nats_server: NatsSer
         events = await actions(bot, 21, after=2)
         assert [each.version for each in events] == list(range(3, 24))
         assert {each.pressed.values["n"] for each in events[1:]} == {str(n) for n in range(20)}
+
+
+async def test_processes_of_a_bot_share_the_conversations(world: ChatWorld) -> None:
+    ada, bot, first = await with_bot(world)
+    names = [first, *[(await ada.create_group("pizzabot")).conversation_id for _ in range(7)]]
+    cards = [(name, await post(bot, name, card("yes"))) for name in names]
+    for name, version in cards * 2:
+        await press(ada, name, version, "yes")
+    await ask(bot, "AnswerAction", press_version=1, text="yes")
+    shares = [pb.ActionShare(index=index, count=3) for index in range(3)]
+    found: list[list[pb.ActionEvent]] = []
+    for share in shares:
+        ours = [name for name in names if crc32(name.encode()) % 3 == share.index]
+        found.append(await actions(bot, 2 * len(ours), share=share) if ours else [])
+        assert {each.pressed.conversation_id for each in found[-1]} == set(ours)
+        versions = [each.version for each in found[-1]]
+        assert versions == sorted(versions)
+        if ours:
+            again = await actions(bot, 1, after=versions[-2], share=share)
+            assert [each.version for each in again] == versions[-1:]
+    assert sorted(each.version for part in found for each in part) == list(range(1, 17))
+    stream = ask(bot, "WatchActions", share=pb.ActionShare(index=3, count=3))
+    assert await refused(stream.read()) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
 
 
 async def test_who_may_not_press(world: ChatWorld) -> None:

@@ -99,7 +99,7 @@ async def test_the_command_line(world: ChatWorld) -> None:
         waiting, banned, pressed = await asyncio.gather(
             tradewind(world, "chief", "admin", "reports"),
             tradewind(world, "chief", "admin", "banned-users"),
-            tradewind(world, "pizzabot", "service", "watch-actions", "--count", "1"),
+            tradewind(world, "pizzabot", "service", "watch-actions", "--count", "1", "--share", "0/1"),
         )
         assert [each["message"]["content"]["text"] for each in waiting] == ["rude"]
         assert [(each["user_id"], each["reason"]) for each in banned] == [("eve", "spam")]

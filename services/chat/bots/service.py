@@ -14,6 +14,7 @@ from services.chat import commands, domain, reading
 from services.chat.access import Actor, actor_of, may_read
 from services.chat.bots import cards, kind
 from services.chat.bots import domain as pressing
+from services.chat.bots.sharing import Share
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
 from services.chat.subscriptions import MOST_AHEAD
@@ -74,6 +75,7 @@ class BotService:
     ) -> AsyncIterator[pb.WatchActionsResponse | bytes]:
         """Stream what is pressed on the caller's cards."""
         actions = kind.actions_of(call.caller.tenant, call.caller.subject)
+        share = Share(request.share, request.after_version) if request.HasField("share") else None
         watcher = self._ledger.watcher(self._readable)
         async with told_of_drain(call, watcher):
             version = await watcher.add(actions, request.after_version)
@@ -81,7 +83,9 @@ class BotService:
                 raise domain.Refused("INVALID_FIELD", "there never were that many events", field="after_version")
             while not call.draining.is_set():
                 for frame in await watcher.ready():
-                    yield frame.data
+                    data = frame.data if share is None else share.of(frame)
+                    if data is not None:
+                        yield data
         yield pb.WatchActionsResponse(going_away=going_away(self._settings))
 
     async def AnswerAction(self, request: pb.AnswerActionRequest, call: Call) -> pb.AnswerActionResponse:

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from tradewind.chat.v1 import bot_service_pb2, chat_pb2
 
 from services.chat.access import Actor
-from services.chat.bots import cards, domain, kind
+from services.chat.bots import cards, domain, kind, wire
+from services.chat.bots.sharing import Share
 from services.chat.domain import Refused
+from services.ledger.cursor import Frame
 from services.ledger.ids import AggregateId
+from services.ledger.varint import field
 
 WORDS = st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=5), max_size=3)
 PRESSES = st.builds(
@@ -66,3 +69,20 @@ def test_what_is_forwarded_keeps_its_links_alone() -> None:
     cards.without_presses(said)
     assert [action.id for action in said.parts[0].card.actions] == ["yes"]
     assert cards.action_of(said, "yes") is None
+
+
+@given(st.integers(1, 5), st.lists(st.sampled_from("abcdefgh"), max_size=600))
+def test_shares_divide_what_is_pressed_and_tell_how_far_they_are(count: int, conversations: list[str]) -> None:
+    aggregate, given_in_all = AggregateId("acme", kind.NAME, "bot"), []
+    for index in range(count):
+        share = Share(bot_service_pb2.ActionShare(index=index, count=count), 0)
+        told = 0
+        for version, name in enumerate(conversations, 1):
+            event = wire.encode(domain.Pressed(1, "ann", "", name, 1, "yes"), version)
+            found = share.of(Frame(aggregate, version, version, field(2, event)))
+            if found is not None:
+                told = found.upto_version
+                given_in_all += [each.version for each in found.events]
+                assert all(share.has(each.pressed.conversation_id) for each in found.events)
+            assert version - told < 256
+    assert sorted(given_in_all) == list(range(1, len(conversations) + 1))

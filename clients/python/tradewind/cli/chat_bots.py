@@ -43,12 +43,15 @@ def watch_actions(
     ctx: typer.Context,
     after: Annotated[int, typer.Option(min=0, help="Begin after this version.")] = 0,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+    share: Annotated[
+        str, typer.Option(help="One part of several, by conversation: 0/2 and 1/2 together are all.")
+    ] = "",
 ) -> None:
     """Watch what is pressed on the cards that you posted (role service), until Ctrl-C."""
 
     async def work(client: Client, output: Output) -> None:
         left = count
-        async for event in client.chat.watch_actions(after):
+        async for event in client.chat.watch_actions(after, share=_part(share)):
             output.message(event, told(event))
             if left is not None:
                 left -= 1
@@ -67,6 +70,14 @@ def answer(ctx: typer.Context, version: Annotated[int, typer.Argument(min=1, hel
         output.line({"version": number}, "answered")
 
     run(ctx, work)
+
+
+def _part(share: str) -> tuple[int, int] | None:
+    """Read a part of several. Raises ValueError."""
+    if not share:
+        return None
+    index, _, parts = share.partition("/")
+    return int(index), int(parts)
 
 
 def told(event: bot_service_pb2.ActionEvent) -> str:

@@ -137,6 +137,9 @@ class Place:
             raise VersionGap(self.resource_id, self.last + 1, version)
         self.last = version
 
+    def reached(self, upto: int) -> None:
+        """Hear that nothing more is to come up to a version; in events without a gap that says nothing new."""
+
 
 async def watching(
     connection: Connection,

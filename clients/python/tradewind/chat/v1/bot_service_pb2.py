@@ -29,7 +29,7 @@ from tradewind.chat.v1 import chat_pb2 as tradewind_dot_chat_dot_v1_dot_chat__pb
 from tradewind.chat.v1 import chat_service_pb2 as tradewind_dot_chat_dot_v1_dot_chat__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tradewind/chat/v1/bot_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\x1a$tradewind/chat/v1/chat_service.proto\"\xeb\x02\n\x12PressActionRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12 \n\x0fmessage_version\x18\x03 \x01(\x04\x42\x07\xbaH\x04\x32\x02 \x00\x12\x1c\n\taction_id\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12Z\n\x06values\x18\x05 \x03(\x0b\x32\x31.tradewind.chat.v1.PressActionRequest.ValuesEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01(@*\x05r\x03(\x80\x08\x12\x35\n\x04wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\n2\x00\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x13PressActionResponse\x12\x15\n\rpress_version\x18\x01 \x01(\x04\x12/\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1f.tradewind.chat.v1.ActionAnswer\"\xbe\x01\n\x0c\x41\x63tionAnswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x43\n\nattributes\x18\x02 \x03(\x0b\x32/.tradewind.chat.v1.ActionAnswer.AttributesEntry\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\",\n\x13WatchActionsRequest\x12\x15\n\rafter_version\x18\x01 \x01(\x04\"x\n\x14WatchActionsResponse\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.tradewind.chat.v1.ActionEvent\x12\x30\n\ngoing_away\x18\x03 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\"\xed\x01\n\x0b\x41\x63tionEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63ting_service\x18\x04 \x01(\t\x12\x33\n\x07pressed\x18\n \x01(\x0b\x32 .tradewind.chat.v1.ActionPressedH\x00\x12\x35\n\x08\x61nswered\x18\x0b \x01(\x0b\x32!.tradewind.chat.v1.ActionAnsweredH\x00\x42\x07\n\x05\x65vent\"\xf5\x01\n\rActionPressed\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x17\n\x0fmessage_version\x18\x02 \x01(\x04\x12\x11\n\taction_id\x18\x03 \x01(\t\x12<\n\x06values\x18\x04 \x03(\x0b\x32,.tradewind.chat.v1.ActionPressed.ValuesEntry\x12\x32\n\x07\x63ontent\x18\x05 \x01(\x0b\x32!.tradewind.chat.v1.MessageContent\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xaf\x01\n\x0e\x41\x63tionAnswered\x12\x15\n\rpress_version\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x45\n\nattributes\x18\x03 \x03(\x0b\x32\x31.tradewind.chat.v1.ActionAnswered.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x83\x02\n\x13\x41nswerActionRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\rpress_version\x18\x02 \x01(\x04\x42\x07\xbaH\x04\x32\x02 \x00\x12\x16\n\x04text\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12\x63\n\nattributes\x18\x04 \x03(\x0b\x32\x36.tradewind.chat.v1.AnswerActionRequest.AttributesEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01(@*\x05r\x03(\x80\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\'\n\x14\x41nswerActionResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x32\xae\x02\n\nBotService\x12\\\n\x0bPressAction\x12%.tradewind.chat.v1.PressActionRequest\x1a&.tradewind.chat.v1.PressActionResponse\x12\x61\n\x0cWatchActions\x12&.tradewind.chat.v1.WatchActionsRequest\x1a\'.tradewind.chat.v1.WatchActionsResponse0\x01\x12_\n\x0c\x41nswerAction\x12&.tradewind.chat.v1.AnswerActionRequest\x1a\'.tradewind.chat.v1.AnswerActionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tradewind/chat/v1/bot_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\x1a$tradewind/chat/v1/chat_service.proto\"\xeb\x02\n\x12PressActionRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12 \n\x0fmessage_version\x18\x03 \x01(\x04\x42\x07\xbaH\x04\x32\x02 \x00\x12\x1c\n\taction_id\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12Z\n\x06values\x18\x05 \x03(\x0b\x32\x31.tradewind.chat.v1.PressActionRequest.ValuesEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01(@*\x05r\x03(\x80\x08\x12\x35\n\x04wait\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\n2\x00\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\x13PressActionResponse\x12\x15\n\rpress_version\x18\x01 \x01(\x04\x12/\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1f.tradewind.chat.v1.ActionAnswer\"\xbe\x01\n\x0c\x41\x63tionAnswer\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x43\n\nattributes\x18\x02 \x03(\x0b\x32/.tradewind.chat.v1.ActionAnswer.AttributesEntry\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"[\n\x13WatchActionsRequest\x12\x15\n\rafter_version\x18\x01 \x01(\x04\x12-\n\x05share\x18\x02 \x01(\x0b\x32\x1e.tradewind.chat.v1.ActionShare\"6\n\x0b\x41\x63tionShare\x12\r\n\x05index\x18\x01 \x01(\r\x12\x18\n\x05\x63ount\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18@(\x01\"\x8e\x01\n\x14WatchActionsResponse\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.tradewind.chat.v1.ActionEvent\x12\x30\n\ngoing_away\x18\x03 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\x12\x14\n\x0cupto_version\x18\x04 \x01(\x04\"\xed\x01\n\x0b\x41\x63tionEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63tor_id\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63ting_service\x18\x04 \x01(\t\x12\x33\n\x07pressed\x18\n \x01(\x0b\x32 .tradewind.chat.v1.ActionPressedH\x00\x12\x35\n\x08\x61nswered\x18\x0b \x01(\x0b\x32!.tradewind.chat.v1.ActionAnsweredH\x00\x42\x07\n\x05\x65vent\"\xf5\x01\n\rActionPressed\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x17\n\x0fmessage_version\x18\x02 \x01(\x04\x12\x11\n\taction_id\x18\x03 \x01(\t\x12<\n\x06values\x18\x04 \x03(\x0b\x32,.tradewind.chat.v1.ActionPressed.ValuesEntry\x12\x32\n\x07\x63ontent\x18\x05 \x01(\x0b\x32!.tradewind.chat.v1.MessageContent\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xaf\x01\n\x0e\x41\x63tionAnswered\x12\x15\n\rpress_version\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x45\n\nattributes\x18\x03 \x03(\x0b\x32\x31.tradewind.chat.v1.ActionAnswered.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x83\x02\n\x13\x41nswerActionRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\rpress_version\x18\x02 \x01(\x04\x42\x07\xbaH\x04\x32\x02 \x00\x12\x16\n\x04text\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12\x63\n\nattributes\x18\x04 \x03(\x0b\x32\x36.tradewind.chat.v1.AnswerActionRequest.AttributesEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01(@*\x05r\x03(\x80\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\'\n\x14\x41nswerActionResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x32\xae\x02\n\nBotService\x12\\\n\x0bPressAction\x12%.tradewind.chat.v1.PressActionRequest\x1a&.tradewind.chat.v1.PressActionResponse\x12\x61\n\x0cWatchActions\x12&.tradewind.chat.v1.WatchActionsRequest\x1a\'.tradewind.chat.v1.WatchActionsResponse0\x01\x12_\n\x0c\x41nswerAction\x12&.tradewind.chat.v1.AnswerActionRequest\x1a\'.tradewind.chat.v1.AnswerActionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRESSACTIONREQUEST'].fields_by_name['wait']._serialized_options = b'\272H\t\252\001\006\"\002\010\n2\000'
   _globals['_ACTIONANSWER_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_ACTIONANSWER_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_ACTIONSHARE'].fields_by_name['count']._loaded_options = None
+  _globals['_ACTIONSHARE'].fields_by_name['count']._serialized_options = b'\272H\006*\004\030@(\001'
   _globals['_ACTIONPRESSED_VALUESENTRY']._loaded_options = None
   _globals['_ACTIONPRESSED_VALUESENTRY']._serialized_options = b'8\001'
   _globals['_ACTIONANSWERED_ATTRIBUTESENTRY']._loaded_options = None
@@ -77,25 +79,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACTIONANSWER_ATTRIBUTESENTRY']._serialized_start=823
   _globals['_ACTIONANSWER_ATTRIBUTESENTRY']._serialized_end=872
   _globals['_WATCHACTIONSREQUEST']._serialized_start=874
-  _globals['_WATCHACTIONSREQUEST']._serialized_end=918
-  _globals['_WATCHACTIONSRESPONSE']._serialized_start=920
-  _globals['_WATCHACTIONSRESPONSE']._serialized_end=1040
-  _globals['_ACTIONEVENT']._serialized_start=1043
-  _globals['_ACTIONEVENT']._serialized_end=1280
-  _globals['_ACTIONPRESSED']._serialized_start=1283
-  _globals['_ACTIONPRESSED']._serialized_end=1528
+  _globals['_WATCHACTIONSREQUEST']._serialized_end=965
+  _globals['_ACTIONSHARE']._serialized_start=967
+  _globals['_ACTIONSHARE']._serialized_end=1021
+  _globals['_WATCHACTIONSRESPONSE']._serialized_start=1024
+  _globals['_WATCHACTIONSRESPONSE']._serialized_end=1166
+  _globals['_ACTIONEVENT']._serialized_start=1169
+  _globals['_ACTIONEVENT']._serialized_end=1406
+  _globals['_ACTIONPRESSED']._serialized_start=1409
+  _globals['_ACTIONPRESSED']._serialized_end=1654
   _globals['_ACTIONPRESSED_VALUESENTRY']._serialized_start=539
   _globals['_ACTIONPRESSED_VALUESENTRY']._serialized_end=584
-  _globals['_ACTIONANSWERED']._serialized_start=1531
-  _globals['_ACTIONANSWERED']._serialized_end=1706
+  _globals['_ACTIONANSWERED']._serialized_start=1657
+  _globals['_ACTIONANSWERED']._serialized_end=1832
   _globals['_ACTIONANSWERED_ATTRIBUTESENTRY']._serialized_start=823
   _globals['_ACTIONANSWERED_ATTRIBUTESENTRY']._serialized_end=872
-  _globals['_ANSWERACTIONREQUEST']._serialized_start=1709
-  _globals['_ANSWERACTIONREQUEST']._serialized_end=1968
+  _globals['_ANSWERACTIONREQUEST']._serialized_start=1835
+  _globals['_ANSWERACTIONREQUEST']._serialized_end=2094
   _globals['_ANSWERACTIONREQUEST_ATTRIBUTESENTRY']._serialized_start=823
   _globals['_ANSWERACTIONREQUEST_ATTRIBUTESENTRY']._serialized_end=872
-  _globals['_ANSWERACTIONRESPONSE']._serialized_start=1970
-  _globals['_ANSWERACTIONRESPONSE']._serialized_end=2009
-  _globals['_BOTSERVICE']._serialized_start=2012
-  _globals['_BOTSERVICE']._serialized_end=2314
+  _globals['_ANSWERACTIONRESPONSE']._serialized_start=2096
+  _globals['_ANSWERACTIONRESPONSE']._serialized_end=2135
+  _globals['_BOTSERVICE']._serialized_start=2138
+  _globals['_BOTSERVICE']._serialized_end=2440
 # @@protoc_insertion_point(module_scope)

@@ -177,20 +177,54 @@ class WatchActionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AFTER_VERSION_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
     after_version: _builtins.int
     """The last version the caller has; events after it follow. 0: from the beginning."""
+    @_builtins.property
+    def share(self) -> Global___ActionShare:
+        """A part of it alone; absent: all."""
+
     def __init__(
         self,
         *,
         after_version: _builtins.int = ...,
+        share: Global___ActionShare | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["share", b"share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "share", b"share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchActionsRequest: _TypeAlias = WatchActionsRequest  # noqa: Y015
+
+@_typing.final
+class ActionShare(_message.Message):
+    """A part of a service's presses: those in conversations for which CRC-32 (ISO/IEC 8802-3) of the id's UTF-8 modulo `count` is `index`, so all of a conversation
+    is in one part. Answers are in none. What each process has is its own affair: it keeps a version for each part, and parts of another count are other parts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which, from 0; INVALID_ARGUMENT where it is not below `count`."""
+    count: _builtins.int
+    """Of how many."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActionShare: _TypeAlias = ActionShare  # noqa: Y015
 
 @_typing.final
 class WatchActionsResponse(_message.Message):
@@ -200,9 +234,12 @@ class WatchActionsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     GOING_AWAY_FIELD_NUMBER: _builtins.int
+    UPTO_VERSION_FIELD_NUMBER: _builtins.int
+    upto_version: _builtins.int
+    """For a share: what was up to this version is given, so it may be asked for after it; told now and then also where nothing is in the share."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionEvent]:
-        """In order, without a gap, also across frames. Field 2 in every frame of every stream."""
+        """In order, without a gap, also across frames; of a share only its own. Field 2 in every frame of every stream."""
 
     @_builtins.property
     def going_away(self) -> _chat_service_pb2.GoingAway:
@@ -213,10 +250,11 @@ class WatchActionsResponse(_message.Message):
         *,
         events: _abc.Iterable[Global___ActionEvent] | None = ...,
         going_away: _chat_service_pb2.GoingAway | None = ...,
+        upto_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["going_away", b"going_away"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "going_away", b"going_away"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "going_away", b"going_away", "upto_version", b"upto_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

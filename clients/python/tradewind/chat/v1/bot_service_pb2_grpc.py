@@ -75,7 +75,8 @@ class BotServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchActions(self, request, context):
-        """Streams what was pressed on the caller's cards and how it was answered, after a version, in order and without a gap, then goes on live. Role `service`.
+        """Streams what was pressed on the caller's cards and how it was answered, after a version, in order and without a gap, then goes on live. Each stream of a
+        service is given all of it; processes that want to divide it among them each ask for a `share`. Role `service`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,9 @@ class BotServiceStub:
     FAILED_PRECONDITION: NO_SUCH_MESSAGE, NO_SUCH_ACTION for one that the card does not have (any more) or that opens a URL. NOT_FOUND.
     """
     WatchActions: _grpc.UnaryStreamMultiCallable[_bot_service_pb2.WatchActionsRequest, _bot_service_pb2.WatchActionsResponse]
-    """Streams what was pressed on the caller's cards and how it was answered, after a version, in order and without a gap, then goes on live. Role `service`."""
+    """Streams what was pressed on the caller's cards and how it was answered, after a version, in order and without a gap, then goes on live. Each stream of a
+    service is given all of it; processes that want to divide it among them each ask for a `share`. Role `service`.
+    """
     AnswerAction: _grpc.UnaryUnaryMultiCallable[_bot_service_pb2.AnswerActionRequest, _bot_service_pb2.AnswerActionResponse]
     """Answers who pressed; shown to that user alone. Answered again, the last answer stands. To change the card itself the service edits its message with EditMessage.
     FAILED_PRECONDITION: NO_SUCH_ACTION where the version is none of a press. Role `service`.
@@ -66,7 +68,9 @@ class BotServiceAsyncStub(BotServiceStub):
     FAILED_PRECONDITION: NO_SUCH_MESSAGE, NO_SUCH_ACTION for one that the card does not have (any more) or that opens a URL. NOT_FOUND.
     """
     WatchActions: _aio.UnaryStreamMultiCallable[_bot_service_pb2.WatchActionsRequest, _bot_service_pb2.WatchActionsResponse]  # type: ignore[assignment]
-    """Streams what was pressed on the caller's cards and how it was answered, after a version, in order and without a gap, then goes on live. Role `service`."""
+    """Streams what was pressed on the caller's cards and how it was answered, after a version, in order and without a gap, then goes on live. Each stream of a
+    service is given all of it; processes that want to divide it among them each ask for a `share`. Role `service`.
+    """
     AnswerAction: _aio.UnaryUnaryMultiCallable[_bot_service_pb2.AnswerActionRequest, _bot_service_pb2.AnswerActionResponse]  # type: ignore[assignment]
     """Answers who pressed; shown to that user alone. Answered again, the last answer stands. To change the card itself the service edits its message with EditMessage.
     FAILED_PRECONDITION: NO_SUCH_ACTION where the version is none of a press. Role `service`.
@@ -97,7 +101,9 @@ class BotServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _bot_service_pb2.WatchActionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_bot_service_pb2.WatchActionsResponse], _abc.AsyncIterator[_bot_service_pb2.WatchActionsResponse]]:
-        """Streams what was pressed on the caller's cards and how it was answered, after a version, in order and without a gap, then goes on live. Role `service`."""
+        """Streams what was pressed on the caller's cards and how it was answered, after a version, in order and without a gap, then goes on live. Each stream of a
+        service is given all of it; processes that want to divide it among them each ask for a `share`. Role `service`.
+        """
 
     @_abc_1.abstractmethod
     def AnswerAction(
