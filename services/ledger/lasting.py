@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
+from services.ledger.errors import LedgerError
+
 _AGAIN = 1.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
+_T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
 
@@ -23,3 +28,15 @@ async def keep_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:  # noqa: BLE001 - whatever it is, it must not end what others count on
             _log.error("work_failed", work=name, exc_info=True)
         await asyncio.sleep(_AGAIN)
+
+
+async def patiently(told: str, step: Callable[[], Awaitable[_T]]) -> _T:
+    """Does one step of such work, and waits an outage of the store, or of what else it needs, out; `told` names the line in the log."""
+    wait = _FIRST_WAIT
+    while True:
+        try:
+            return await step()
+        except LedgerError as error:
+            _log.warning(told, reason=error.reason)
+            await asyncio.sleep(wait)
+            wait = min(_LONGEST_WAIT, wait * 2)

@@ -167,6 +167,12 @@ def test_nothing_of_ours_runs_as_root_or_may_gain_rights(compose: dict[str, Any]
     assert re.search(r"^USER 10001", DOCKERFILE.read_text(), re.MULTILINE)
 
 
+def test_none_takes_the_machine_along(compose: dict[str, Any]) -> None:
+    short = {"owner"}  # runs for a moment
+    unbounded = [name for name, each in compose["services"].items() if "mem_limit" not in each and name not in short]
+    assert unbounded == []
+
+
 def test_versions_are_those_that_are_tested(compose: dict[str, Any]) -> None:
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements" / "run.txt").read_text(), re.MULTILINE))
     images = {name: service["image"] for name, service in compose["services"].items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ from services.chat import domain
 from services.chat.commands import KIND
 from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId
+from services.ledger.lasting import patiently
 from services.ledger.ledger import Ledger
 from services.ledger.timers import SLOTS, TABLE
 
@@ -93,18 +95,12 @@ class Arming:
 
     async def catch_up(self) -> None:
         """Have the timers set of all conversations that wait, one after the other and in no haste."""
-        wait = 0.1
         for slot in range(SLOTS):
             after: str | None = None
             while True:
-                try:
-                    page = await self._ledger.rows(TABLE, str(slot), after=after, limit=_PAGE)
-                    wait = 0.1
-                except LedgerError as error:
-                    _log.warning("arming_waits", reason=error.reason)
-                    await asyncio.sleep(wait)
-                    wait = min(2.0, wait * 2)
-                    continue
+                page = await patiently(
+                    "arming_waits", partial(self._ledger.rows, TABLE, str(slot), after=after, limit=_PAGE)
+                )
                 for row in page:
                     aggregate = AggregateId.from_key(row.key)
                     if aggregate.kind == KIND:

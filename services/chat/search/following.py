@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import structlog
 
@@ -25,6 +25,7 @@ from services.ledger.decider import Delivered
 from services.ledger.ending import end
 from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId
+from services.ledger.lasting import patiently
 from services.ledger.ledger import Ledger
 
 ROLE: Final = "search"
@@ -32,8 +33,8 @@ _CHANGES_AT_ONCE: Final = 1000
 _PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
 _LOOK: Final = 1.0
+_WAITS: Final = "index_waits"
 _log = structlog.get_logger(__name__)
-_T = TypeVar("_T")
 
 
 class SharedIndex(Index, Protocol):
@@ -79,7 +80,7 @@ class Follower:
             except Replaced:
                 _log.info("index_replaced")
             except LedgerError as error:
-                _log.warning("index_waits", reason=error.reason)
+                _log.warning(_WAITS, reason=error.reason)
             except Exception:  # noqa: BLE001 - whatever it is, what is said later must be found again
                 _log.error("index_failed", exc_info=True)
             await end(self._parts)
@@ -88,7 +89,7 @@ class Follower:
 
     async def _follow(self) -> None:
         source = self._ledger.engine.identity or ""
-        places = await _patiently(partial(self._index.begin, source, self._partitions))
+        places = await patiently(_WAITS, partial(self._index.begin, source, self._partitions))
         self.lag.begin(self._partitions)
         self._parts = [asyncio.create_task(self._look(), name="search-look")]
         for partition, after in enumerate(places):
@@ -101,7 +102,7 @@ class Follower:
         """Notice that another index took this one's place, also while nothing is said."""
         while True:
             await asyncio.sleep(_LOOK)
-            await _patiently(partial(self._index.put, ()))
+            await patiently(_WAITS, partial(self._index.put, ()))
 
     async def _partition(self, partition: int, after: int) -> None:
         async with aclosing(self._ledger.tail(ROLE, partition).pages(after)) as pages:
@@ -109,7 +110,7 @@ class Follower:
                 begun = time.monotonic()
                 waiting = page.waiting or int(not page.upto)
                 self.lag.taken(partition, len(page.entries), waiting, page.first_at)
-                found = await _patiently(partial(self._told, page.entries))
+                found = await patiently(_WAITS, partial(self._told, page.entries))
                 position = Position(partition, page.upto) if page.upto else None
                 erased = [entry.aggregate for entry in page.entries if entry.aggregate.kind == PERSON]
                 if erased:
@@ -134,7 +135,7 @@ class Follower:
         """Forget persons who were erased: now, and when no key of theirs can be in this memory any more, for what is read just now."""
         for person in persons:
             self._contents.erased(person.tenant, person.id)
-            await _patiently(partial(self._index.remove_person, person.tenant, person.id))
+            await patiently(_WAITS, partial(self._index.remove_person, person.tenant, person.id))
         task = asyncio.create_task(self._forget_later(persons), name="search-forget")
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)
@@ -142,22 +143,10 @@ class Follower:
     async def _forget_later(self, persons: Sequence[AggregateId]) -> None:
         await asyncio.sleep(GONE_S)
         for person in persons:
-            await _patiently(partial(self._index.remove_person, person.tenant, person.id))
+            await patiently(_WAITS, partial(self._index.remove_person, person.tenant, person.id))
 
     async def _put(self, found: Sequence[Change], position: Position | None) -> None:
         for start in range(0, max(1, len(found)), _CHANGES_AT_ONCE):
             some = found[start : start + _CHANGES_AT_ONCE]
             is_last = start + _CHANGES_AT_ONCE >= len(found)
-            await _patiently(partial(self._index.put, some, position if is_last else None))
-
-
-async def _patiently(step: Callable[[], Awaitable[_T]]) -> _T:
-    """Wait out an outage of the store or of the index."""
-    wait = 0.05
-    while True:
-        try:
-            return await step()
-        except LedgerError as error:
-            _log.warning("index_waits", reason=error.reason)
-            await asyncio.sleep(wait)
-            wait = min(2.0, wait * 2)
+            await patiently(_WAITS, partial(self._index.put, some, position if is_last else None))

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from tradewind.mail.v1 import mail_pb2
@@ -22,7 +22,7 @@ from tradewind.mail.v1.mail_stats_pb2 import MailStatsRow
 
 from services.ledger.archive import Row
 from services.ledger.decider import Delivered
-from services.ledger.errors import LedgerError
+from services.ledger.lasting import patiently
 from services.ledger.tail import Tail
 from services.mail.kinds import KIND
 from services.mail.stats.calendar import Calendar, Store
@@ -43,7 +43,6 @@ ROLE: Final = "stats"
 _FULL_PAGE: Final = 200
 _LOADS_AT_A_TIME: Final = 64
 _log = structlog.get_logger(__name__)
-_T = TypeVar("_T")
 
 Changed = Callable[[str, Sequence[MailStatsRow]], Awaitable[None]]
 """Takes a tenant and its rows that changed, once they are written."""
@@ -142,25 +141,13 @@ async def keep(tail: Tail, rollup: Rollup, every: float, changed: Changed | None
     """Keep a partition's rows up to date until cancelled: written at most once in ``every`` seconds while little happens."""
     async with aclosing(tail.pages()) as pages:
         async for page in pages:
-            await _patiently(partial(rollup.add, page.entries))
+            await patiently("statistics_wait", partial(rollup.add, page.entries))
             if not page.upto:
                 continue
-            by_tenant = await _patiently(partial(rollup.flush, page.upto))
-            await _patiently(partial(tail.keep, page.upto))
+            by_tenant = await patiently("statistics_wait", partial(rollup.flush, page.upto))
+            await patiently("statistics_wait", partial(tail.keep, page.upto))
             if changed is not None:
                 for tenant, rows in by_tenant.items():
                     await changed(tenant, rows)
             if len(page.entries) < _FULL_PAGE:
                 await asyncio.sleep(every)
-
-
-async def _patiently(step: Callable[[], Awaitable[_T]]) -> _T:
-    """Wait an outage of the store out: what is counted stays counted."""
-    wait = 0.05
-    while True:
-        try:
-            return await step()
-        except LedgerError as error:
-            _log.warning("statistics_wait", reason=error.reason)
-            await asyncio.sleep(wait)
-            wait = min(2.0, wait * 2)
