@@ -12,6 +12,7 @@ import grpc
 import pytest
 import pytest_asyncio
 from PIL import Image
+from tradewind.chat.v1 import attachment_service_pb2 as pb
 
 from services.chat.attachments.jetstream import JetStreamVault
 from services.chat.attachments.vault import Described, NoObject
@@ -21,7 +22,7 @@ from services.ledger.archive import Row
 from tests.integration.attachment_world import CHUNK, Sender, attachment_world, picture, sha256, some_bytes
 from tests.integration.chat_world import TENANT, ChatWorld, refused
 from tests.integration.test_chat_attachment_links import here
-from tests.integration.test_chat_privacy import on_disk
+from tests.integration.test_chat_privacy import on_disk, word
 from tests.tally import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -56,12 +57,13 @@ async def destroy(world: ChatWorld, user_id: str) -> None:
 
 
 async def test_nothing_of_a_file_is_readable_in_the_store(tmp_path: Path) -> None:
-    mark = b"what nobody but us may read"
+    mark, called = b"what nobody but us may read", word()
     data = mark + some_bytes(2 * CHUNK) + mark
     async with attachment_world(tmp_path) as world:
         ann = Sender(world, "ann")
         group = (await ann.user.create_group()).conversation_id
-        made = await ann.upload(group, data)
+        made = await ann.upload(group, data, name=called)
+        assert made.name == called
         pictured = await ann.upload(group, picture(700, 500))
         assert (made.sha256, made.size_bytes) == (sha256(data), len(data))
         assert await ann.download(made.attachment_id) == data
@@ -73,8 +75,9 @@ async def test_nothing_of_a_file_is_readable_in_the_store(tmp_path: Path) -> Non
             assert described.sha256 == sha256(stored)
             with pytest.raises(OSError, match="cannot identify"):
                 Image.open(io.BytesIO(stored))
-    files = await asyncio.to_thread(on_disk, tmp_path / "nats")
-    assert f"{TENANT}".encode() in files
+    files = await asyncio.to_thread(on_disk, tmp_path)
+    assert made.attachment_id.encode() in files
+    assert called.encode() not in files
     assert mark not in files
     assert small not in files
 
@@ -116,6 +119,9 @@ async def test_what_was_uploaded_before_anything_was_sealed_stays_readable(tmp_p
     async with attachment_world(tmp_path) as world:
         ann = Sender(world, "ann")
         assert await ann.download(made, offset=CHUNK - 1) == data[CHUNK - 1 :]
+        assert (
+            await ann.call("GetAttachment", pb.GetAttachmentRequest(attachment_id=made))
+        ).attachment.name == "a file"
         await ann.fill(half, data, offset=CHUNK)  # what was begun so goes on so
         await ann.complete(half)
         assert await ann.download(half) == data

@@ -14,6 +14,7 @@ from services.chat.access import Actor, actor_of
 from services.chat.attachments import domain, rows, seeing, wire
 from services.chat.attachments.files import Files
 from services.chat.attachments.links import Links
+from services.chat.attachments.names import Names
 from services.chat.attachments.transfers import Transfers
 from services.chat.attachments.uploads import object_name
 from services.chat.attachments.vault import NoObject
@@ -30,6 +31,7 @@ class Downloads:
     def __init__(self, ledger: Ledger, files: Files, transfers: Transfers, links: Links | None) -> None:
         """Give out what ``files`` holds; ``links`` None: none are made."""
         self._ledger, self._files, self._transfers, self._links = ledger, files, transfers, links
+        self._names = Names(ledger, files.keys)
 
     async def get(self, request: pb.GetAttachmentRequest, call: Call) -> attachment_pb2.AttachmentInfo:
         """Tell what is known of a complete attachment. Raises Refused."""
@@ -94,7 +96,7 @@ class Downloads:
         return state
 
     async def _shown(self, tenant: str, attachment_id: str, state: domain.Attachment) -> attachment_pb2.AttachmentInfo:
-        name = await rows.name_of(self._ledger, tenant, state.owner, attachment_id)
+        name = await self._names.of(tenant, state.owner, attachment_id)
         held = state.size if state.state is domain.State.COMPLETE else 0
         return wire.info(attachment_id, state, name, held)
 

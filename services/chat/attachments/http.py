@@ -13,6 +13,7 @@ from aiohttp import web
 from services.chat.attachments import answers, domain, rows
 from services.chat.attachments.files import Files
 from services.chat.attachments.links import Link, Links
+from services.chat.attachments.names import Names
 from services.chat.attachments.transfers import Transfers
 from services.chat.attachments.uploads import object_name
 from services.chat.attachments.vault import NoObject, VaultUnavailable
@@ -40,6 +41,7 @@ class DownloadServer:
     ) -> None:  # fmt: skip
         """Serve what ``files`` holds; ``cache``: ``public`` or ``private``, who may keep it until its link expires."""
         self._ledger, self._files, self._transfers, self._links = ledger, files, transfers, links
+        self._names = Names(ledger, files.keys)
         self._cache, self._most, self._quiet = cache, connections, quiet
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -112,7 +114,7 @@ class DownloadServer:
             return web.Response(status=304, headers=headers)
         size = await self._files.size(name) if link.thumbnail else state.size
         media_type = await self._type_of(name, person) if link.thumbnail else state.media_type
-        called = await rows.name_of(self._ledger, link.tenant, state.owner, link.attachment_id)
+        called = await self._names.of(link.tenant, state.owner, link.attachment_id)
         headers["Content-Disposition"] = answers.disposition(media_type, called)
         headers["Accept-Ranges"] = "bytes"
         try:

@@ -16,7 +16,7 @@ ATTACHMENT: Final = "attachment"
 OWNED: Final = "attachments_by_owner"
 """A user's attachments by when their upload began, until their bytes are removed: state and declared size."""
 NAMES: Final = "attachment_names"
-"""What a user calls its attachments, by id. In no event, so that it can be forgotten."""
+"""What a user calls its attachments, by id (``Names``). In no event, so that it can be forgotten."""
 WATCHED: Final = "attachments_watched"
 """All attachments that no message is known to name, spread over slots: what is known of who needs it, and since when."""
 LINKS: Final = "attachment_links"
@@ -75,16 +75,9 @@ def restored_row(tenant: str, attachment_id: str, at_us: int) -> Row:
     return Row(RESTORED, slot_of(aggregate_of(tenant, attachment_id)), key, b"", 1)
 
 
-def name_row(tenant: str, user_id: str, attachment_id: str, name: str | None) -> Row:
-    """Give the row of an attachment's name; None forgets it for good."""
-    seq = 1 if name is not None else _GONE_SEQ
-    return Row(NAMES, owner_partition(tenant, user_id), attachment_id, name.encode() if name is not None else None, seq)
-
-
-async def name_of(ledger: Ledger, tenant: str, user_id: str, attachment_id: str) -> str:
-    """Read what an attachment's owner calls it; empty where that was forgotten."""
-    row = await ledger.row(NAMES, owner_partition(tenant, user_id), attachment_id)
-    return (row.value or b"").decode() if row is not None else ""
+def name_row(tenant: str, user_id: str, attachment_id: str, name: bytes | None) -> Row:
+    """Give the row of an attachment's name, as it is kept; None forgets it for good."""
+    return Row(NAMES, owner_partition(tenant, user_id), attachment_id, name, 1 if name is not None else _GONE_SEQ)
 
 
 def link_rows(conversation: AggregateId, version: int, attachment_ids: Iterable[str]) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from services.chat.access import Actor, actor_of, readable
 from services.chat.attachments import content, domain, removing, rows, seeing, wire
 from services.chat.attachments.config import AttachmentSettings
 from services.chat.attachments.files import Files, Looked
+from services.chat.attachments.names import Names
 from services.chat.attachments.pictures import Drawer, Drawn, TooManyPoints
 from services.chat.attachments.quota import check_quota
 from services.chat.attachments.transfers import Transfers
@@ -41,6 +42,7 @@ class Uploads:
         """Write what is known of them into ``ledger``, and their bytes into ``files``."""
         self._ledger, self._files, self._drawer = ledger, files, drawer
         self._transfers, self._settings = transfers, settings
+        self._names = Names(ledger, files.keys)
 
     async def create(self, request: pb.CreateUploadRequest, call: Call) -> attachment_pb2.AttachmentInfo:
         """Declare an upload. Raises Refused."""
@@ -60,7 +62,7 @@ class Uploads:
         command = domain.Create(now, actor.user_id, request.size_bytes, request.media_type, request.sha256.hex())
         await self._ledger.execute(aggregate, command, _named(request, actor, call), timeout=call.remaining())
         # Who was not answered asks again, and names it then.
-        await self._ledger.put_rows([rows.name_row(actor.tenant, actor.user_id, attachment_id, request.name)])
+        await self._names.put(actor.tenant, actor.user_id, attachment_id, request.name)
         try:
             return await self._shown(actor, attachment_id)
         except domain.Refused:  # its owner was erased between the two: the name must not stay behind
@@ -245,7 +247,7 @@ class Uploads:
 
     async def _shown(self, actor: Actor, attachment_id: str) -> attachment_pb2.AttachmentInfo:
         state = await seeing.owned(self._ledger, actor, attachment_id)
-        name = await rows.name_of(self._ledger, actor.tenant, actor.user_id, attachment_id)
+        name = await self._names.of(actor.tenant, actor.user_id, attachment_id)
         if state.state is domain.State.COMPLETE:
             return wire.info(attachment_id, state, name, state.size)
         held = await self._files.held(object_name(actor.tenant, attachment_id))

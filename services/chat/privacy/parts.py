@@ -12,6 +12,7 @@ from tradewind.chat.v1 import privacy_service_pb2 as pb
 
 from services.chat import commands, domain
 from services.chat.attachments import removing, rows
+from services.chat.attachments.names import Names
 from services.chat.attachments.vault import Vault
 from services.chat.contents import Contents
 from services.chat.moderation import projections
@@ -32,7 +33,7 @@ def all_parts(ledger: Ledger, contents: Contents, vault: Vault, search: SearchSe
     """Give all that this process knows of."""
     found = [
         Scheduled(ledger, contents).part,
-        Attachments(ledger, vault).part,
+        Attachments(ledger, vault, Names(ledger, contents.keys)).part,
         Devices(ledger).part,
         Reports(ledger, contents).part,
     ]
@@ -134,9 +135,10 @@ class Reports:
 class Attachments:
     """Files that a person uploaded."""
 
-    def __init__(self, ledger: Ledger, vault: Vault) -> None:
+    def __init__(self, ledger: Ledger, vault: Vault, names: Names) -> None:
         """Look into ``ledger``; their bytes are in ``vault``."""
         self._ledger = ledger
+        self._names = names
         self._vault = vault
         self.part = Part("attachments", self._erase, self._export)
 
@@ -148,9 +150,8 @@ class Attachments:
         while page := await self._ledger.rows(rows.OWNED, where, after=after, limit=_PAGE):
             for row in page:
                 attachment_id = row.key[17:]
-                name = await self._ledger.row(rows.NAMES, where, attachment_id)
                 state, _, size = (row.value or b"").decode().partition(" ")
-                told = (name.value or b"").decode() if name is not None else ""
+                told = await self._names.of(tenant, user_id, attachment_id)
                 yield item(
                     "attachment",
                     pb.ExportedItem(),
