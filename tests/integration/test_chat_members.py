@@ -56,6 +56,12 @@ async def inbox(user: User, rpc: str, name: str) -> Any:
     return await getattr(stub, rpc)(request, metadata=user.metadata)
 
 
+def receipts(user: User, name: str) -> Any:
+    """Watch how far members have got."""
+    stub = inbox_service_pb2_grpc.InboxServiceStub(user.channel)
+    return stub.WatchReceipts(inbox_pb.WatchReceiptsRequest(conversation_id=name), metadata=user.metadata)
+
+
 async def create(user: User, kind: Kind, *member_ids: str, **fields: Any) -> str:
     request = pb.CreateConversationRequest(request_id=request_id(), kind=KINDS[kind], member_ids=member_ids, **fields)
     return str((await user.call("CreateConversation", request)).conversation.conversation_id)
@@ -223,7 +229,12 @@ async def test_a_reader_who_leaves_is_cut_off_in_every_process(own_nats_server: 
         for watch, talk in zip(watches, talks, strict=True):
             assert len(await watched(watch, 1)) == 1
             await talk.until(lambda it: it.versions(name) == [1, 2])
+        marks = [receipts(ear, name) for ear in ears]
+        for mark in marks:
+            assert (await mark.read()).whole
         await do(bob, "LeaveConversation", name)
+        for mark in marks:
+            assert await refused(mark.read()) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_A_MEMBER")
         for watch, talk in zip(watches, talks, strict=True):
             assert await refused(watch.read()) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_A_MEMBER")
             await talk.until(lambda it: name in it.ended)

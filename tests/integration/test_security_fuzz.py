@@ -24,7 +24,7 @@ from tradewind.chat.v1 import presence_service_pb2 as presence
 
 from tests.hidden_ends import hides_the_end
 from tests.integration.chat_requests import METHODS, Names, requests
-from tests.integration.chat_world import chat_world, key_file
+from tests.integration.chat_world import chat_world, key_file, reason_in, reason_of
 from tests.integration.frame_mutations import Mutator
 from tests.integration.permission_world import AUTHOR, Stage
 from tests.servers import NatsServer
@@ -40,8 +40,9 @@ CLEAR = {
     CODE.OK, CODE.INVALID_ARGUMENT, CODE.NOT_FOUND, CODE.PERMISSION_DENIED, CODE.FAILED_PRECONDITION, CODE.ALREADY_EXISTS,
     CODE.RESOURCE_EXHAUSTED, CODE.DEADLINE_EXCEEDED, CODE.ABORTED,
 }  # fmt: skip
-# On a machine that is busy for minutes the log may be late once, and says so.
-LATE = CODE.UNAVAILABLE
+# Nothing here is down. On a machine that is busy for minutes an acknowledgement of the log may take longer than it is waited for, which is
+# told, with when to ask again; whatever else would be unavailable is a finding.
+LATE, LATE_REASON = CODE.UNAVAILABLE, "LOG_UNAVAILABLE"
 CLEAR_NUMBERS = {code.value[0] for code in (*CLEAR, LATE)}
 ENDS_CALL_AFTER = 3.0
 MARK = 2**60
@@ -106,6 +107,7 @@ class Fuzz:
             else:
                 await self._open(rpc, caller, "unary_unary")(frame, **options)
         except grpc.aio.AioRpcError as error:
+            assert not is_unavailable(error), (error, frame[:2_000])
             self._note(rpc, error.code(), frame, error.details())
         except asyncio.CancelledError:
             self._note(rpc, CODE.OK, frame, "")
@@ -124,6 +126,7 @@ class Fuzz:
         except TimeoutError:
             raise AssertionError(f"{rpc} is silent after {frame[:2_000]!r}") from None
         except grpc.aio.AioRpcError as error:
+            assert not is_unavailable(error), (error, frame[:2_000])
             # So says the client itself where its write meets a stream that has just ended.
             code = CODE.INVALID_ARGUMENT if hides_the_end(error) else error.code()
             self._note(rpc, code, frame, error.details())
@@ -156,6 +159,9 @@ class Fuzz:
             answer = chat.ConverseResponse.FromString(data)
             told: list[Any] = [*answer.results, *answer.operation_results, *answer.ended]
             assert all(each.error.code in CLEAR_NUMBERS for each in told), (told, frame[:2_000])
+            late = [each.error for each in told if each.error.code == LATE.value[0]]
+            assert all(reason_in(error) == LATE_REASON for error in late), (late, frame[:2_000])
+            self.found[f"told on a stream {LATE.name}"] += len(late)
             self.found["answered on a stream"] += len(told)
             if any(each.operation_id == MARK for each in answer.operation_results):
                 return True
@@ -195,6 +201,11 @@ def _request(rpc: str, **fields: Any) -> bytes:
     return bytes(request.SerializeToString())
 
 
+def is_unavailable(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether a call was refused as if something were down, and not for a late log alone."""
+    return error.code() is LATE and reason_of(error) != LATE_REASON
+
+
 def can_be_refused_alone(frame: bytes) -> bool:
     """Tell whether a frame is one, within its limits: whatever is wrong in it is wrong with one thing of it."""
     try:
@@ -211,7 +222,7 @@ def suppress_late() -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        assert error.code() is LATE, error
+        assert (error.code(), reason_of(error)) == (LATE, LATE_REASON), error
 
 
 async def _others(stage: Stage, over: asyncio.Event) -> list[float]:

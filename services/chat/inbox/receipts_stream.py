@@ -11,9 +11,10 @@ from google.protobuf.message import DecodeError
 from tradewind.chat.v1 import chat_service_pb2
 from tradewind.chat.v1 import inbox_service_pb2 as pb
 
-from services.chat import commands, domain, receipts
+from services.chat import commands, domain, projections, receipts
 from services.chat.access import Actor, may_read
 from services.chat.config import ChatSettings
+from services.chat.departures import Departures
 from services.chat.inbox.following import Follower
 from services.chat.watch import going_away
 from services.ledger.ids import AggregateId
@@ -25,10 +26,17 @@ class ReceiptsStream:
     """One stream of receipts. What was heard and not told yet is one receipt for each member at most."""
 
     def __init__(
-        self, ledger: Ledger, follower: Follower, actor: Actor, call: Call, settings: ChatSettings, conversation_id: str
+        self,
+        ledger: Ledger,
+        follower: Follower,
+        departures: Departures,
+        actor: Actor,
+        call: Call,
+        settings: ChatSettings,
+        conversation_id: str,
     ) -> None:
         """Follow a conversation's receipts for ``call``."""
-        self._ledger, self._follower, self._actor = ledger, follower, actor
+        self._ledger, self._follower, self._departures, self._actor = ledger, follower, departures, actor
         self._call, self._settings = call, settings
         self._conversation = commands.aggregate_of(actor, conversation_id)
         self._request = pb.WatchReceiptsRequest(conversation_id=conversation_id)
@@ -44,6 +52,12 @@ class ReceiptsStream:
         """Note that members may have come or gone."""
         self._grown = True
         self._flag.set()
+
+    def doubt(self, *, wake: bool) -> None:
+        """Note that the user, a channel's reader, may have left; ``wake``: to be looked at at once."""
+        self._grown = True
+        if wake:
+            self._flag.set()
 
     def turned(self, _conversation_id: str) -> None:
         """Hear nothing of the user's own list."""
@@ -80,6 +94,8 @@ class ReceiptsStream:
         loop = asyncio.get_running_loop()
         await receipts.receipts(self._ledger, self._request, self._actor)  # refused before anything is heard
         followed = self._follower.follow(self._conversation, self)
+        place = projections.place_of(self._conversation, self._actor.user_id)
+        self._departures.follow(place, self)
         draining = asyncio.create_task(self._await_drain())
         listener = None
         try:
@@ -100,6 +116,7 @@ class ReceiptsStream:
         finally:
             draining.cancel()
             self._follower.leave(followed, self)
+            self._departures.leave(place, self)
             if listener is not None:
                 await self._follower.unlisten(listener)
         yield pb.WatchReceiptsResponse(going_away=going_away(self._settings))

@@ -14,6 +14,7 @@ from services.chat import commands, domain, projections, receipts
 from services.chat.access import Actor, actor_of
 from services.chat.config import ChatSettings
 from services.chat.contents import Contents
+from services.chat.departures import Departures
 from services.chat.domain import place
 from services.chat.domain.inbox import is_archived
 from services.chat.inbox import listing
@@ -39,6 +40,7 @@ class InboxService:
         tips = Tips(ledger, contents)
         self._surveys = Surveys(ledger, tips, settings.inbox_conversations)
         self._follower = follower = Follower(ledger, whispers, tips.version)
+        self._departures = Departures(ledger)
         contents.on_erased(lambda tenant, user_id: follower.again(tips.forget(tenant, user_id)))
         self._streams = 0
         self._lists: set[InboxStream] = set()
@@ -141,7 +143,8 @@ class InboxService:
         """Stream how far each member of a conversation has got."""
         with self._served():
             actor = actor_of(call.caller)
-            stream = ReceiptsStream(self._ledger, self._follower, actor, call, self._settings, request.conversation_id)
+            follows = (self._follower, self._departures)
+            stream = ReceiptsStream(self._ledger, *follows, actor, call, self._settings, request.conversation_id)
             async with aclosing(stream.frames()) as frames:
                 async for frame in frames:
                     yield frame
