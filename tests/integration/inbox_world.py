@@ -76,6 +76,7 @@ class Shown:
         self.frames = 0
         self.older = ""
         self.going_away: chat.GoingAway | None = None
+        self.failures: list[pb.InboxFailure] = []
 
     @property
     def order(self) -> list[str]:
@@ -100,6 +101,7 @@ class Shown:
             self.entries[entry.conversation_id] = entry
         for name in frame.removed_ids:
             self.entries.pop(name, None)
+        self.failures += frame.failures
         if frame.HasField("totals"):
             self.totals = frame.totals
         if frame.HasField("going_away"):

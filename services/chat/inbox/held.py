@@ -14,8 +14,9 @@ from services.chat.domain.inbox import NO_FLAGS, Flags, Sums
 from services.chat.domain.place import FOR_EVER
 from services.chat.inbox import showing
 from services.chat.inbox.following import Followed, Follower, Stream
-from services.chat.inbox.surveying import Counts, Line, Surveys
+from services.chat.inbox.surveying import Counts, Gaps, Line, Surveys
 from services.chat.inbox.tips import Tip
+from services.ledger.errors import HistoryGap
 from services.ledger.ids import AggregateId
 
 _SOON: Final = 0.05
@@ -52,6 +53,8 @@ class Held:
         self._sums = Sums()
         self._opened: list[Line] = []
         self._turns = 0
+        self._unreadable: dict[str, None] = {}
+        self._gaps: Gaps = {}
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -62,13 +65,23 @@ class Held:
         """Show what is unread in all."""
         return showing.totals(self._sums)
 
+    def failures(self) -> list[pb.InboxFailure]:
+        """Show which conversations turned out not to be readable, each once."""
+        gaps, self._gaps = self._gaps, {}
+        for conversation_id in gaps:
+            if conversation_id in self._entries:
+                self._count_nothing(self._entries[conversation_id])
+        fresh = {name: gap for name, gap in gaps.items() if name not in self._unreadable}
+        self._unreadable.update(dict.fromkeys(fresh))
+        return showing.failures(fresh)
+
     async def open(self) -> None:
         """Look at all of the list. Raises LedgerError."""
         actor, now = self._actor, commands.now_us()
         ids = await self._surveys.ids(actor)
         for conversation_id in ids:
             self._entry(conversation_id)  # followed before it is looked at, so that nothing falls between
-        self._opened = await self._surveys.lines(actor, ids, self._tip)
+        self._opened = await self._surveys.lines(actor, self._gaps, ids, self._tip)
         self._flags = {line.conversation.id: line.flags for line in self._opened if line.flags != NO_FLAGS}
 
         cursors = await self._surveys.cursors(actor)
@@ -79,7 +92,7 @@ class Held:
                 counts = counts._replace(unread=0, mentions=0)
             self._put(self._entry(line.conversation.id), line, counts, now)
 
-        await self._surveys.each(self._opened, count)
+        await self._surveys.each_line(self._opened, self._gaps, count)
 
     async def _tip(self, conversation: AggregateId) -> Tip:
         """Read the end of a conversation; where others follow it already, what they know will do."""
@@ -101,7 +114,7 @@ class Held:
                 await self._shown(self._entries[line.conversation.id], line, state, now) if state is not None else None
             )
 
-        shown = await self._surveys.each(lines[:most], show)
+        shown = await self._surveys.each_line(lines[:most], self._gaps, show)
         return [entry for entry in shown if entry is not None], lines[most - 1].place if len(lines) > most else ""
 
     async def look(self, turned: Sequence[str], grew: Sequence[str]) -> tuple[list[pb.InboxEntry], list[str]]:
@@ -114,7 +127,12 @@ class Held:
 
         async def look(asked: tuple[str, bool]) -> None:
             known = asked[0] in self._entries
-            shown = await self._look(asked[0], anew=asked[1])
+            try:
+                shown = await self._look(asked[0], anew=asked[1] or asked[0] in self._unreadable)
+            except HistoryGap as gap:
+                self._gaps[asked[0]] = gap
+                return
+            self._unreadable.pop(asked[0], None)
             if shown is not None:
                 entries.append(shown)
             elif known:
@@ -179,6 +197,7 @@ class Held:
         ids = set(await self._surveys.ids(self._actor))
         flags = await self._surveys.flags(self._actor)
         found = ids ^ self._entries.keys()
+        found |= ids & self._unreadable.keys()  # they may have been restored
         found |= {each for each in ids if flags.get(each, NO_FLAGS) != self._flags.get(each, NO_FLAGS)}
         unread = [each for each, entry in self._entries.items() if entry.unread]
         if missed:
@@ -193,8 +212,11 @@ class Held:
     async def _differs(self, entry: Entry) -> bool:
         """Tell whether a conversation grew, or was read elsewhere, and that was not heard."""
         conversation = entry.followed.conversation
-        if (await self._surveys.tips.now(conversation)).version > entry.counted:
-            return True
+        try:
+            if (await self._surveys.tips.now(conversation)).version > entry.counted:
+                return True
+        except HistoryGap:
+            return conversation.id not in self._unreadable
         read = await receipts.read_base(self._surveys.ledger, conversation, self._actor.user_id)
         return read is not None and read.version > entry.read_version
 
@@ -226,6 +248,7 @@ class Held:
         return entry
 
     def _forget(self, conversation_id: str) -> None:
+        self._unreadable.pop(conversation_id, None)
         entry = self._entries.pop(conversation_id, None)
         if entry is not None:
             self._count_out(entry)
@@ -239,6 +262,10 @@ class Held:
         entry.unread, entry.mentions, entry.read_version, entry.counted = counts
         entry.archived, entry.muted = line.archived(now_us), line.muted(now_us)
         self._sums.add(entry.unread, entry.mentions, archived=entry.archived, muted=entry.muted)
+
+    def _count_nothing(self, entry: Entry) -> None:
+        self._count_out(entry)
+        entry.unread = entry.mentions = entry.counted = 0
 
     def _count_out(self, entry: Entry) -> None:
         self._sums.add(entry.unread, entry.mentions, archived=entry.archived, muted=entry.muted, times=-1)

@@ -10,7 +10,7 @@ from services.chat import commands, domain, pages
 from services.chat.access import Actor
 from services.chat.domain.inbox import Sums
 from services.chat.inbox import showing
-from services.chat.inbox.surveying import Counts, Line, Surveys
+from services.chat.inbox.surveying import Counts, Gaps, Line, Surveys
 from services.ledger.ids import AggregateId
 
 DEFAULT_PAGE: Final = 50
@@ -25,9 +25,10 @@ async def page(surveys: Surveys, request: pb.ListInboxRequest, actor: Actor) -> 
     """List a page. Raises domain.Refused (INVALID_PAGE_TOKEN), LedgerError."""
     after = pages.read(request.page_token, *_listing(actor, request)) if request.page_token else None
     wanted, now = request.page_size or DEFAULT_PAGE, commands.now_us()
+    gaps: Gaps = {}
     lines = [
         line
-        for line in await surveys.lines(actor)
+        for line in await surveys.lines(actor, gaps)
         if (after is None or line.place < after) and _wanted(line, request, now)
     ]
     cursors = await surveys.cursors(actor)
@@ -44,10 +45,12 @@ async def page(surveys: Surveys, request: pb.ListInboxRequest, actor: Actor) -> 
                 return None
             return await shown(surveys, actor, line, counts, now)
 
-        response.entries.extend(each for each in await surveys.each(chunk, show) if each is not None)
+        response.entries.extend(each for each in await surveys.each_line(chunk, gaps, show) if each is not None)
         if len(response.entries) == wanted and start < len(lines):
             response.next_page_token = token_after(actor, request, lines[start - 1].place)
             break
+    if after is None:
+        response.failures.extend(showing.failures(gaps))
     return response
 
 
@@ -62,13 +65,14 @@ async def shown(surveys: Surveys, actor: Actor, line: Line, counts: Counts, at_u
 async def totals(surveys: Surveys, actor: Actor) -> pb.UnreadTotals:
     """Count what is unread in all of a user's conversations. Raises LedgerError."""
     sums, now, cursors = Sums(), commands.now_us(), await surveys.cursors(actor)
+    gaps: Gaps = {}
 
     async def count(line: Line) -> None:
         counts = await surveys.counts(actor, line, cursors.get(line.conversation.id, 0))
         if counts.unread and await surveys.standing(actor, line.conversation, fresh=False) is not None:
             sums.add(counts.unread, counts.mentions, archived=line.archived(now), muted=line.muted(now))
 
-    await surveys.each(await surveys.lines(actor), count)
+    await surveys.each_line(await surveys.lines(actor, gaps), gaps, count)
     return showing.totals(sums)
 
 

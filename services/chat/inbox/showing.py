@@ -7,8 +7,9 @@ from tradewind.chat.v1 import inbox_service_pb2 as pb
 from services.chat import domain, wire
 from services.chat.domain.inbox import Sums
 from services.chat.domain.place import FOR_EVER
-from services.chat.inbox.surveying import Counts, Line
+from services.chat.inbox.surveying import Counts, Gaps, Line
 from services.chat.wire.events import KINDS
+from services.runtime.errors import status_of
 
 
 def entry(
@@ -43,6 +44,13 @@ def entry(
     if shown.muted and flags.muted_until_us != FOR_EVER:
         shown.muted_until.CopyFrom(wire.timestamp(flags.muted_until_us))
     return shown
+
+
+def failures(gaps: Gaps) -> list[pb.InboxFailure]:
+    """Show which conversations cannot be read, and why."""
+    return [
+        pb.InboxFailure(conversation_id=conversation_id, error=status_of(gap)) for conversation_id, gap in gaps.items()
+    ]
 
 
 def totals(sums: Sums) -> pb.UnreadTotals:

@@ -11,6 +11,7 @@ from services.chat import commands, domain, marks, projections, receipts
 from services.chat.access import Actor, may_read
 from services.chat.domain.inbox import NO_FLAGS, Flags, is_archived, is_hidden, is_muted, order
 from services.chat.inbox.tips import Tip, Tips
+from services.ledger.errors import HistoryGap
 from services.ledger.ids import AggregateId
 from services.ledger.ledger import Ledger
 
@@ -18,6 +19,8 @@ _PAGE: Final = 500
 _AT_ONCE: Final = 8
 _PROCESS_AT_ONCE: Final = 64
 ReadTip = Callable[[AggregateId], Awaitable[Tip]]
+Gaps = dict[str, HistoryGap]
+"""Conversations that cannot be read, by id, and why."""
 _Asked = TypeVar("_Asked")
 _Found = TypeVar("_Found")
 
@@ -98,8 +101,13 @@ class Surveys:
         row = await self.ledger.row(projections.FLAGS, where, conversation_id)
         return _flags(row.value) if row is not None else NO_FLAGS
 
-    async def lines(self, actor: Actor, ids: Sequence[str] | None = None, tip: ReadTip | None = None) -> list[Line]:
-        """Give a user's conversations (all, or these), newest activity first; ``tip`` reads their ends. Raises LedgerError."""
+    async def lines(
+        self, actor: Actor, gaps: Gaps, ids: Sequence[str] | None = None, tip: ReadTip | None = None
+    ) -> list[Line]:
+        """Give a user's conversations (all, or these), newest activity first; ``tip`` reads their ends. Raises LedgerError.
+
+        Those that cannot be read are not among them; they go into ``gaps``.
+        """
         flags = await self.flags(actor)
         read = self.tips.now if tip is None else tip
 
@@ -107,8 +115,15 @@ class Surveys:
             conversation = commands.aggregate_of(actor, conversation_id)
             return Line(conversation, await read(conversation), flags.get(conversation_id, NO_FLAGS))
 
-        found = await self.each(await self.ids(actor) if ids is None else ids, line)
-        return sorted(found, key=lambda line: line.place, reverse=True)
+        wanted = await self.ids(actor) if ids is None else ids
+        found = await self.each(wanted, _unless_gap(line, str, gaps))
+        return sorted((each for each in found if each is not None), key=lambda line: line.place, reverse=True)
+
+    async def each_line(
+        self, lines: Iterable[Line], gaps: Gaps, work: Callable[[Line], Awaitable[_Found]]
+    ) -> list[_Found | None]:
+        """Do something for each of some lines, as `each`; those whose conversations cannot be read give None and go into ``gaps``."""
+        return await self.each(lines, _unless_gap(work, lambda line: line.conversation.id, gaps))
 
     async def each(self, asked: Iterable[_Asked], work: Callable[[_Asked], Awaitable[_Found]]) -> list[_Found]:
         """Do something for each of some, a few at a time, and give what came of it in their order."""
@@ -162,6 +177,19 @@ class Surveys:
         alone = Actor(actor.tenant, actor.user_id, "", False, False)
         belongs = await may_read(self.ledger, alone, conversation, view.state, commands.now_us())
         return view.state if belongs else None
+
+
+def _unless_gap(
+    work: Callable[[_Asked], Awaitable[_Found]], name: Callable[[_Asked], str], gaps: Gaps
+) -> Callable[[_Asked], Awaitable[_Found | None]]:
+    async def done(asked: _Asked) -> _Found | None:
+        try:
+            return await work(asked)
+        except HistoryGap as gap:
+            gaps[name(asked)] = gap
+            return None
+
+    return done
 
 
 def _flags(value: bytes | None) -> Flags:

@@ -117,7 +117,8 @@ class InboxStream:
     async def _first(self) -> pb.WatchInboxResponse:
         await self._held.open()
         shown, older = await self._held.newest(self._page_size)
-        frame = pb.WatchInboxResponse(entries=shown, whole=True, totals=self._held.totals())
+        failures = self._held.failures()
+        frame = pb.WatchInboxResponse(entries=shown, whole=True, totals=self._held.totals(), failures=failures)
         if older:
             frame.older_page_token = listing.token_after(self._actor, pb.ListInboxRequest(), older)
         self._told_totals = frame.totals.SerializeToString()
@@ -129,7 +130,7 @@ class InboxStream:
         await self._survey(now)
         turned, grew = self._take()
         entries, removed = await self._held.look(turned, grew)
-        frame = pb.WatchInboxResponse(entries=entries, removed_ids=removed)
+        frame = pb.WatchInboxResponse(entries=entries, removed_ids=removed, failures=self._held.failures())
         totals = self._held.totals()
         if (encoded := totals.SerializeToString()) != self._told_totals:
             self._told_totals = encoded

@@ -55,6 +55,8 @@ def inbox(
                     output.message(entry, "  ".join(filter(None, _cells(entry))))
                 for conversation_id in told.removed_ids:
                     output.line({"removed_id": conversation_id}, f"{conversation_id}  is gone")
+                for failure in told.failures:
+                    output.message(failure, f"{failure.conversation_id}  cannot be read: {failure.error.message}")
                 output.message(told.totals, _told(told.totals))
                 if left is not None:
                     left -= 1

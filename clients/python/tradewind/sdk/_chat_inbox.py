@@ -22,6 +22,7 @@ class InboxList:
         totals: what is unread over all conversations, whether they are among the entries or not.
         changed: what the last frame told: entries that are new or changed.
         removed_ids: conversations that the last frame took away.
+        failures: conversations that cannot be read, as the last frame told; they are not among the entries until they can.
         older_page_token: with which `list_inbox` goes on where the first frame ended; empty where there is nothing older.
     """
 
@@ -30,6 +31,7 @@ class InboxList:
         self.totals = inbox_service_pb2.UnreadTotals()
         self.changed: list[inbox_service_pb2.InboxEntry] = []
         self.removed_ids: list[str] = []
+        self.failures: list[inbox_service_pb2.InboxFailure] = []
         self.older_page_token = ""
 
     @property
@@ -48,11 +50,12 @@ class InboxList:
             self.older_page_token = frame.older_page_token
         for entry in frame.entries:
             self._entries[entry.conversation_id] = entry
-        for conversation_id in frame.removed_ids:
+        for conversation_id in (*frame.removed_ids, *(failure.conversation_id for failure in frame.failures)):
             self._entries.pop(conversation_id, None)
         if frame.HasField("totals"):
             self.totals = frame.totals
         self.changed, self.removed_ids = list(frame.entries), list(frame.removed_ids)
+        self.failures = list(frame.failures)
 
 
 class Inbox:

@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from tradewind.chat.v1 import chat_pb2 as tradewind_dot_chat_dot_v1_dot_chat__pb2
 from tradewind.chat.v1 import chat_service_pb2 as tradewind_dot_chat_dot_v1_dot_chat__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tradewind/chat/v1/inbox_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/chat/v1/chat.proto\x1a$tradewind/chat/v1/chat_service.proto\"\xc1\x03\n\nInboxEntry\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.tradewind.chat.v1.ConversationKind\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07picture\x18\x04 \x01(\t\x12\x0f\n\x07peer_id\x18\x05 \x01(\t\x12\x14\n\x0cmember_count\x18\x06 \x01(\r\x12\x0f\n\x07version\x18\x07 \x01(\x04\x12\x37\n\x0clast_message\x18\x08 \x01(\x0b\x32!.tradewind.chat.v1.MessagePreview\x12\x31\n\ractivity_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cunread_count\x18\n \x01(\x04\x12\x15\n\rmention_count\x18\x0b \x01(\x04\x12\x14\n\x0cread_version\x18\x0c \x01(\x04\x12\x10\n\x08\x61rchived\x18\r \x01(\x08\x12\r\n\x05muted\x18\x0e \x01(\x08\x12/\n\x0bmuted_until\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06hidden\x18\x10 \x01(\x08\"\xd9\x01\n\x0eMessagePreview\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x11\n\tsender_id\x18\x02 \x01(\t\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x12\n\npart_count\x18\x05 \x01(\r\x12\x0c\n\x04\x63ode\x18\x06 \x01(\t\x12\x13\n\x0bthread_root\x18\x07 \x01(\x04\x12\x0e\n\x06\x65\x64ited\x18\x08 \x01(\x08\x12\x0f\n\x07\x64\x65leted\x18\t \x01(\x08\x12\x0e\n\x06\x65rased\x18\n \x01(\x08\"\xcf\x01\n\x0cUnreadTotals\x12\x14\n\x0cunread_count\x18\x01 \x01(\x04\x12\x15\n\rmention_count\x18\x02 \x01(\x04\x12\x1a\n\x12\x63onversation_count\x18\x03 \x01(\r\x12\x1a\n\x12muted_unread_count\x18\x04 \x01(\x04\x12\x1b\n\x13muted_mention_count\x18\x05 \x01(\x04\x12\x1d\n\x15\x61rchived_unread_count\x18\x06 \x01(\x04\x12\x1e\n\x16\x61rchived_mention_count\x18\x07 \x01(\x04\"0\n\x11WatchInboxRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xc8\x01\"\xe5\x01\n\x12WatchInboxResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\x12\x13\n\x0bremoved_ids\x18\x02 \x03(\t\x12/\n\x06totals\x18\x03 \x01(\x0b\x32\x1f.tradewind.chat.v1.UnreadTotals\x12\r\n\x05whole\x18\x04 \x01(\x08\x12\x18\n\x10older_page_token\x18\x05 \x01(\t\x12\x30\n\ngoing_away\x18\x06 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\"\xed\x01\n\x10ListInboxRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xc8\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x13\n\x0bunread_only\x18\x03 \x01(\x08\x12\x39\n\x08\x61rchived\x18\x04 \x01(\x0e\x32\x1d.tradewind.chat.v1.FlagFilterB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x36\n\x05muted\x18\x05 \x01(\x0e\x32\x1d.tradewind.chat.v1.FlagFilterB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x16\n\x0einclude_hidden\x18\x06 \x01(\x08\"\\\n\x11ListInboxResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x18\n\x16GetUnreadTotalsRequest\"J\n\x17GetUnreadTotalsResponse\x12/\n\x06totals\x18\x01 \x01(\x0b\x32\x1f.tradewind.chat.v1.UnreadTotals\"q\n\x1a\x41rchiveConversationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"K\n\x1b\x41rchiveConversationResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"s\n\x1cUnarchiveConversationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"M\n\x1dUnarchiveConversationResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"\xae\x01\n\x18MuteNotificationsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12=\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\x80\x86\xb0\x96\x01*\x00\"I\n\x19MuteNotificationsResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"q\n\x1aUnmuteNotificationsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"K\n\x1bUnmuteNotificationsResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"n\n\x17HideConversationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"H\n\x18HideConversationResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"n\n\x17ShowConversationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"H\n\x18ShowConversationResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"M\n\x14WatchReceiptsRequest\x12\x35\n\x0f\x63onversation_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"\xa0\x01\n\x15WatchReceiptsResponse\x12,\n\x08receipts\x18\x01 \x03(\x0b\x32\x1a.tradewind.chat.v1.Receipt\x12\x18\n\x10removed_user_ids\x18\x02 \x03(\t\x12\r\n\x05whole\x18\x03 \x01(\x08\x12\x30\n\ngoing_away\x18\x04 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway*X\n\nFlagFilter\x12\x1b\n\x17\x46LAG_FILTER_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46LAG_FILTER_ONLY\x10\x01\x12\x17\n\x13\x46LAG_FILTER_WITHOUT\x10\x02\x32\xc5\x08\n\x0cInboxService\x12[\n\nWatchInbox\x12$.tradewind.chat.v1.WatchInboxRequest\x1a%.tradewind.chat.v1.WatchInboxResponse0\x01\x12V\n\tListInbox\x12#.tradewind.chat.v1.ListInboxRequest\x1a$.tradewind.chat.v1.ListInboxResponse\x12h\n\x0fGetUnreadTotals\x12).tradewind.chat.v1.GetUnreadTotalsRequest\x1a*.tradewind.chat.v1.GetUnreadTotalsResponse\x12t\n\x13\x41rchiveConversation\x12-.tradewind.chat.v1.ArchiveConversationRequest\x1a..tradewind.chat.v1.ArchiveConversationResponse\x12z\n\x15UnarchiveConversation\x12/.tradewind.chat.v1.UnarchiveConversationRequest\x1a\x30.tradewind.chat.v1.UnarchiveConversationResponse\x12n\n\x11MuteNotifications\x12+.tradewind.chat.v1.MuteNotificationsRequest\x1a,.tradewind.chat.v1.MuteNotificationsResponse\x12t\n\x13UnmuteNotifications\x12-.tradewind.chat.v1.UnmuteNotificationsRequest\x1a..tradewind.chat.v1.UnmuteNotificationsResponse\x12k\n\x10HideConversation\x12*.tradewind.chat.v1.HideConversationRequest\x1a+.tradewind.chat.v1.HideConversationResponse\x12k\n\x10ShowConversation\x12*.tradewind.chat.v1.ShowConversationRequest\x1a+.tradewind.chat.v1.ShowConversationResponse\x12\x64\n\rWatchReceipts\x12\'.tradewind.chat.v1.WatchReceiptsRequest\x1a(.tradewind.chat.v1.WatchReceiptsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tradewind/chat/v1/inbox_service.proto\x12\x11tradewind.chat.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1ctradewind/chat/v1/chat.proto\x1a$tradewind/chat/v1/chat_service.proto\"\xc1\x03\n\nInboxEntry\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.tradewind.chat.v1.ConversationKind\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07picture\x18\x04 \x01(\t\x12\x0f\n\x07peer_id\x18\x05 \x01(\t\x12\x14\n\x0cmember_count\x18\x06 \x01(\r\x12\x0f\n\x07version\x18\x07 \x01(\x04\x12\x37\n\x0clast_message\x18\x08 \x01(\x0b\x32!.tradewind.chat.v1.MessagePreview\x12\x31\n\ractivity_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cunread_count\x18\n \x01(\x04\x12\x15\n\rmention_count\x18\x0b \x01(\x04\x12\x14\n\x0cread_version\x18\x0c \x01(\x04\x12\x10\n\x08\x61rchived\x18\r \x01(\x08\x12\r\n\x05muted\x18\x0e \x01(\x08\x12/\n\x0bmuted_until\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06hidden\x18\x10 \x01(\x08\"J\n\x0cInboxFailure\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xd9\x01\n\x0eMessagePreview\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x11\n\tsender_id\x18\x02 \x01(\t\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x12\n\npart_count\x18\x05 \x01(\r\x12\x0c\n\x04\x63ode\x18\x06 \x01(\t\x12\x13\n\x0bthread_root\x18\x07 \x01(\x04\x12\x0e\n\x06\x65\x64ited\x18\x08 \x01(\x08\x12\x0f\n\x07\x64\x65leted\x18\t \x01(\x08\x12\x0e\n\x06\x65rased\x18\n \x01(\x08\"\xcf\x01\n\x0cUnreadTotals\x12\x14\n\x0cunread_count\x18\x01 \x01(\x04\x12\x15\n\rmention_count\x18\x02 \x01(\x04\x12\x1a\n\x12\x63onversation_count\x18\x03 \x01(\r\x12\x1a\n\x12muted_unread_count\x18\x04 \x01(\x04\x12\x1b\n\x13muted_mention_count\x18\x05 \x01(\x04\x12\x1d\n\x15\x61rchived_unread_count\x18\x06 \x01(\x04\x12\x1e\n\x16\x61rchived_mention_count\x18\x07 \x01(\x04\"0\n\x11WatchInboxRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xc8\x01\"\x98\x02\n\x12WatchInboxResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\x12\x13\n\x0bremoved_ids\x18\x02 \x03(\t\x12/\n\x06totals\x18\x03 \x01(\x0b\x32\x1f.tradewind.chat.v1.UnreadTotals\x12\r\n\x05whole\x18\x04 \x01(\x08\x12\x18\n\x10older_page_token\x18\x05 \x01(\t\x12\x30\n\ngoing_away\x18\x06 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway\x12\x31\n\x08\x66\x61ilures\x18\x07 \x03(\x0b\x32\x1f.tradewind.chat.v1.InboxFailure\"\xed\x01\n\x10ListInboxRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xc8\x01\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x13\n\x0bunread_only\x18\x03 \x01(\x08\x12\x39\n\x08\x61rchived\x18\x04 \x01(\x0e\x32\x1d.tradewind.chat.v1.FlagFilterB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x36\n\x05muted\x18\x05 \x01(\x0e\x32\x1d.tradewind.chat.v1.FlagFilterB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x16\n\x0einclude_hidden\x18\x06 \x01(\x08\"\x8f\x01\n\x11ListInboxResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x31\n\x08\x66\x61ilures\x18\x03 \x03(\x0b\x32\x1f.tradewind.chat.v1.InboxFailure\"\x18\n\x16GetUnreadTotalsRequest\"J\n\x17GetUnreadTotalsResponse\x12/\n\x06totals\x18\x01 \x01(\x0b\x32\x1f.tradewind.chat.v1.UnreadTotals\"q\n\x1a\x41rchiveConversationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"K\n\x1b\x41rchiveConversationResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"s\n\x1cUnarchiveConversationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"M\n\x1dUnarchiveConversationResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"\xae\x01\n\x18MuteNotificationsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\x12=\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\x80\x86\xb0\x96\x01*\x00\"I\n\x19MuteNotificationsResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"q\n\x1aUnmuteNotificationsRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"K\n\x1bUnmuteNotificationsResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"n\n\x17HideConversationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"H\n\x18HideConversationResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"n\n\x17ShowConversationRequest\x12\x1c\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x0f\x63onversation_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"H\n\x18ShowConversationResponse\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1d.tradewind.chat.v1.InboxEntry\"M\n\x14WatchReceiptsRequest\x12\x35\n\x0f\x63onversation_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$\"\xa0\x01\n\x15WatchReceiptsResponse\x12,\n\x08receipts\x18\x01 \x03(\x0b\x32\x1a.tradewind.chat.v1.Receipt\x12\x18\n\x10removed_user_ids\x18\x02 \x03(\t\x12\r\n\x05whole\x18\x03 \x01(\x08\x12\x30\n\ngoing_away\x18\x04 \x01(\x0b\x32\x1c.tradewind.chat.v1.GoingAway*X\n\nFlagFilter\x12\x1b\n\x17\x46LAG_FILTER_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46LAG_FILTER_ONLY\x10\x01\x12\x17\n\x13\x46LAG_FILTER_WITHOUT\x10\x02\x32\xc5\x08\n\x0cInboxService\x12[\n\nWatchInbox\x12$.tradewind.chat.v1.WatchInboxRequest\x1a%.tradewind.chat.v1.WatchInboxResponse0\x01\x12V\n\tListInbox\x12#.tradewind.chat.v1.ListInboxRequest\x1a$.tradewind.chat.v1.ListInboxResponse\x12h\n\x0fGetUnreadTotals\x12).tradewind.chat.v1.GetUnreadTotalsRequest\x1a*.tradewind.chat.v1.GetUnreadTotalsResponse\x12t\n\x13\x41rchiveConversation\x12-.tradewind.chat.v1.ArchiveConversationRequest\x1a..tradewind.chat.v1.ArchiveConversationResponse\x12z\n\x15UnarchiveConversation\x12/.tradewind.chat.v1.UnarchiveConversationRequest\x1a\x30.tradewind.chat.v1.UnarchiveConversationResponse\x12n\n\x11MuteNotifications\x12+.tradewind.chat.v1.MuteNotificationsRequest\x1a,.tradewind.chat.v1.MuteNotificationsResponse\x12t\n\x13UnmuteNotifications\x12-.tradewind.chat.v1.UnmuteNotificationsRequest\x1a..tradewind.chat.v1.UnmuteNotificationsResponse\x12k\n\x10HideConversation\x12*.tradewind.chat.v1.HideConversationRequest\x1a+.tradewind.chat.v1.HideConversationResponse\x12k\n\x10ShowConversation\x12*.tradewind.chat.v1.ShowConversationRequest\x1a+.tradewind.chat.v1.ShowConversationResponse\x12\x64\n\rWatchReceipts\x12\'.tradewind.chat.v1.WatchReceiptsRequest\x1a(.tradewind.chat.v1.WatchReceiptsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -74,54 +75,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHOWCONVERSATIONREQUEST'].fields_by_name['conversation_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_WATCHRECEIPTSREQUEST'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_WATCHRECEIPTSREQUEST'].fields_by_name['conversation_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
-  _globals['_FLAGFILTER']._serialized_start=3268
-  _globals['_FLAGFILTER']._serialized_end=3356
-  _globals['_INBOXENTRY']._serialized_start=223
-  _globals['_INBOXENTRY']._serialized_end=672
-  _globals['_MESSAGEPREVIEW']._serialized_start=675
-  _globals['_MESSAGEPREVIEW']._serialized_end=892
-  _globals['_UNREADTOTALS']._serialized_start=895
-  _globals['_UNREADTOTALS']._serialized_end=1102
-  _globals['_WATCHINBOXREQUEST']._serialized_start=1104
-  _globals['_WATCHINBOXREQUEST']._serialized_end=1152
-  _globals['_WATCHINBOXRESPONSE']._serialized_start=1155
-  _globals['_WATCHINBOXRESPONSE']._serialized_end=1384
-  _globals['_LISTINBOXREQUEST']._serialized_start=1387
-  _globals['_LISTINBOXREQUEST']._serialized_end=1624
-  _globals['_LISTINBOXRESPONSE']._serialized_start=1626
-  _globals['_LISTINBOXRESPONSE']._serialized_end=1718
-  _globals['_GETUNREADTOTALSREQUEST']._serialized_start=1720
-  _globals['_GETUNREADTOTALSREQUEST']._serialized_end=1744
-  _globals['_GETUNREADTOTALSRESPONSE']._serialized_start=1746
-  _globals['_GETUNREADTOTALSRESPONSE']._serialized_end=1820
-  _globals['_ARCHIVECONVERSATIONREQUEST']._serialized_start=1822
-  _globals['_ARCHIVECONVERSATIONREQUEST']._serialized_end=1935
-  _globals['_ARCHIVECONVERSATIONRESPONSE']._serialized_start=1937
-  _globals['_ARCHIVECONVERSATIONRESPONSE']._serialized_end=2012
-  _globals['_UNARCHIVECONVERSATIONREQUEST']._serialized_start=2014
-  _globals['_UNARCHIVECONVERSATIONREQUEST']._serialized_end=2129
-  _globals['_UNARCHIVECONVERSATIONRESPONSE']._serialized_start=2131
-  _globals['_UNARCHIVECONVERSATIONRESPONSE']._serialized_end=2208
-  _globals['_MUTENOTIFICATIONSREQUEST']._serialized_start=2211
-  _globals['_MUTENOTIFICATIONSREQUEST']._serialized_end=2385
-  _globals['_MUTENOTIFICATIONSRESPONSE']._serialized_start=2387
-  _globals['_MUTENOTIFICATIONSRESPONSE']._serialized_end=2460
-  _globals['_UNMUTENOTIFICATIONSREQUEST']._serialized_start=2462
-  _globals['_UNMUTENOTIFICATIONSREQUEST']._serialized_end=2575
-  _globals['_UNMUTENOTIFICATIONSRESPONSE']._serialized_start=2577
-  _globals['_UNMUTENOTIFICATIONSRESPONSE']._serialized_end=2652
-  _globals['_HIDECONVERSATIONREQUEST']._serialized_start=2654
-  _globals['_HIDECONVERSATIONREQUEST']._serialized_end=2764
-  _globals['_HIDECONVERSATIONRESPONSE']._serialized_start=2766
-  _globals['_HIDECONVERSATIONRESPONSE']._serialized_end=2838
-  _globals['_SHOWCONVERSATIONREQUEST']._serialized_start=2840
-  _globals['_SHOWCONVERSATIONREQUEST']._serialized_end=2950
-  _globals['_SHOWCONVERSATIONRESPONSE']._serialized_start=2952
-  _globals['_SHOWCONVERSATIONRESPONSE']._serialized_end=3024
-  _globals['_WATCHRECEIPTSREQUEST']._serialized_start=3026
-  _globals['_WATCHRECEIPTSREQUEST']._serialized_end=3103
-  _globals['_WATCHRECEIPTSRESPONSE']._serialized_start=3106
-  _globals['_WATCHRECEIPTSRESPONSE']._serialized_end=3266
-  _globals['_INBOXSERVICE']._serialized_start=3359
-  _globals['_INBOXSERVICE']._serialized_end=4452
+  _globals['_FLAGFILTER']._serialized_start=3472
+  _globals['_FLAGFILTER']._serialized_end=3560
+  _globals['_INBOXENTRY']._serialized_start=248
+  _globals['_INBOXENTRY']._serialized_end=697
+  _globals['_INBOXFAILURE']._serialized_start=699
+  _globals['_INBOXFAILURE']._serialized_end=773
+  _globals['_MESSAGEPREVIEW']._serialized_start=776
+  _globals['_MESSAGEPREVIEW']._serialized_end=993
+  _globals['_UNREADTOTALS']._serialized_start=996
+  _globals['_UNREADTOTALS']._serialized_end=1203
+  _globals['_WATCHINBOXREQUEST']._serialized_start=1205
+  _globals['_WATCHINBOXREQUEST']._serialized_end=1253
+  _globals['_WATCHINBOXRESPONSE']._serialized_start=1256
+  _globals['_WATCHINBOXRESPONSE']._serialized_end=1536
+  _globals['_LISTINBOXREQUEST']._serialized_start=1539
+  _globals['_LISTINBOXREQUEST']._serialized_end=1776
+  _globals['_LISTINBOXRESPONSE']._serialized_start=1779
+  _globals['_LISTINBOXRESPONSE']._serialized_end=1922
+  _globals['_GETUNREADTOTALSREQUEST']._serialized_start=1924
+  _globals['_GETUNREADTOTALSREQUEST']._serialized_end=1948
+  _globals['_GETUNREADTOTALSRESPONSE']._serialized_start=1950
+  _globals['_GETUNREADTOTALSRESPONSE']._serialized_end=2024
+  _globals['_ARCHIVECONVERSATIONREQUEST']._serialized_start=2026
+  _globals['_ARCHIVECONVERSATIONREQUEST']._serialized_end=2139
+  _globals['_ARCHIVECONVERSATIONRESPONSE']._serialized_start=2141
+  _globals['_ARCHIVECONVERSATIONRESPONSE']._serialized_end=2216
+  _globals['_UNARCHIVECONVERSATIONREQUEST']._serialized_start=2218
+  _globals['_UNARCHIVECONVERSATIONREQUEST']._serialized_end=2333
+  _globals['_UNARCHIVECONVERSATIONRESPONSE']._serialized_start=2335
+  _globals['_UNARCHIVECONVERSATIONRESPONSE']._serialized_end=2412
+  _globals['_MUTENOTIFICATIONSREQUEST']._serialized_start=2415
+  _globals['_MUTENOTIFICATIONSREQUEST']._serialized_end=2589
+  _globals['_MUTENOTIFICATIONSRESPONSE']._serialized_start=2591
+  _globals['_MUTENOTIFICATIONSRESPONSE']._serialized_end=2664
+  _globals['_UNMUTENOTIFICATIONSREQUEST']._serialized_start=2666
+  _globals['_UNMUTENOTIFICATIONSREQUEST']._serialized_end=2779
+  _globals['_UNMUTENOTIFICATIONSRESPONSE']._serialized_start=2781
+  _globals['_UNMUTENOTIFICATIONSRESPONSE']._serialized_end=2856
+  _globals['_HIDECONVERSATIONREQUEST']._serialized_start=2858
+  _globals['_HIDECONVERSATIONREQUEST']._serialized_end=2968
+  _globals['_HIDECONVERSATIONRESPONSE']._serialized_start=2970
+  _globals['_HIDECONVERSATIONRESPONSE']._serialized_end=3042
+  _globals['_SHOWCONVERSATIONREQUEST']._serialized_start=3044
+  _globals['_SHOWCONVERSATIONREQUEST']._serialized_end=3154
+  _globals['_SHOWCONVERSATIONRESPONSE']._serialized_start=3156
+  _globals['_SHOWCONVERSATIONRESPONSE']._serialized_end=3228
+  _globals['_WATCHRECEIPTSREQUEST']._serialized_start=3230
+  _globals['_WATCHRECEIPTSREQUEST']._serialized_end=3307
+  _globals['_WATCHRECEIPTSRESPONSE']._serialized_start=3310
+  _globals['_WATCHRECEIPTSRESPONSE']._serialized_end=3470
+  _globals['_INBOXSERVICE']._serialized_start=3563
+  _globals['_INBOXSERVICE']._serialized_end=4656
 # @@protoc_insertion_point(module_scope)

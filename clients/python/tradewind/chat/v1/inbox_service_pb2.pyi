@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 from tradewind.chat.v1 import chat_pb2 as _chat_pb2
 from tradewind.chat.v1 import chat_service_pb2 as _chat_service_pb2
 import builtins as _builtins
@@ -134,6 +135,34 @@ class InboxEntry(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InboxEntry: _TypeAlias = InboxEntry  # noqa: Y015
+
+@_typing.final
+class InboxFailure(_message.Message):
+    """A conversation that cannot be listed, while all others can."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    conversation_id: _builtins.str
+    """Which."""
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why: DATA_LOSS with HISTORY_GAP, where an operator must restore it."""
+
+    def __init__(
+        self,
+        *,
+        conversation_id: _builtins.str = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "error", b"error"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InboxFailure: _TypeAlias = InboxFailure  # noqa: Y015
 
 @_typing.final
 class MessagePreview(_message.Message):
@@ -275,6 +304,7 @@ class WatchInboxResponse(_message.Message):
     WHOLE_FIELD_NUMBER: _builtins.int
     OLDER_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     GOING_AWAY_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
     whole: _builtins.bool
     """The frame is the first of its stream: whatever the client knew before is void."""
     older_page_token: _builtins.str
@@ -295,6 +325,12 @@ class WatchInboxResponse(_message.Message):
     def going_away(self) -> _chat_service_pb2.GoingAway:
         """The server drains: connect again after the delay it names."""
 
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___InboxFailure]:
+        """Conversations that cannot be read, each told once; it is not in the list, and counts nothing, until an entry of it comes again, which is within
+        minutes of its being restored.
+        """
+
     def __init__(
         self,
         *,
@@ -304,10 +340,11 @@ class WatchInboxResponse(_message.Message):
         whole: _builtins.bool = ...,
         older_page_token: _builtins.str = ...,
         going_away: _chat_service_pb2.GoingAway | None = ...,
+        failures: _abc.Iterable[Global___InboxFailure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["going_away", b"going_away", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "going_away", b"going_away", "older_page_token", b"older_page_token", "removed_ids", b"removed_ids", "totals", b"totals", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "failures", b"failures", "going_away", b"going_away", "older_page_token", b"older_page_token", "removed_ids", b"removed_ids", "totals", b"totals", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,21 +400,27 @@ class ListInboxResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty at the end."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___InboxEntry]:
         """Newest activity first."""
 
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___InboxFailure]:
+        """On the first page, conversations that cannot be read."""
+
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___InboxEntry] | None = ...,
         next_page_token: _builtins.str = ...,
+        failures: _abc.Iterable[Global___InboxFailure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "failures", b"failures", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,7 +121,8 @@ class InboxServiceServicer:
 
     def WatchInbox(self, request, context):
         """Streams the caller's list: the first frame holds the newest entries and the totals, each later one what changed since, at most a few frames a
-        second. What a stream has not told yet is told as it is by then. RESOURCE_EXHAUSTED: OVERLOADED where the process serves as many of them as it may.
+        second. What a stream has not told yet is told as it is by then. A conversation that cannot be read is told as a failure, and all others go on.
+        RESOURCE_EXHAUSTED: OVERLOADED where the process serves as many of them as it may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,14 +130,14 @@ class InboxServiceServicer:
 
     def ListInbox(self, request, context):
         """Lists the caller's conversations, newest activity first. A conversation that something was said in meanwhile moves to the top, and may be missed
-        by who turns pages; WatchInbox tells it.
+        by who turns pages; WatchInbox tells it. One that cannot be read is told as a failure on the first page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUnreadTotals(self, request, context):
-        """Counts what is unread over all of the caller's conversations, exactly.
+        """Counts what is unread over all of the caller's conversations, exactly. One that cannot be read counts nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

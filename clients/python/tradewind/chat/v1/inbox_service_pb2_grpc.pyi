@@ -50,14 +50,15 @@ class InboxServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InboxServiceAsyncStub: ...
     WatchInbox: _grpc.UnaryStreamMultiCallable[_inbox_service_pb2.WatchInboxRequest, _inbox_service_pb2.WatchInboxResponse]
     """Streams the caller's list: the first frame holds the newest entries and the totals, each later one what changed since, at most a few frames a
-    second. What a stream has not told yet is told as it is by then. RESOURCE_EXHAUSTED: OVERLOADED where the process serves as many of them as it may.
+    second. What a stream has not told yet is told as it is by then. A conversation that cannot be read is told as a failure, and all others go on.
+    RESOURCE_EXHAUSTED: OVERLOADED where the process serves as many of them as it may.
     """
     ListInbox: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.ListInboxRequest, _inbox_service_pb2.ListInboxResponse]
     """Lists the caller's conversations, newest activity first. A conversation that something was said in meanwhile moves to the top, and may be missed
-    by who turns pages; WatchInbox tells it.
+    by who turns pages; WatchInbox tells it. One that cannot be read is told as a failure on the first page.
     """
     GetUnreadTotals: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.GetUnreadTotalsRequest, _inbox_service_pb2.GetUnreadTotalsResponse]
-    """Counts what is unread over all of the caller's conversations, exactly."""
+    """Counts what is unread over all of the caller's conversations, exactly. One that cannot be read counts nothing."""
     ArchiveConversation: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.ArchiveConversationRequest, _inbox_service_pb2.ArchiveConversationResponse]
     """Puts a conversation aside as it now stands. NOT_FOUND. PERMISSION_DENIED: NOT_A_MEMBER."""
     UnarchiveConversation: _grpc.UnaryUnaryMultiCallable[_inbox_service_pb2.UnarchiveConversationRequest, _inbox_service_pb2.UnarchiveConversationResponse]
@@ -98,14 +99,15 @@ class InboxServiceAsyncStub(InboxServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchInbox: _aio.UnaryStreamMultiCallable[_inbox_service_pb2.WatchInboxRequest, _inbox_service_pb2.WatchInboxResponse]  # type: ignore[assignment]
     """Streams the caller's list: the first frame holds the newest entries and the totals, each later one what changed since, at most a few frames a
-    second. What a stream has not told yet is told as it is by then. RESOURCE_EXHAUSTED: OVERLOADED where the process serves as many of them as it may.
+    second. What a stream has not told yet is told as it is by then. A conversation that cannot be read is told as a failure, and all others go on.
+    RESOURCE_EXHAUSTED: OVERLOADED where the process serves as many of them as it may.
     """
     ListInbox: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.ListInboxRequest, _inbox_service_pb2.ListInboxResponse]  # type: ignore[assignment]
     """Lists the caller's conversations, newest activity first. A conversation that something was said in meanwhile moves to the top, and may be missed
-    by who turns pages; WatchInbox tells it.
+    by who turns pages; WatchInbox tells it. One that cannot be read is told as a failure on the first page.
     """
     GetUnreadTotals: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.GetUnreadTotalsRequest, _inbox_service_pb2.GetUnreadTotalsResponse]  # type: ignore[assignment]
-    """Counts what is unread over all of the caller's conversations, exactly."""
+    """Counts what is unread over all of the caller's conversations, exactly. One that cannot be read counts nothing."""
     ArchiveConversation: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.ArchiveConversationRequest, _inbox_service_pb2.ArchiveConversationResponse]  # type: ignore[assignment]
     """Puts a conversation aside as it now stands. NOT_FOUND. PERMISSION_DENIED: NOT_A_MEMBER."""
     UnarchiveConversation: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.UnarchiveConversationRequest, _inbox_service_pb2.UnarchiveConversationResponse]  # type: ignore[assignment]
@@ -149,7 +151,8 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inbox_service_pb2.WatchInboxResponse], _abc.AsyncIterator[_inbox_service_pb2.WatchInboxResponse]]:
         """Streams the caller's list: the first frame holds the newest entries and the totals, each later one what changed since, at most a few frames a
-        second. What a stream has not told yet is told as it is by then. RESOURCE_EXHAUSTED: OVERLOADED where the process serves as many of them as it may.
+        second. What a stream has not told yet is told as it is by then. A conversation that cannot be read is told as a failure, and all others go on.
+        RESOURCE_EXHAUSTED: OVERLOADED where the process serves as many of them as it may.
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +162,7 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inbox_service_pb2.ListInboxResponse, _abc.Awaitable[_inbox_service_pb2.ListInboxResponse]]:
         """Lists the caller's conversations, newest activity first. A conversation that something was said in meanwhile moves to the top, and may be missed
-        by who turns pages; WatchInbox tells it.
+        by who turns pages; WatchInbox tells it. One that cannot be read is told as a failure on the first page.
         """
 
     @_abc_1.abstractmethod
@@ -168,7 +171,7 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inbox_service_pb2.GetUnreadTotalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inbox_service_pb2.GetUnreadTotalsResponse, _abc.Awaitable[_inbox_service_pb2.GetUnreadTotalsResponse]]:
-        """Counts what is unread over all of the caller's conversations, exactly."""
+        """Counts what is unread over all of the caller's conversations, exactly. One that cannot be read counts nothing."""
 
     @_abc_1.abstractmethod
     def ArchiveConversation(
