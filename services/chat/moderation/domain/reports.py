@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
 
-from services.chat.domain.refusals import Refused, not_found
+from services.chat.domain.refusals import Refused
 
 MOST_REPORTERS: Final = 1_000
 """Users whose reports of one message are kept; further ones are taken and not counted."""
@@ -119,7 +119,7 @@ def decide(state: Reports, command: ReportCommand) -> Sequence[ReportChange]:
             return ()
         return (Reported(*who, command.reason, command.words, command.sender),)
     if not state.reporters:
-        raise not_found()
+        raise Refused("NOT_FOUND", "nobody has reported such a message")
     if state.resolved is not None:
         raise Refused(
             "REPORT_RESOLVED",
