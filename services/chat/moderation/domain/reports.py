@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
 
-from services.chat.domain.refusals import Refused
+from services.chat.domain.refusals import Refused, not_found
 
 MOST_REPORTERS: Final = 1_000
 """Users whose reports of one message are kept; further ones are taken and not counted."""
@@ -119,7 +119,8 @@ def decide(state: Reports, command: ReportCommand) -> Sequence[ReportChange]:
             return ()
         return (Reported(*who, command.reason, command.words, command.sender),)
     if not state.reporters:
-        raise Refused("NOT_FOUND", "nobody has reported such a message")
+        # In the words of a conversation that never was: whether there is one is not told here.
+        raise not_found()
     if state.resolved is not None:
         raise Refused(
             "REPORT_RESOLVED",
