@@ -10,67 +10,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 
 from services.chat.presence import words
-from services.chat.presence.domain import ALL_DEVICES, State
+from services.chat.presence.asking import AGAIN, ASK_SECONDS, TOGETHER, Asking
+from services.chat.presence.domain import State
 from services.chat.presence.homes import Homes
 from services.chat.presence.slots import Key, slot_of
-from services.chat.presence.words import Beat, Report, Seen, Told
+from services.chat.presence.views import Listener, View, Watched
+from services.chat.presence.words import Beat, Report, Seen
 from services.ledger.ending import end
 from services.ledger.lasting import keep_up
 from services.runtime.errors import Refused
 
-ASK_SECONDS: Final = 1.0
 MOST_ASKED: Final = 1000
 """Users in one question."""
-_TOGETHER: Final = 16
-_AGAIN: Final = 0.25
 _UNKNOWN: Final = Seen(State.UNKNOWN)
 _log = structlog.get_logger(__name__)
-
-
-class Listener(Protocol):
-    """Who watches users."""
-
-    def changed(self, key: Key) -> None:
-        """Take note that a user is otherwise than before, or is known for the first time. Must neither wait nor raise."""
-
-
-@dataclass(eq=False, slots=True)
-class _Watched:
-    """A user that somebody watches; ``number`` is the slot's at which it was so."""
-
-    seen: Seen | None = None
-    number: int = 0
-    listeners: set[Listener] = field(default_factory=set)
-
-
-@dataclass(eq=False, slots=True)
-class _View:
-    """A slot that somebody watches users of. ``unasked``: whom its home was not asked for yet; ``stale``: ask for all.
-
-    ``process`` and ``number``: whose last change was heard; ``behind``: the number that was heard of at the last beat.
-    """
-
-    slot: int
-    people: dict[Key, _Watched] = field(default_factory=dict)
-    unasked: set[Key] = field(default_factory=set)
-    stale: bool = True
-    process: str = ""
-    number: int = 0
-    behind: int = 0
-    failing_since: float | None = None
-    subscription: Subscription | None = None
 
 
 class Roster:
@@ -85,13 +48,12 @@ class Roster:
 
     def __init__(self, client: Client, beat: float, most_people: int, most_watched: int) -> None:
         """Watch nobody."""
-        self.questions = 0
-        """How many were asked so far."""
         self._client = client
+        self._asking = Asking(client, 3 * beat)
         self._patience = 3 * beat
         self._most_watched = most_watched
         self._watching = 0
-        self._views: dict[int, _View] = {}
+        self._views: dict[int, View] = {}
         self._wanting: set[int] = set()
         self._flag = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -132,53 +94,22 @@ class Roster:
 
     # --- once -------------------------------------------------------------------------------------
 
+    @property
+    def questions(self) -> int:
+        """How many were asked so far."""
+        return self._asking.questions
+
     async def report(self, report: Report, seconds: float) -> Seen:
         """Report a device, and give its user's state after it. Raises Refused (DEPENDENCY_UNAVAILABLE, OVERLOADED)."""
-        subject = words.reports_of(slot_of(report.key))
-        told = await self._patiently(subject, words.encode_report(report), seconds)
-        if report.key not in told.people:
-            raise Refused("OVERLOADED", "as many users are there as the server may hold")
-        return told.people[report.key]
+        return await self._asking.report(report, seconds)
 
     async def sign_off(self, key: Key) -> None:
         """Say that a user is gone with all its devices. Where that is lost, their leases end by themselves."""
-        report = Report(key, ALL_DEVICES, State.OFFLINE, 0.0)
-        try:
-            await self._client.publish(words.reports_of(slot_of(key)), words.encode_report(report))
-        except NatsError as error:
-            _log.info("presence_sign_off_lost", error=type(error).__name__)
+        await self._asking.sign_off(key)
 
     async def ask(self, keys: Sequence[Key], seconds: float) -> dict[Key, Seen]:
         """Give the state of users as it is. Raises Refused (DEPENDENCY_UNAVAILABLE)."""
-        by_slot: dict[int, list[Key]] = {}
-        for key in keys:
-            by_slot.setdefault(slot_of(key), []).append(key)
-        room = asyncio.Semaphore(_TOGETHER)
-
-        async def one(slot: int, wanted: list[Key]) -> Told:
-            async with room:
-                self.questions += 1
-                return await self._patiently(words.questions_of(slot), words.encode_keys(wanted), seconds)
-
-        found: dict[Key, Seen] = {}
-        for told in await asyncio.gather(*(one(slot, wanted) for slot, wanted in by_slot.items())):
-            found.update(told.people)
-        return found
-
-    async def _patiently(self, subject: str, data: bytes, seconds: float) -> Told:
-        """Ask a slot's home; while it changes, for a few beats."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + min(seconds, self._patience + 3 * ASK_SECONDS)
-        while self._client.is_connected:
-            left = until - loop.time()
-            if left <= 0:
-                break
-            try:
-                answer = await self._client.request(subject, data, timeout=min(ASK_SECONDS, left))
-                return words.decode_told(answer.data)
-            except NatsError:
-                await asyncio.sleep(min(_AGAIN, max(0.0, until - loop.time())))
-        raise Refused("DEPENDENCY_UNAVAILABLE", "presence cannot be reached now")
+        return await self._asking.ask(keys, seconds)
 
     # --- watched ----------------------------------------------------------------------------------
 
@@ -190,10 +121,10 @@ class Roster:
             slot = slot_of(key)
             view = self._views.get(slot)
             if view is None:
-                view = self._views[slot] = _View(slot)
+                view = self._views[slot] = View(slot)
             watched = view.people.get(key)
             if watched is None:
-                watched = view.people[key] = _Watched()
+                watched = view.people[key] = Watched()
                 view.unasked.add(key)
                 self._want(view)
             if listener not in watched.listeners:
@@ -225,11 +156,11 @@ class Roster:
 
     # --- keeping it true --------------------------------------------------------------------------
 
-    def _want(self, view: _View) -> None:
+    def _want(self, view: View) -> None:
         self._wanting.add(view.slot)
         self._flag.set()
 
-    def _doubt(self, view: _View) -> None:
+    def _doubt(self, view: View) -> None:
         view.stale = True
         self._want(view)
 
@@ -248,7 +179,7 @@ class Roster:
             if view.process and self._homes.first(view.slot) != view.process:
                 self._doubt(view)
 
-    async def _on_changes(self, view: _View, message: Msg) -> None:
+    async def _on_changes(self, view: View, message: Msg) -> None:
         told = words.decode_told(message.data)
         if told.process != view.process:
             if view.process:
@@ -257,22 +188,7 @@ class Roster:
         if told.number > view.number + 1:
             self._doubt(view)
         view.number = max(view.number, told.number)
-        self._take(view, told, later=True)
-
-    def _take(self, view: _View, told: Told, *, later: bool) -> None:
-        for key, seen in told.people.items():
-            watched = view.people.get(key)
-            if watched is None or (told.number <= watched.number if later else told.number < watched.number):
-                continue
-            watched.number = told.number
-            self._set(key, watched, seen)
-
-    @staticmethod
-    def _set(key: Key, watched: _Watched, seen: Seen) -> None:
-        if watched.seen != seen:
-            watched.seen = seen
-            for listener in watched.listeners:
-                listener.changed(key)
+        view.take(told, later=True)
 
     async def _learn(self) -> None:
         """Ask for what is wanted, of a few slots at a time."""
@@ -284,14 +200,14 @@ class Roster:
             self._flag.clear()
             wanting = list(self._wanting)
             self._wanting.clear()
-            for start in range(0, len(wanting), _TOGETHER):
-                views = [self._views[slot] for slot in wanting[start : start + _TOGETHER] if slot in self._views]
+            for start in range(0, len(wanting), TOGETHER):
+                views = [self._views[slot] for slot in wanting[start : start + TOGETHER] if slot in self._views]
                 done = await asyncio.gather(*(self._learn_of(view) for view in views))
                 for view, is_known in zip(views, done, strict=True):
                     if not is_known:
-                        loop.call_later(_AGAIN, self._want, view)
+                        loop.call_later(AGAIN, self._want, view)
 
-    async def _learn_of(self, view: _View) -> bool:
+    async def _learn_of(self, view: View) -> bool:
         """Ask a slot's home for whom is to be asked. Tells whether all of them are known then."""
         if not view.people:
             await self._close(view)
@@ -313,10 +229,10 @@ class Roster:
         view.failing_since = None
         return not view.stale
 
-    async def _question(self, view: _View, keys: list[Key], *, stale: bool) -> None:
+    async def _question(self, view: View, keys: list[Key], *, stale: bool) -> None:
         if not self._client.is_connected:
             raise ConnectionClosedError  # the question would wait, and its answer come long after it
-        self.questions += 1
+        self._asking.questions += 1
         answer = await self._client.request(words.questions_of(view.slot), words.encode_keys(keys), timeout=ASK_SECONDS)
         told = words.decode_told(answer.data)
         if told.process != view.process:
@@ -326,17 +242,17 @@ class Roster:
             view.process, view.number, view.behind = told.process, told.number, 0
         elif stale:
             view.number = max(view.number, told.number)
-        self._take(view, told, later=False)
+        view.take(told, later=False)
 
-    def _failed(self, view: _View) -> None:
+    def _failed(self, view: View) -> None:
         now = asyncio.get_running_loop().time()
         if view.failing_since is None:
             view.failing_since = now
         if now - view.failing_since >= self._patience:
             for key, watched in view.people.items():
-                self._set(key, watched, _UNKNOWN)
+                watched.set(key, _UNKNOWN)
 
-    async def _close(self, view: _View) -> None:
+    async def _close(self, view: View) -> None:
         subscription, view.subscription = view.subscription, None
         if subscription is not None and not self._client.is_closed:
             await subscription.unsubscribe()
@@ -349,7 +265,7 @@ class Roster:
         """Doubt everything after NATS was away, and while it is."""
         links = self._client.stats["reconnects"]
         while True:
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(AGAIN)
             if self._client.is_connected and self._client.stats["reconnects"] == links:
                 self._on_homes()  # one that is not the home any more may have answered in between
                 continue
