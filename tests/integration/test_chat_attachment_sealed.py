@@ -147,8 +147,8 @@ async def test_without_the_key_the_bytes_are_unreadable_at_once(world: ChatWorld
     await destroy(world, "gone")
 
     assert await refused(bob.download(made)) == NOT_FOUND
-    async with aiohttp.ClientSession() as http, http.get(uri) as got:
-        assert got.status == 404
+    async with aiohttp.ClientSession() as http, http.get(uri) as got, http.head(uri) as head:
+        assert (got.status, head.status) == (404, 404)
     assert await refused(ann.fill(half, data, offset=2 * CHUNK)) == NOT_FOUND
     assert (await world.attachments.vault.described(f"{TENANT}/{made}")).size > len(data)  # nobody deleted it
 

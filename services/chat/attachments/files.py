@@ -108,6 +108,7 @@ class Files:
             raise ValueError("the offset is beyond the file's end")
         end = min(size, offset + length)
         if end <= offset:
+            await self._key(name, person, note)  # who asks for nothing is told all the same whether there is anything
             return
         number, last = offset // CHUNK_BYTES, (size - 1) // CHUNK_BYTES
         until = sealing.held_size(min(size, -(-end // CHUNK_BYTES) * CHUNK_BYTES), note)
