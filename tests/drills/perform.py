@@ -72,7 +72,7 @@ async def perform(drill: Drill, stage: Stage, seed: int, seconds: float, file: P
         seconds: how long the faults go on.
         file: where records are kept.
     """
-    pace = Pace()
+    pace = Pace(think=drill.size.think)
     with Recorder(file) as recorder:
         play = Play(stage, recorder, random.Random(seed), seconds)
         crowd = Crowd(stage, recorder, pace, f"{drill.name}-{seed}-{time.time_ns() // 1_000_000:x}", drill.size)

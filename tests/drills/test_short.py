@@ -15,7 +15,7 @@ from tests.servers import CassandraCluster
 
 pytestmark = pytest.mark.timeout(1800)
 
-FEW = Size(groups=2, speakers=2, conversing=1, watchers=1, buyers=2, writers=1)
+FEW = Size(groups=2, speakers=2, conversing=1, watchers=1, buyers=2, writers=1, think=0.2)
 STORM = replace(
     FEW, buyers=4, methods=("pm_ok", "pm_timeout_after_apply", "pm_unavailable_after_apply", "pm_internal_then_ok", "pm_declined"),
     readers=("r", "greylist", "drop-after-data", "drop-before-data"),

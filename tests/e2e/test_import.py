@@ -69,8 +69,9 @@ async def test_a_recorded_day_comes_back_byte_for_byte(standalone: Standalone, r
     assert last["refused"] == 0
     exported = await standalone.command("export", "chat", last["conversation"])
     assert exported.stdout == file.read_text(encoding="utf-8")
-    _, _, again = await said(standalone, "replay", "chat", str(file))
-    assert again == {"conversation": last["conversation"], "sent": 0, "replayed": count, "refused": 0}
+    if name == DAYS[0]:
+        _, _, again = await said(standalone, "replay", "chat", str(file))
+        assert again == {"conversation": last["conversation"], "sent": 0, "replayed": count, "refused": 0}
 
 
 async def test_a_replay_killed_half_way_is_gone_on_with(standalone: Standalone, tmp_path: Path) -> None:
@@ -97,12 +98,12 @@ async def test_services_killed_meanwhile_do_not_show(
 ) -> None:
     own_standalone.start()
     own_standalone.serves()
-    lines = [talk_line(number) for number in range(8000)]
+    lines = [talk_line(number) for number in range(4000)]
     file = tmp_path / "day.jsonl"
-    file.write_text("\n".join([*lines[:2000], "broken", *lines[2000:]]) + "\n", encoding="utf-8")
+    file.write_text("\n".join([*lines[:1000], "broken", *lines[1000:]]) + "\n", encoding="utf-8")
     _, rest = await while_it_runs(own_standalone, 1, lambda _: own_standalone.kill("chat"), "replay", "chat", str(file))
     last = json.loads(rest.splitlines()[-1])
-    assert (last["sent"], last["replayed"], last["refused"]) == (8000, 0, 1)
+    assert (last["sent"], last["replayed"], last["refused"]) == (4000, 0, 1)
     assert (await own_standalone.command("export", "chat", last["conversation"])).stdout.splitlines() == lines
     orders = str(recorded_data / "orders" / "online_retail_2010-12.csv")
     _, rest = await while_it_runs(

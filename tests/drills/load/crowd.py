@@ -21,6 +21,7 @@ class Size:
 
     Attributes:
         methods, readers: which payments and which recipients; see `order` and `mail`.
+        think: longest pause of a client between two intents, seconds.
     """
 
     groups: int = 3
@@ -32,6 +33,7 @@ class Size:
     units: int = 400
     methods: tuple[str, ...] = order.PLAIN
     readers: tuple[str, ...] = mail.PLAIN
+    think: float = 0.05
 
 
 class Crowd:
