@@ -135,8 +135,11 @@ class Cluster:
             return
         asked = chance.sample(up, self.quorum)
         seen: list[T] = []
+        whose = [self.copies[place] for place in asked]
 
         def finish() -> None:
+            if [self.copies[place] for place in asked] != whose:
+                return  # the server that asked the others for it, and would repair them, was lost with what it held
             found = answer(seen)
             change = repair(found) if repair is not None and len(asked) > 1 else None
             if change is None:
