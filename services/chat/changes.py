@@ -82,6 +82,9 @@ class Changes:
         """Go: as a member of a group or a channel, or else as a channel's reader. Raises domain.Refused (NOT_FOUND, LAST_OWNER)."""
         actor, now = actor_of(call.caller), commands.now_us()
         aggregate = commands.aggregate_of(actor, request.conversation_id)
+        here = projections.place_of(aggregate, actor.user_id)
+        if await self._left_as_reader(aggregate, here, request, actor, call):
+            return
         try:
             receipt = await self._execute(aggregate, commands.leave(request, actor, now), request, actor, call)
             if receipt.payloads or receipt.replayed:
@@ -91,10 +94,24 @@ class Changes:
             if refused.reason not in ("NOT_FOUND", "NOT_A_MEMBER", "FORBIDDEN"):
                 raise
         command = place.LeaveChannel(now, actor.user_id, actor.acting_service)
-        here = projections.place_of(aggregate, actor.user_id)
         receipt = await self._execute(here, command, request, actor, call)
         if not (receipt.payloads or receipt.replayed):
             raise domain.not_found()
+
+    async def _left_as_reader(
+        self, aggregate: AggregateId, here: AggregateId, request: pb.LeaveConversationRequest, actor: Actor, call: Call
+    ) -> bool:
+        """Tell whether a channel's member left by this request before, when it only read: it does not leave once more."""
+        profile = (await self._ledger.read(aggregate)).state.profile
+        if profile is None or profile.kind is not domain.Kind.CHANNEL or actor.user_id not in profile.members:
+            return False
+        try:
+            await self._execute(here, place.Withheld(commands.now_us(), domain.not_found()), request, actor, call)
+        except domain.Refused as refused:
+            if refused.reason != "NOT_FOUND":
+                raise
+            return False
+        return True
 
     async def _only_readers(self, aggregate: AggregateId, receipt: Receipt) -> None:
         """Let those who spoke in a channel and only read it from now on begin anew: what they said themselves is not unread for them."""

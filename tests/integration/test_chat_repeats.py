@@ -88,6 +88,24 @@ async def test_whoever_lost_access_has_the_first_answer_again(stage: Stage) -> N
             assert await stage.outcome(rpc, requests(place.names)[rpc], who) == expected, rpc
 
 
+async def test_who_left_as_a_reader_and_speaks_since_does_not_leave_again(stage: Stage) -> None:
+    await stage.make("open channel")
+    names = stage.places["open channel"].names
+    leaving = about(names, "LeaveConversation")
+    await stage.answer("ChatService/LeaveConversation", leaving, "reader")
+    await stage.answer("ChatService/AddMembers", about(names, "AddMembers", user_ids=["reader"]), "founder")
+    for _ in range(2):
+        await stage.answer("ChatService/LeaveConversation", leaving, "reader")
+        asked = chat.GetConversationRequest(conversation_id=names.conversation)
+        shown = await stage.answer("ChatService/GetConversation", asked, "reader")
+        assert "reader" in [member.user_id for member in shown.conversation.members]
+    await stage.answer("ChatService/LeaveConversation", about(names, "LeaveConversation"), "reader")
+    assert (
+        await stage.outcome("ChatService/ListMessages", requests(names)["ChatService/ListMessages"], "reader")
+        == "NOT_FOUND"
+    )
+
+
 async def test_whoever_came_in_and_was_kept_out_since_came_in(stage: Stage) -> None:
     await stage.make("group", "open channel", "channel")
     done: dict[str, dict[str, tuple[Message, Any]]] = {}
