@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import threading
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from tradewind.chat.v1 import chat_pb2
 from tradewind.cli import (
     chat_attachments,
     chat_bots,
@@ -23,13 +17,14 @@ from tradewind.cli import (
     chat_moderation,
     chat_presence,
     chat_privacy,
+    chat_reading,
     chat_receipts,
+    chat_saying,
     chat_search,
     chat_terminal,
     chat_timed,
 )
-from tradewind.cli.chat_members import told_of_order
-from tradewind.cli.chat_messages import shown_message, shown_part, told_of_message, words
+from tradewind.cli.attributes import Attributes, pairs
 from tradewind.cli.exits import Exit
 from tradewind.cli.output import Output, plain
 from tradewind.cli.running import run
@@ -37,6 +32,8 @@ from tradewind.sdk import Client
 
 app = typer.Typer(help="Conversations. Without a command, on a terminal: talk on the whole screen.")
 app.add_typer(chat_terminal.app)
+app.add_typer(chat_saying.app)
+app.add_typer(chat_reading.app)
 app.add_typer(chat_inbox.app)
 app.add_typer(chat_devices.app)
 app.add_typer(chat_attachments.app)
@@ -50,10 +47,6 @@ app.add_typer(chat_moderation.app)
 app.add_typer(chat_bots.app)
 app.add_typer(chat_privacy.app)
 
-_Attributes = Annotated[
-    list[str] | None, typer.Option("--attribute", metavar="KEY=VALUE", help="A free word; repeatable.")
-]
-
 
 @app.callback(invoke_without_command=True)
 def usual(ctx: typer.Context) -> None:
@@ -64,33 +57,6 @@ def usual(ctx: typer.Context) -> None:
         typer.echo(ctx.get_help())
         raise typer.Exit(int(Exit.USAGE))
     chat_terminal.open_terminal(ctx)
-
-
-def pairs(texts: list[str] | None) -> dict[str, str]:
-    """Read KEY=VALUE options. Raises typer.BadParameter."""
-    found = {}
-    for text in texts or ():
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise typer.BadParameter(f"{text} is not KEY=VALUE", param_hint="--attribute")
-        found[key] = value
-    return found
-
-
-def told(event: chat_pb2.ConversationEvent) -> str:
-    """Write an event as a line for people."""
-    which = event.WhichOneof("event")
-    if which == "message":
-        carried = "".join(f"  [{shown_part(part)}]" for part in event.message.parts)
-        return f"{event.version:>6}  <{event.actor_id}> {words(event.message)}{carried}"
-    if which == "system_message":
-        return f"{event.version:>6}  * {event.system_message.text}"
-    if which == "members_added":
-        return f"{event.version:>6}  + {', '.join(member.user_id for member in event.members_added.members)}"
-    if which == "members_removed":
-        return f"{event.version:>6}  - {', '.join(event.members_removed.user_ids)}"
-    told_otherwise = told_of_order(event) or told_of_message(event) or chat_timed.told_of_time(event)
-    return f"{event.version:>6}  {told_otherwise or which or 'unknown'}"
 
 
 @app.command()
@@ -104,7 +70,7 @@ def create(
     slow_mode: Annotated[int, typer.Option(min=0, help="Seconds between two messages of a member.")] = 0,
     message_ttl: Annotated[int, typer.Option(min=0, help="Seconds that a message lasts; 0: for ever.")] = 0,
     picture: Annotated[str, typer.Option(help="Where its picture is.")] = "",
-    attribute: _Attributes = None,
+    attribute: Attributes = None,
 ) -> None:
     """Start a group, or with --direct the conversation with one other, or with --channel a channel."""
     attributes = pairs(attribute)
@@ -160,164 +126,3 @@ def show(ctx: typer.Context, conversation: str) -> None:
         chat_members.show(output, await client.chat.get_conversation(conversation))
 
     run(ctx, work)
-
-
-@app.command()
-def send(
-    ctx: typer.Context,
-    conversation: str,
-    text: str,
-    sender: Annotated[str, typer.Option(help="Who speaks; role service only.")] = "",
-    reply_to: Annotated[list[int] | None, typer.Option(help="Version of a message it answers; repeatable.")] = None,
-    thread: Annotated[int, typer.Option(min=0, help="Version of the message whose thread it is said in.")] = 0,
-    mention: Annotated[list[str] | None, typer.Option(help="Whom it is for in particular; repeatable.")] = None,
-    mention_all: Annotated[bool, typer.Option(help="It is for everybody in particular.")] = False,
-    expire_after: Annotated[float | None, typer.Option(min=5, help="Seconds that it lasts.")] = None,
-    at: Annotated[datetime | None, typer.Option(help="Send it at this time (UTC).")] = None,
-    attribute: _Attributes = None,
-    request_id: Annotated[
-        str | None, typer.Option(help="UUIDv7 of this intent; the same again says nothing twice.")
-    ] = None,
-) -> None:
-    """Say something."""
-    attributes = pairs(attribute)
-    if at is not None and sender:
-        raise typer.BadParameter("what is sent later is said by yourself", param_hint="--sender")
-
-    async def work(client: Client, output: Output) -> None:
-        if at is not None:
-            scheduled = await client.chat.schedule_message(
-                conversation,
-                text,
-                at.replace(tzinfo=UTC),
-                reply_to=reply_to or (),
-                thread_root=thread,
-                mentions=mention or (),
-                mention_all=mention_all,
-                attributes=attributes,
-                expire_after=expire_after,
-                request_id=request_id,
-            )
-            output.message(scheduled, scheduled.scheduled_id)
-            return
-        answer = await client.chat.send_message(
-            conversation,
-            text,
-            reply_to=reply_to or (),
-            thread_root=thread,
-            mentions=mention or (),
-            mention_all=mention_all,
-            attributes=attributes,
-            expire_after=expire_after,
-            sender_id=sender,
-            request_id=request_id,
-        )
-        output.message(answer, f"version {answer.version}")
-
-    run(ctx, work)
-
-
-@app.command()
-def history(
-    ctx: typer.Context,
-    conversation: str,
-    limit: Annotated[int, typer.Option(min=1)] = 50,
-    oldest_first: Annotated[bool, typer.Option(help="From the beginning on, instead of from the end back.")] = False,
-    beyond: Annotated[int, typer.Option(min=0, help="Begin beyond this version.")] = 0,
-    thread: Annotated[int, typer.Option(min=0, help="Only the thread of this message.")] = 0,
-    pinned: Annotated[bool, typer.Option(help="Only what is pinned.")] = False,
-    since: Annotated[
-        datetime | None, typer.Option(help="Begin at this time (UTC): from then on, or back from then.")
-    ] = None,
-    around: Annotated[int, typer.Option(min=0, help="This message and what was said before and after it.")] = 0,
-) -> None:
-    """List messages."""
-
-    async def work(client: Client, output: Output) -> None:
-        if around:
-            for message in await client.chat.messages_around(conversation, around, each_way=min(limit // 2, 499)):
-                output.message(message, shown_message(message))
-            return
-        left = limit
-        messages = client.chat.list_messages(
-            conversation,
-            oldest_first=oldest_first,
-            from_version=beyond,
-            thread_root=thread,
-            pinned_only=pinned,
-            from_time=since.replace(tzinfo=UTC) if since is not None else None,
-            page_size=min(limit, 500),
-        )
-        async for message in messages:
-            output.message(message, shown_message(message))
-            left -= 1
-            if not left:
-                return
-
-    run(ctx, work)
-
-
-@app.command()
-def watch(
-    ctx: typer.Context,
-    conversation: str,
-    after: Annotated[int, typer.Option(min=0, help="Begin after this version.")] = 0,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
-) -> None:
-    """Watch what happens in a conversation, from any version on, until Ctrl-C."""
-
-    async def work(client: Client, output: Output) -> None:
-        left = count
-        async for event in client.chat.watch(conversation, after):
-            output.message(event, told(event))
-            if left is not None:
-                left -= 1
-                if not left:
-                    return
-
-    run(ctx, work)
-
-
-@app.command()
-def talk(ctx: typer.Context, conversation: str) -> None:
-    """Talk: every line of the standard input is sent, and what others say is shown, until the input ends."""
-
-    async def work(client: Client, output: Output) -> None:
-        now = await client.chat.get_conversation(conversation)
-        async with client.chat.converse() as session:
-            session.subscribe(conversation, after=now.version)
-
-            async def listen() -> None:
-                async for _, event in session:
-                    output.message(event, told(event))
-
-            listener = asyncio.create_task(listen())
-            try:
-                async for line in typed_lines():
-                    if line and not listener.done():
-                        await session.send(conversation, line)
-            finally:
-                listener.cancel()
-                with suppress(asyncio.CancelledError):
-                    await listener
-
-    run(ctx, work)
-
-
-async def typed_lines() -> AsyncIterator[str]:
-    """Iterate over the lines of the standard input.
-
-    Read on a thread that may be left behind, since nothing else ends a program that waits for a terminal; at most 64 lines ahead.
-    """
-    loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str | None] = asyncio.Queue(maxsize=64)
-
-    def read() -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody listens any more
-            for line in sys.stdin:
-                asyncio.run_coroutine_threadsafe(lines.put(line.rstrip("\n")), loop).result()
-            asyncio.run_coroutine_threadsafe(lines.put(None), loop).result()
-
-    threading.Thread(target=read, daemon=True).start()
-    while (line := await lines.get()) is not None:
-        yield line

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tradewind.cli.chat import pairs
+from tradewind.cli.attributes import pairs
 from tradewind.cli.output import Output, plain
 from tradewind.cli.running import run
 from tradewind.mail.v1 import mail_pb2, mail_service_pb2

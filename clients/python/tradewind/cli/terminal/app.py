@@ -15,12 +15,13 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from tradewind.chat.v1 import inbox_service_pb2, presence_service_pb2
+from tradewind.chat.v1 import inbox_service_pb2
 from tradewind.cli.output import shown
 from tradewind.cli.terminal import looks, typed
 from tradewind.cli.terminal.acting import perform
 from tradewind.cli.terminal.log import Log
 from tradewind.cli.terminal.room import Line, Room
+from tradewind.cli.terminal.surroundings import Surroundings
 from tradewind.cli.terminal.talking import Talking
 from tradewind.sdk import Client, InboxList, Session, SubscriptionEnded, TradewindError
 
@@ -62,10 +63,7 @@ class ChatApp(App[None]):
         self.room: Room | None = None
         self.thread = self.reply_to = self.editing = 0
         self._first = first
-        self._entries: dict[str, inbox_service_pb2.InboxEntry] = {}
-        self._here: dict[str, presence_service_pb2.Presence] = {}
-        self._watched: set[str] = set()
-        self._typists: dict[str, list[str]] = {}
+        self._around = Surroundings()
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
@@ -96,41 +94,28 @@ class ChatApp(App[None]):
                     changed = room.apply(event) if room is not None else []
                     if room is not None and room is self.room and changed:
                         self._show(changed)
-                        self._stopped_typing(event.actor_id)
+                        self._around.said(conversation_id, event.actor_id)
+                        self._head()
                         self._read()
             except SubscriptionEnded as ended:
                 self.talking.leave(ended.conversation_id)
                 if self.room is not None and self.room.conversation_id == ended.conversation_id:
                     self.tell("you are not in this conversation any more")
 
-    def _stopped_typing(self, user_id: str) -> None:
-        name = looks.name_of(user_id)
-        if name in self._typing_here:
-            self._typing_here.remove(name)
-            self._head()
-
-    @property
-    def _typing_here(self) -> list[str]:
-        return self._typists.get(self.room.conversation_id, []) if self.room is not None else []
-
     async def _hear_news(self) -> None:
         self.session.news.inbox()
         self.session.news.typing()
         async for news in self.session.news:
+            self._around.hear(news)
             if isinstance(news, InboxList):
                 self._list(news.entries)
-            elif isinstance(news, presence_service_pb2.Typing):
-                self._typists[news.conversation_id] = [looks.name_of(user_id) for user_id in news.user_ids]
-            else:
-                self._here[news.user_id] = news
             self._head()
 
     def _list(self, entries: list[inbox_service_pb2.InboxEntry]) -> None:
-        self._entries = {entry.conversation_id: entry for entry in entries}
         conversations = self.query_one("#list", OptionList)
         chosen = conversations.highlighted_option
         conversations.set_options([Option(looks.entry_of(entry), id=entry.conversation_id) for entry in entries])
-        if chosen is not None and chosen.id in self._entries:
+        if chosen is not None and chosen.id in self._around.entries:
             conversations.highlighted = conversations.get_option_index(chosen.id)
         if self.room is None and entries and not self._first:
             self.look_at(entries[0].conversation_id)
@@ -138,9 +123,7 @@ class ChatApp(App[None]):
     async def _watch_presence(self, conversation_id: str) -> None:
         now = await self.client.chat.get_conversation(conversation_id)
         others = [member.user_id for member in now.members if member.user_id != self.me][:_MOST_WATCHED]
-        self.session.news.presence(others, remove=self._watched - set(others))
-        self._watched = set(others)
-        self._here = {user_id: here for user_id, here in self._here.items() if user_id in self._watched}
+        self.session.news.presence(others, remove=self._around.look_at(others))
         self._head()
 
     # --- what is done -----------------------------------------------------------------------------
@@ -281,20 +264,8 @@ class ChatApp(App[None]):
             self.query_one(Log).change([self.room.lines[each] for each in changed if each in self.room.lines])
 
     def _head(self) -> None:
-        if self.room is None:
-            return
-        entry = self._entries.get(self.room.conversation_id)
-        head = Text(looks.called(entry) if entry is not None else self.room.conversation_id, style="bold")
-        if self.thread:
-            head.append(f" › thread of {self.thread}")
-        online = presence_service_pb2.PRESENCE_STATE_ONLINE
-        here = [looks.name_of(user) for user, presence in self._here.items() if presence.state == online]
-        if here:
-            head.append(f"   ● {', '.join(here[:4])}{f' +{len(here) - 4}' if len(here) > 4 else ''}", style="green")
-        if self._typing_here:
-            verb = "types…" if len(self._typing_here) == 1 else "type…"
-            head.append(f"   {', '.join(self._typing_here[:3])} {verb}", style="italic yellow")
-        self.query_one("#head", Static).update(head)
+        if self.room is not None:
+            self.query_one("#head", Static).update(self._around.head(self.room.conversation_id, self.thread))
 
     def _read(self) -> None:
         if self.room is not None and not self.thread:
