@@ -6,7 +6,16 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import use_span
 from tradewind import sdk
-from tradewind.sdk import AlreadyExists, Client, DeadlineExceeded, NotFound, RateLimited, Unauthenticated, Unavailable
+from tradewind.sdk import (
+    AlreadyExists,
+    Client,
+    ClientClosed,
+    DeadlineExceeded,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 
 from tests.unit.client.harbour import Harbour, status
 
@@ -107,3 +116,30 @@ def test_the_tree_of_errors_is_the_one_drawn() -> None:
         sdk.VersionGap: sdk.StreamFault,
     }
     assert {child: child.__base__ for child in drawn} == drawn
+
+
+async def test_whoever_listens_or_asks_is_told_that_the_client_was_closed(port: Harbour) -> None:
+    """And is not taken for cancelled, which nobody did."""
+    client = port.client()
+    made = await client.chat.create_group(["ann"])
+    heard = asyncio.Event()
+
+    async def listen() -> None:
+        async for _ in client.chat.watch(made.conversation_id):
+            heard.set()
+
+    async def talk() -> None:
+        async with client.chat.converse() as session:
+            session.subscribe(made.conversation_id)
+            async for _ in session:
+                pass
+
+    tasks = [asyncio.create_task(listen()), asyncio.create_task(talk())]
+    await asyncio.wait_for(heard.wait(), 30)
+    await client.close()
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+    assert [type(each) for each in outcomes] == [ClientClosed, ClientClosed]
+    with pytest.raises(ClientClosed):
+        await client.chat.get_conversation(made.conversation_id)
+    with pytest.raises(ClientClosed):
+        await anext(client.chat.watch(made.conversation_id))

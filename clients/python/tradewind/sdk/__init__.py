@@ -11,6 +11,7 @@ from tradewind.sdk._client import Client, Endpoints
 from tradewind.sdk._connection import Tls, Token
 from tradewind.sdk._errors import (
     AlreadyExists,
+    ClientClosed,
     Contention,
     DataLoss,
     DeadlineExceeded,
@@ -43,6 +44,7 @@ __all__ = [
     "AlreadyExists",
     "Chat",
     "Client",
+    "ClientClosed",
     "Contention",
     "DataLoss",
     "DeadlineExceeded",

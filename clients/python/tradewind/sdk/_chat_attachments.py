@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc.aio
 
 from tradewind.chat.v1 import attachment_pb2, attachment_service_pb2, attachment_service_pb2_grpc, chat_pb2
-from tradewind.sdk._connection import Connection, cancelled_at_end
+from tradewind.sdk._connection import Connection
 from tradewind.sdk._errors import DataLoss, Refused, from_rpc
 from tradewind.sdk._request_ids import new_request_id
 from tradewind.sdk._resume import Patience
@@ -137,7 +137,8 @@ class Attachments:
             try:
                 metadata = await self._connection.metadata()
                 patience.begun()
-                async with cancelled_at_end(self._files.DownloadAttachment(request, metadata=metadata)) as call:
+                rpc = self._files.DownloadAttachment
+                async with self._connection.streaming(rpc, request, metadata=metadata) as call:
                     async for answer in call:
                         patience.heard()
                         got += len(answer.data)

@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 
 from tradewind.chat.v1 import privacy_service_pb2, privacy_service_pb2_grpc
-from tradewind.sdk._connection import Connection, cancelled_at_end
+from tradewind.sdk._connection import Connection
 from tradewind.sdk._errors import from_rpc
 from tradewind.sdk._request_ids import new_request_id
 from tradewind.sdk._resume import Patience
@@ -67,7 +67,7 @@ class Privacy:
             try:
                 metadata = await self._connection.metadata()
                 patience.begun()
-                async with cancelled_at_end(rpc(ask(token), metadata=metadata)) as call:
+                async with self._connection.streaming(rpc, ask(token), metadata=metadata) as call:
                     async for chunk in call:
                         patience.heard()
                         token = chunk.resume_token

@@ -84,7 +84,7 @@ class Client:
         """Close all channels; what is under way ends."""
         connections = list(self._connections.values())
         self._connections.clear()
-        await asyncio.gather(*(connection.channel.close() for connection in connections))
+        await asyncio.gather(*(connection.close() for connection in connections))
 
     async def __aenter__(self) -> Self:
         """Give the client."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from tradewind.sdk._errors import Unauthenticated, from_rpc
+from tradewind.sdk._errors import ClientClosed, Unauthenticated, from_rpc
 from tradewind.sdk._retry import RetryPolicy, retrying
 from tradewind.sdk._trace import traceparent
 
@@ -65,6 +66,37 @@ class Connection:
         self.policy = policy
         self.timeout = timeout
         self._token = token
+        self._closed = False
+
+    async def close(self) -> None:
+        """End all that is under way."""
+        self._closed = True
+        await self.channel.close()
+
+    @contextmanager
+    def closing_told(self) -> Iterator[None]:
+        """Raise ClientClosed where this connection was closed. gRPC cancels then whoever waits, which is nobody's cancellation."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+            raise ClientClosed("the client was closed") from None
+        except grpc.aio.UsageError:
+            if not self._closed:
+                raise
+            raise ClientClosed("the client was closed") from None
+
+    @asynccontextmanager
+    async def streaming(self, open_call: Callable[..., Any], *arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        """Begin a stream, and cancel it when it is left, however it is left, so that the server does not go on for nobody."""
+        with self.closing_told():
+            call = open_call(*arguments, **options)
+            try:
+                yield call
+            finally:
+                call.cancel()
 
     @property
     def renews(self) -> bool:
@@ -90,8 +122,10 @@ class Connection:
         """Call a method; tried again while that makes sense, all within `timeout` seconds. Raises TradewindError."""
 
         async def attempt(left: float) -> Answer:
+            metadata = await self.metadata()
             try:
-                return await method(request, timeout=left, metadata=await self.metadata())
+                with self.closing_told():
+                    return await method(request, timeout=left, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 raise from_rpc(error) from error
 
@@ -105,12 +139,3 @@ class Connection:
             return await attempt(left)
 
         return await retrying(authenticated, self.policy, self.timeout if timeout is None else timeout)
-
-
-@asynccontextmanager
-async def cancelled_at_end(call: Any) -> AsyncIterator[Any]:
-    """Cancel a stream when it is left, however it is left, so that the server does not go on for nobody."""
-    try:
-        yield call
-    finally:
-        call.cancel()

@@ -15,6 +15,7 @@
     ├── DeadlineExceeded      too late; whether it was done is settled by the same request id
     ├── DataLoss              the history has a hole; an operator must restore
     ├── ServerFault           a defect of the server
+    ├── ClientClosed          the client was closed meanwhile, or before
     └── StreamFault           a stream did not do what it promises
         ├── VersionGap          an event that is not the next one
         ├── SubscriptionEnded   one conversation of a session is heard no more
@@ -129,6 +130,10 @@ class DataLoss(TradewindError):
 
 class ServerFault(TradewindError):
     """A defect of the server; the message holds an id that its log explains."""
+
+
+class ClientClosed(TradewindError):
+    """The client was closed meanwhile, or before; what was asked may have been done."""
 
 
 class StreamFault(TradewindError):

@@ -16,7 +16,7 @@ import grpc.aio
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from tradewind.sdk._connection import Connection, cancelled_at_end
+from tradewind.sdk._connection import Connection
 from tradewind.sdk._errors import (
     DeadlineExceeded,
     SessionClosed,
@@ -208,7 +208,7 @@ class Pipeline(Generic[Request, Answer]):
         """Hold one connection; give the seconds to wait before the next, or less than 0 where there is to be none."""
         metadata = await self._connection.metadata()
         patience.begun()
-        async with cancelled_at_end(self._wire.open(metadata)) as call:
+        async with self._connection.streaming(self._wire.open, metadata) as call:
             self._call = call
             self._outbox = list(self._pending.values())
             heapq.heapify(self._outbox)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import grpc.aio
 
-from tradewind.sdk._connection import Connection, cancelled_at_end
+from tradewind.sdk._connection import Connection
 from tradewind.sdk._errors import TradewindError, Transient, Unauthenticated, Unavailable, VersionGap, from_rpc
 from tradewind.sdk._retry import RetryPolicy
 
@@ -104,7 +104,7 @@ async def resuming(
         try:
             metadata = await connection.metadata()
             patience.begun()
-            async with cancelled_at_end(open_call(metadata=metadata)) as call:
+            async with connection.streaming(open_call, metadata=metadata) as call:
                 await call.wait_for_connection()
                 patience.connected()
                 async for message in call:

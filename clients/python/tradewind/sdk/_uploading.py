@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from tradewind.chat.v1 import attachment_service_pb2, attachment_service_pb2_grpc
-from tradewind.sdk._connection import Connection, cancelled_at_end
+from tradewind.sdk._connection import Connection
 from tradewind.sdk._errors import TradewindError, Unavailable, from_rpc
 from tradewind.sdk._resume import Patience
 
@@ -140,7 +140,7 @@ class Sending:
     async def _stream(self, patience: Patience) -> None:
         metadata = await self._connection.metadata()
         patience.begun()
-        async with cancelled_at_end(self._stub.UploadChunks(metadata=metadata)) as call:
+        async with self._connection.streaming(self._stub.UploadChunks, metadata=metadata) as call:
             writer = asyncio.create_task(self._write(call, self._held))
             try:
                 async for answer in call:
