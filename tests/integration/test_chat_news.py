@@ -22,7 +22,7 @@ from services.chat.presence.domain import State
 from services.runtime.call import Call, Caller
 from services.runtime.limits import RateLimiter
 from services.runtime.spans import NO_SPAN
-from tests.integration.chat_world import TENANT, ChatWorld, Talk, chat_world, unpacked
+from tests.integration.chat_world import TENANT, ChatWorld, Talk, chat_world, request_id, unpacked
 from tests.integration.presence_world import ONLINE, Person
 from tests.servers import NatsServer
 
@@ -162,6 +162,31 @@ async def test_news_takes_no_credit_and_waits_for_none(world: ChatWorld) -> None
     await hears.until(lambda talk: talk.versions(group) == [1, 2, 3])
     for talk in (says, hears):
         talk.call.cancel()
+
+
+async def test_who_is_removed_hears_of_typing_no_more_and_a_drain_ends_all(world: ChatWorld) -> None:
+    ann, bob = world.user("ann"), world.user("bob")
+    one, other = [(await ann.create_group("bob")).conversation_id for _ in range(2)]
+    says, hears = ann.converse(), bob.converse()
+    await hears.write(
+        subscribe={one: 0, other: 0},
+        subscribe_typing=pb.SubscribeTyping(),
+        subscribe_presence=pb.SubscribePresence(add_user_ids=["ann"]),
+        subscribe_inbox=pb.SubscribeInbox(),
+    )
+    await hears.until(lambda talk: bool(typists(talk.news) == {one: [], other: []} and present(talk) and inboxes(talk)))
+    removal = pb.RemoveMembersRequest(request_id=request_id(), conversation_id=one, user_ids=["bob"])
+    await ann.call("RemoveMembers", removal)
+    await hears.until(lambda talk: talk.ended == {one: "NOT_A_MEMBER"})
+    await says.write(operations=[types(one, 1), types(other, 2)])
+    await hears.until(lambda talk: typists(talk.news) == {one: [], other: ["ann"]})
+    await eventually(lambda: world.presence._seats.taken == 1)
+    await world.server.drain()
+    await hears.until(lambda talk: talk.over)
+    assert hears.going_away is not None
+    assert not hears.news_ended
+    assert not any(frame.HasField("going_away") for frame in hears.news)
+    await eventually(lambda: listening_now(world) == (0, 0, 0, 0))
 
 
 async def test_who_does_not_read_holds_one_frame_and_gets_the_newest_state(world: ChatWorld) -> None:
