@@ -145,7 +145,9 @@ class Child:
             failures = 0 if lasted > _HEALTHY_SECONDS else failures + 1
             if self._is_hopeless(code, failures):
                 raise ChildFailed(await self._why())
-            self._tell(f"{self.name} ended ({_how(code)}); starting it again")
+            # What was killed has nothing to say of it.
+            ended = await self._why() if code > 0 else f"{self.name} ended ({_how(code)})"
+            self._tell(f"{ended}; starting it again")
             at_once = not failures or (code == START_AGAIN_EXIT_CODE and lasted > _AT_ONCE_AFTER_SECONDS)
             await asyncio.sleep(0 if at_once else _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS)) - 1])
             if self._ending:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -99,6 +100,15 @@ async def test_a_child_that_dies_is_started_again_and_people_are_told(
     os.kill(first, signal.SIGKILL)
     await until(lambda: fleet.pids["one"] not in (None, first))
     assert told == ["one ended (signal 9); starting it again"]
+
+
+async def test_a_child_that_served_and_ends_by_itself_says_why(home: Home, make_fleet: Callable[..., Fleet]) -> None:
+    told: list[str] = []
+    code = "import sys, time; print('begun', flush=True); time.sleep(0.3); sys.exit('restore the store')"
+    fleet = make_fleet(program(home, "one", code), tell=told.append)
+    await fleet.start(lambda _: None)
+    await until(lambda: bool(told))
+    assert re.fullmatch(r"one ended \(exit code 1\): restore the store; see .*one\.jsonl; starting it again", told[0])
 
 
 async def test_a_child_that_cannot_start_says_why_in_one_line(home: Home, make_fleet: Callable[..., Fleet]) -> None:
