@@ -128,7 +128,8 @@ class Converse:
                 self._drop(commands.aggregate_of(self._actor, unsubscribe.conversation_id))
             for wanted in request.subscribe:
                 await self._subscribe(wanted)
-            await self._tell(request)
+            if self._news is not None or asks(request):
+                await self._tell(request)
             if sends:
                 self._unanswered += len(prepared)
                 sends.submit(prepared)
@@ -151,8 +152,6 @@ class Converse:
     async def _tell(self, request: pb.ConverseRequest) -> None:
         """Tell news as a frame asks, and of what the stream now hears."""
         if self._news is None:
-            if not asks(request):
-                return
             self._news = News(self._sources, self._call, self._say)
         if request.subscribe or request.unsubscribe or asks(request):
             await self._news.ask(request, self._subscriptions)
