@@ -192,6 +192,8 @@ class Restorer:
         # First of all: what the log knows beyond the backup, that its owner deleted it say, comes into the store later.
         await self._archive.put_rows([rows.restored_row(tenant, attachment_id, now_us())])
         try:
+            if state.sealed and not described.note:
+                raise _Damaged
             key = await self._key(described, (tenant, state.owner)) if described.note and state.owner else None
             await self._put(file, described, key, None if thumbnail else state.sha256)
         except _Erased:

@@ -15,7 +15,7 @@ from PIL import Image
 from tradewind.chat.v1 import attachment_service_pb2 as pb
 
 from services.chat.attachments.jetstream import JetStreamVault
-from services.chat.attachments.vault import Described, NoObject
+from services.chat.attachments.vault import Described, NoObject, put
 from services.chat.privacy import keys, upkeep
 from services.chat.whispers import Whispers
 from services.ledger.archive import Row
@@ -158,8 +158,20 @@ async def test_a_reader_is_cut_off_in_the_middle(world: ChatWorld) -> None:
     group = (await ann.user.create_group()).conversation_id
     made = (await ann.upload(group, some_bytes(4 * CHUNK))).attachment_id
     files = world.attachments.files
-    reading = files.read(f"{TENANT}/{made}", (TENANT, "leaving"), 0, 4 * CHUNK)
+    reading = files.read(f"{TENANT}/{made}", (TENANT, "leaving"), 0, 4 * CHUNK, is_sealed=True)
     assert len(await anext(reading)) == CHUNK
     await destroy(world, "leaving")
     with pytest.raises(NoObject):
         [each async for each in reading]
+
+
+async def test_what_was_put_in_the_place_of_a_sealed_file_is_not_given_out(world: ChatWorld) -> None:
+    ann, data = Sender(world, "ann"), some_bytes(CHUNK + 5)
+    group = (await ann.user.create_group()).conversation_id
+    one, two = [(await ann.upload(group, data)).attachment_id for _ in range(2)]
+    vault = world.attachments.vault
+    described, stored = await held(world, f"{TENANT}/{two}")
+    for forged, note in ((data, b""), (stored, described.note)):
+        await put(vault, f"{TENANT}/{one}", forged, note)
+        assert await refused(ann.download(one)) == NOT_FOUND
+    assert await ann.download(two) == data

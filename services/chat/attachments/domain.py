@@ -41,7 +41,10 @@ THERE: Final = (State.UPLOADING, State.COMPLETE)
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """All that is known. ``since_us``: when its state, or who needs it, changed last. Digests are hexadecimal."""
+    """All that is known. ``since_us``: when its state, or who needs it, changed last. Digests are hexadecimal.
+
+    ``sealed``: whether the object store has nothing but what is sealed.
+    """
 
     version: int = 0
     state: State = State.NONE
@@ -57,6 +60,7 @@ class Attachment:
     width: int = 0
     height: int = 0
     thumbnails: tuple[int, ...] = ()
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Complete:
     width: int = 0
     height: int = 0
     thumbnails: tuple[int, ...] = ()
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,7 @@ class Completed:
     width: int
     height: int
     thumbnails: tuple[int, ...]
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +266,7 @@ def _complete(state: Attachment, it: Complete) -> Sequence[Event]:
         return ()
     if not open_for_bytes(state):
         raise wrong_state("expired" if state.state in THERE else state.state.value)
-    return (Completed(it.at_us, it.sha256, it.media_type, it.width, it.height, it.thumbnails),)
+    return (Completed(it.at_us, it.sha256, it.media_type, it.width, it.height, it.thumbnails, it.sealed),)
 
 
 def _spare(state: Attachment, it: Spare) -> Sequence[Event]:
@@ -310,6 +316,7 @@ def evolve(state: Attachment, event: Event) -> Attachment:
                 width=event.width,
                 height=event.height,
                 thumbnails=event.thumbnails,
+                sealed=event.sealed,
             )
         case Kept():
             return replace(after, care=Care.KEPT)

@@ -72,7 +72,8 @@ class Downloads:
                 yield pb.DownloadAttachmentResponse(attachment=shown)
                 left = shown.size_bytes - request.offset
                 length = min(left, request.length) if request.length else left
-                async for data in self._files.read(name, (actor.tenant, state.owner), request.offset, length):
+                owner, sealed = (actor.tenant, state.owner), state.sealed
+                async for data in self._files.read(name, owner, request.offset, length, is_sealed=sealed):
                     yield pb.DownloadAttachmentResponse(data=data)
                     self._transfers.down += len(data)
             except NoObject:

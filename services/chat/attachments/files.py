@@ -37,6 +37,11 @@ class Looked:
     sha256: bytes
     inspected: Inspected
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the vault has nothing but what is sealed."""
+        return bool(self.inspected.note)
+
 
 class Files:
     """Reads and writes files of a vault; whose each is, its caller knows.
@@ -97,13 +102,19 @@ class Files:
         described = await self.vault.described(name)
         return sealing.plain_size(described.size, described.note)
 
-    async def read(self, name: str, person: Person, offset: int, length: int) -> AsyncIterator[bytes]:
+    async def read(
+        self, name: str, person: Person, offset: int, length: int, *, is_sealed: bool
+    ) -> AsyncIterator[bytes]:
         """Read of a finished file from an offset, in pieces of at most ``CHUNK_BYTES``; no chunk is read that is not needed.
+
+        ``is_sealed``: it is known to be, so an object that is not is another one, put in its place.
 
         Raises NoObject, also where the person was erased; ValueError beyond the end.
         """
         described = await self.vault.described(name)
         note, size = described.note, sealing.plain_size(described.size, described.note)
+        if is_sealed and not note:
+            raise NoObject("the object is not the one that was sealed")
         if offset > size:
             raise ValueError("the offset is beyond the file's end")
         end = min(size, offset + length)

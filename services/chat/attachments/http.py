@@ -113,7 +113,7 @@ class DownloadServer:
         if answers.has_it(request.headers, tag):
             return web.Response(status=304, headers=headers)
         size = await self._files.size(name) if link.thumbnail else state.size
-        media_type = await self._type_of(name, person) if link.thumbnail else state.media_type
+        media_type = await self._type_of(name, person, state) if link.thumbnail else state.media_type
         called = await self._names.of(link.tenant, state.owner, link.attachment_id)
         headers["Content-Disposition"] = answers.disposition(media_type, called)
         headers["Accept-Ranges"] = "bytes"
@@ -127,7 +127,8 @@ class DownloadServer:
             response.headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{size}"
         response.headers["Content-Type"] = answers.content_type(media_type)
         response.content_length = length
-        chunks = self._files.read(name, person, offset, length if request.method == "GET" else 0)
+        wanted = length if request.method == "GET" else 0
+        chunks = self._files.read(name, person, offset, wanted, is_sealed=state.sealed)
         return await self._send(request, response, chunks)
 
     async def _send(
@@ -153,9 +154,9 @@ class DownloadServer:
                 await response.write(data)
             self._transfers.down += len(data)
 
-    async def _type_of(self, name: str, person: Person) -> str:
+    async def _type_of(self, name: str, person: Person, state: domain.Attachment) -> str:
         """Tell what a thumbnail is: JPEG, or WebP."""
-        head = await anext(self._files.read(name, person, 0, len(_JPEG)), b"")
+        head = await anext(self._files.read(name, person, 0, len(_JPEG), is_sealed=state.sealed), b"")
         return "image/jpeg" if head == _JPEG else "image/webp"
 
 

@@ -198,10 +198,8 @@ class Uploads:
         if not content.allowed(media_type, self._settings.attachment_types):
             raise domain.Refused("CONTENT_REFUSED", "files of this type are not taken", media_type=media_type)
         drawn = await self._finished(tenant, attachment_id, state.owner, media_type, looked)
-        if drawn is None:
-            return domain.Complete(commands.now_us(), sha256, media_type)
-        measures = (drawn.width, drawn.height, tuple(sorted(drawn.thumbnails)))
-        return domain.Complete(commands.now_us(), sha256, media_type, *measures)
+        measures = (drawn.width, drawn.height, tuple(sorted(drawn.thumbnails))) if drawn is not None else (0, 0, ())
+        return domain.Complete(commands.now_us(), sha256, media_type, *measures, looked.is_sealed)
 
     async def _finished(
         self, tenant: str, attachment_id: str, owner: str, media_type: str, looked: Looked
@@ -212,7 +210,9 @@ class Uploads:
         if media_type not in content.PICTURES or looked.size > self._settings.picture_bytes:
             return None
         try:
-            drawn = await self._drawer.draw(media_type, self._files.read(name, person, 0, looked.size))
+            drawn = await self._drawer.draw(
+                media_type, self._files.read(name, person, 0, looked.size, is_sealed=looked.is_sealed)
+            )
         except TooManyPoints:
             most = str(self._settings.picture_pixels)
             raise domain.Refused(

@@ -39,6 +39,7 @@ def encode(event: domain.Event, version: int) -> bytes:
         message.completed.width = event.width
         message.completed.height = event.height
         message.completed.thumbnails.extend(event.thumbnails)
+        message.completed.sealed = event.sealed
     else:
         getattr(message, _EMPTY[type(event)]).SetInParent()
     return message.SerializeToString(deterministic=True)
@@ -54,7 +55,7 @@ def decode(payload: bytes) -> domain.Event:
     if which == "completed":
         done = message.completed
         measures = (done.width, done.height, tuple(done.thumbnails))
-        return domain.Completed(at_us, done.sha256.hex(), done.media_type, *measures)
+        return domain.Completed(at_us, done.sha256.hex(), done.media_type, *measures, done.sealed)
     if which is None:
         raise ValueError("an event of a kind that this release does not know")
     return _EMPTY_BACK[which](at_us)

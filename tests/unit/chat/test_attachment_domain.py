@@ -22,7 +22,7 @@ def done(state: domain.Attachment, *commands: domain.Command) -> domain.Attachme
 
 
 CREATE = domain.Create(1, "ann", 10, "text/plain", "ab" * 32)
-COMPLETE = domain.Complete(2, "cd" * 32, "image/png", 20, 10, (160, 640))
+COMPLETE = domain.Complete(2, "cd" * 32, "image/png", 20, 10, (160, 640), True)
 
 
 def test_an_upload_is_completed_once() -> None:

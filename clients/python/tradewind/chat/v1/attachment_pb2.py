@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tradewind/chat/v1/attachment.proto\x12\x11tradewind.chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x02\n\x0e\x41ttachmentInfo\x12\x15\n\rattachment_id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".tradewind.chat.v1.AttachmentState\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x12\n\nheld_bytes\x18\x06 \x01(\x04\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\x0e\n\x06sha256\x18\x08 \x01(\x0c\x12\r\n\x05width\x18\t \x01(\r\x12\x0e\n\x06height\x18\n \x01(\r\x12\x12\n\nthumbnails\x18\x0b \x03(\r\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x04\n\x0f\x41ttachmentEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x07\x63reated\x18\n \x01(\x0b\x32$.tradewind.chat.v1.AttachmentCreatedH\x00\x12;\n\tcompleted\x18\x0b \x01(\x0b\x32&.tradewind.chat.v1.AttachmentCompletedH\x00\x12\x31\n\x04kept\x18\x0c \x01(\x0b\x32!.tradewind.chat.v1.AttachmentKeptH\x00\x12\x39\n\x08released\x18\r \x01(\x0b\x32%.tradewind.chat.v1.AttachmentReleasedH\x00\x12;\n\tcondemned\x18\x0e \x01(\x0b\x32&.tradewind.chat.v1.AttachmentCondemnedH\x00\x12\x35\n\x06spared\x18\x0f \x01(\x0b\x32#.tradewind.chat.v1.AttachmentSparedH\x00\x12\x37\n\x07\x64\x65leted\x18\x10 \x01(\x0b\x32$.tradewind.chat.v1.AttachmentDeletedH\x00\x12\x35\n\x06purged\x18\x11 \x01(\x0b\x32#.tradewind.chat.v1.AttachmentPurgedH\x00\x42\x07\n\x05\x65vent\"i\n\x11\x41ttachmentCreated\x12\x10\n\x08owner_id\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x15\n\rdeclared_type\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x65\x63lared_sha256\x18\x04 \x01(\x0c\"l\n\x13\x41ttachmentCompleted\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x12\n\nthumbnails\x18\x05 \x03(\r\"\x10\n\x0e\x41ttachmentKept\"\x14\n\x12\x41ttachmentReleased\"\x15\n\x13\x41ttachmentCondemned\"\x12\n\x10\x41ttachmentSpared\"\x13\n\x11\x41ttachmentDeleted\"\x12\n\x10\x41ttachmentPurged*r\n\x0f\x41ttachmentState\x12 \n\x1c\x41TTACHMENT_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41TTACHMENT_STATE_UPLOADING\x10\x01\x12\x1d\n\x19\x41TTACHMENT_STATE_COMPLETE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tradewind/chat/v1/attachment.proto\x12\x11tradewind.chat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x02\n\x0e\x41ttachmentInfo\x12\x15\n\rattachment_id\x18\x01 \x01(\t\x12\x10\n\x08owner_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".tradewind.chat.v1.AttachmentState\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x12\n\nheld_bytes\x18\x06 \x01(\x04\x12\x12\n\nmedia_type\x18\x07 \x01(\t\x12\x0e\n\x06sha256\x18\x08 \x01(\x0c\x12\r\n\x05width\x18\t \x01(\r\x12\x0e\n\x06height\x18\n \x01(\r\x12\x12\n\nthumbnails\x18\x0b \x03(\r\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x04\n\x0f\x41ttachmentEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x07\x63reated\x18\n \x01(\x0b\x32$.tradewind.chat.v1.AttachmentCreatedH\x00\x12;\n\tcompleted\x18\x0b \x01(\x0b\x32&.tradewind.chat.v1.AttachmentCompletedH\x00\x12\x31\n\x04kept\x18\x0c \x01(\x0b\x32!.tradewind.chat.v1.AttachmentKeptH\x00\x12\x39\n\x08released\x18\r \x01(\x0b\x32%.tradewind.chat.v1.AttachmentReleasedH\x00\x12;\n\tcondemned\x18\x0e \x01(\x0b\x32&.tradewind.chat.v1.AttachmentCondemnedH\x00\x12\x35\n\x06spared\x18\x0f \x01(\x0b\x32#.tradewind.chat.v1.AttachmentSparedH\x00\x12\x37\n\x07\x64\x65leted\x18\x10 \x01(\x0b\x32$.tradewind.chat.v1.AttachmentDeletedH\x00\x12\x35\n\x06purged\x18\x11 \x01(\x0b\x32#.tradewind.chat.v1.AttachmentPurgedH\x00\x42\x07\n\x05\x65vent\"i\n\x11\x41ttachmentCreated\x12\x10\n\x08owner_id\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x15\n\rdeclared_type\x18\x03 \x01(\t\x12\x17\n\x0f\x64\x65\x63lared_sha256\x18\x04 \x01(\x0c\"|\n\x13\x41ttachmentCompleted\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x12\n\nthumbnails\x18\x05 \x03(\r\x12\x0e\n\x06sealed\x18\x06 \x01(\x08\"\x10\n\x0e\x41ttachmentKept\"\x14\n\x12\x41ttachmentReleased\"\x15\n\x13\x41ttachmentCondemned\"\x12\n\x10\x41ttachmentSpared\"\x13\n\x11\x41ttachmentDeleted\"\x12\n\x10\x41ttachmentPurged*r\n\x0f\x41ttachmentState\x12 \n\x1c\x41TTACHMENT_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41TTACHMENT_STATE_UPLOADING\x10\x01\x12\x1d\n\x19\x41TTACHMENT_STATE_COMPLETE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tradewind.chat.v1.attachment_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTACHMENTSTATE']._serialized_start=1282
-  _globals['_ATTACHMENTSTATE']._serialized_end=1396
+  _globals['_ATTACHMENTSTATE']._serialized_start=1298
+  _globals['_ATTACHMENTSTATE']._serialized_end=1412
   _globals['_ATTACHMENTINFO']._serialized_start=91
   _globals['_ATTACHMENTINFO']._serialized_end=389
   _globals['_ATTACHMENTEVENT']._serialized_start=392
@@ -41,17 +41,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTACHMENTCREATED']._serialized_start=941
   _globals['_ATTACHMENTCREATED']._serialized_end=1046
   _globals['_ATTACHMENTCOMPLETED']._serialized_start=1048
-  _globals['_ATTACHMENTCOMPLETED']._serialized_end=1156
-  _globals['_ATTACHMENTKEPT']._serialized_start=1158
-  _globals['_ATTACHMENTKEPT']._serialized_end=1174
-  _globals['_ATTACHMENTRELEASED']._serialized_start=1176
-  _globals['_ATTACHMENTRELEASED']._serialized_end=1196
-  _globals['_ATTACHMENTCONDEMNED']._serialized_start=1198
-  _globals['_ATTACHMENTCONDEMNED']._serialized_end=1219
-  _globals['_ATTACHMENTSPARED']._serialized_start=1221
-  _globals['_ATTACHMENTSPARED']._serialized_end=1239
-  _globals['_ATTACHMENTDELETED']._serialized_start=1241
-  _globals['_ATTACHMENTDELETED']._serialized_end=1260
-  _globals['_ATTACHMENTPURGED']._serialized_start=1262
-  _globals['_ATTACHMENTPURGED']._serialized_end=1280
+  _globals['_ATTACHMENTCOMPLETED']._serialized_end=1172
+  _globals['_ATTACHMENTKEPT']._serialized_start=1174
+  _globals['_ATTACHMENTKEPT']._serialized_end=1190
+  _globals['_ATTACHMENTRELEASED']._serialized_start=1192
+  _globals['_ATTACHMENTRELEASED']._serialized_end=1212
+  _globals['_ATTACHMENTCONDEMNED']._serialized_start=1214
+  _globals['_ATTACHMENTCONDEMNED']._serialized_end=1235
+  _globals['_ATTACHMENTSPARED']._serialized_start=1237
+  _globals['_ATTACHMENTSPARED']._serialized_end=1255
+  _globals['_ATTACHMENTDELETED']._serialized_start=1257
+  _globals['_ATTACHMENTDELETED']._serialized_end=1276
+  _globals['_ATTACHMENTPURGED']._serialized_start=1278
+  _globals['_ATTACHMENTPURGED']._serialized_end=1296
 # @@protoc_insertion_point(module_scope)

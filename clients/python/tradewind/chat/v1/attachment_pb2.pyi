@@ -237,6 +237,7 @@ class AttachmentCompleted(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     THUMBNAILS_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     sha256: _builtins.bytes
     """SHA-256 of them."""
     media_type: _builtins.str
@@ -245,6 +246,8 @@ class AttachmentCompleted(_message.Message):
     """Points of a picture from left to right."""
     height: _builtins.int
     """Points of a picture from top to bottom."""
+    sealed: _builtins.bool
+    """Whether they lie sealed in the object store, as its thumbnails then do; what does not, is not given out as this attachment."""
     @_builtins.property
     def thumbnails(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Sizes of its thumbnails."""
@@ -257,10 +260,11 @@ class AttachmentCompleted(_message.Message):
         width: _builtins.int = ...,
         height: _builtins.int = ...,
         thumbnails: _abc.Iterable[_builtins.int] | None = ...,
+        sealed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "media_type", b"media_type", "sha256", b"sha256", "thumbnails", b"thumbnails", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "media_type", b"media_type", "sealed", b"sealed", "sha256", b"sha256", "thumbnails", b"thumbnails", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
