@@ -29,10 +29,10 @@ from tests.smtp_sink import Sink
 
 TENANT = "acme"
 QUICK: dict[str, Any] = {
-    "smtp_connect_timeout": 2.0,
-    "smtp_command_timeout": 0.5,
-    "smtp_data_timeout": 0.5,
-    "smtp_attempt_margin": 0.5,
+    "smtp_connect_timeout": 30.0,
+    "smtp_command_timeout": 5.0,
+    "smtp_data_timeout": 5.0,
+    "smtp_attempt_margin": 1.0,
     "retry_first": 0.2,
     "retry_most": 1.0,
     "stats_flush": 0.02,

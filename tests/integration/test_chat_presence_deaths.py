@@ -72,7 +72,6 @@ async def test_who_comes_takes_over_what_is_held_and_who_leaves_hands_it_on(
             await Person(here, user_id).report(ONLINE if user_id != "user-3" else OFFLINE)
         watching = await Person(here, "bob").watch(people)
         await watching.complete()
-        told = len(watching.told)
         async with services(own_nats_server.url, tmp_path, 2) as (one, other):
             for world in (one, other):
                 states = {each.user_id: each.state for each in await Person(world, "bob").get(*people)}
@@ -82,4 +81,5 @@ async def test_who_comes_takes_over_what_is_held_and_who_leaves_hands_it_on(
         (seen, quiet) = await Person(here, "bob").get("user-3", "user-4")
         assert (seen.state, quiet.state) == (AWAY, ONLINE)
         # Nobody was seen to flicker while homes moved to and fro.
-        assert len(watching.told) == told + 1
+        assert watching.changes("user-3") == [OFFLINE, AWAY]
+        assert all(watching.changes(user_id) == [ONLINE] for user_id in people if user_id != "user-3")

@@ -71,7 +71,7 @@ def bridge(driver: Driver, *, in_flight: int = 4, waiting: int = 2, measured: An
 async def test_a_burst_of_answers_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver()
     over = bridge(driver)
-    futures = [over.send("q", str(n), READ, 1.0) for n in range(4)]
+    futures = [over.send("q", str(n), READ, 60.0) for n in range(4)]
     wakes: list[Any] = []
     loop = asyncio.get_running_loop()
     wake = loop.call_soon_threadsafe
@@ -91,10 +91,10 @@ async def test_a_burst_of_answers_wakes_the_loop_once(monkeypatch: pytest.Monkey
 async def test_pages_that_a_server_cuts_are_joined() -> None:
     driver = Driver()
     over = bridge(driver)
-    future = over.send("q", "s", READ, 1.0)
+    future = over.send("q", "s", READ, 60.0)
     driver.in_thread(lambda: driver.sent[0].answer([(1,), (2,)], [], [(3,)]))
     assert await future == [(1,), (2,), (3,)]
-    nothing = over.send("q", "s", READ, 1.0)
+    nothing = over.send("q", "s", READ, 60.0)
     driver.in_thread(lambda: driver.sent[1].answer([]))
     assert await nothing == []
 
@@ -102,10 +102,10 @@ async def test_pages_that_a_server_cuts_are_joined() -> None:
 async def test_what_is_beyond_the_bound_waits_and_beyond_that_is_refused() -> None:
     driver = Driver()
     over = bridge(driver, in_flight=2, waiting=2)
-    futures = [over.send("q", str(n), READ, 1.0) for n in range(4)]
+    futures = [over.send("q", str(n), READ, 60.0) for n in range(4)]
     assert [response.statement for response in driver.sent] == ["0", "1"]
     with pytest.raises(CqlFailed):
-        over.send("q", "4", READ, 1.0)
+        over.send("q", "4", READ, 60.0)
     futures[2].cancel()  # its caller's deadline passed: it is never sent
     driver.in_thread(lambda: driver.sent[0].answer([]))
     await futures[0]
@@ -114,7 +114,7 @@ async def test_what_is_beyond_the_bound_waits_and_beyond_that_is_refused() -> No
     await asyncio.gather(futures[1], futures[3])
     await over.close()
     with pytest.raises(CqlFailed):
-        over.send("q", "5", READ, 1.0)
+        over.send("q", "5", READ, 60.0)
 
 
 async def test_a_silent_store_is_waited_for_only_so_long() -> None:
@@ -124,10 +124,10 @@ async def test_a_silent_store_is_waited_for_only_so_long() -> None:
     silent, waits = over.send("q", "silent", READ, 0.2), over.send("q", "waits", READ, 0.2)
     for future in (silent, waits):
         with pytest.raises(CqlFailed):
-            await asyncio.wait_for(future, 5.0)
+            await asyncio.wait_for(future, 60.0)
     assert ended[:1] == [True]
     driver.in_thread(lambda: driver.sent[0].answer([]))  # late: nobody waits any more
-    last = over.send("q", "last", READ, 1.0)
+    last = over.send("q", "last", READ, 60.0)
     driver.in_thread(lambda: driver.sent[-1].answer([(1,)]))
     assert await last == [(1,)]
     assert not over._lost
@@ -143,10 +143,10 @@ async def test_a_store_that_never_answers_is_not_asked_for_ever(monkeypatch: pyt
         with pytest.raises(CqlFailed):
             await over.send("q", "silent", READ, 0.01)
     with pytest.raises(CqlFailed, match="without an answer"):
-        over.send("q", "more", READ, 1.0)
+        over.send("q", "more", READ, 60.0)
     driver.in_thread(lambda: [response.answer([]) for response in driver.sent])
     await asyncio.sleep(0)
-    again = over.send("q", "again", READ, 1.0)
+    again = over.send("q", "again", READ, 60.0)
     driver.in_thread(lambda: driver.sent[-1].answer([]))
     assert await again == []
     await over.close()
@@ -155,7 +155,7 @@ async def test_a_store_that_never_answers_is_not_asked_for_ever(monkeypatch: pyt
 async def test_a_second_node_is_asked_once_beside_a_silent_one() -> None:
     driver = Driver()
     over = Bridge(driver, in_flight=4, waiting=4, measured=None, again={READ: 0.1})
-    future, write = over.send("q", "read", READ, 5.0), over.send("q", "write", WRITE, 5.0)
+    future, write = over.send("q", "read", READ, 60.0), over.send("q", "write", WRITE, 60.0)
     while not driver.sent[0].repeated:
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.25)
@@ -170,14 +170,14 @@ async def test_failures_are_told_in_words_and_counted() -> None:
     driver = Driver()
     over = bridge(driver, measured=lambda name, seconds, failed: ended.append((name, failed)))
     for error, words in ((InvalidRequest("10.0.0.7 t.secret"), "tables"), (OperationTimedOut(), "OperationTimedOut")):
-        future = over.send("read", "s", READ, 1.0)
+        future = over.send("read", "s", READ, 60.0)
         driver.in_thread(lambda error=error: driver.sent[-1].fail(error))
         with pytest.raises(CqlFailed, match=words) as failed:
             await future
         assert "secret" not in str(failed.value)
     driver.broken = True
     with pytest.raises(CqlFailed):
-        await over.send("write", "s", READ, 1.0)
+        await over.send("write", "s", READ, 60.0)
     assert ended == [("read", True), ("read", True), ("write", True)]
     await over.close()
 
@@ -185,7 +185,7 @@ async def test_failures_are_told_in_words_and_counted() -> None:
 async def test_closing_waits_for_what_is_under_way() -> None:
     driver = Driver()
     over = bridge(driver, in_flight=1)
-    futures = [over.send("q", str(n), READ, 5.0) for n in range(2)]
+    futures = [over.send("q", str(n), READ, 60.0) for n in range(2)]
     closing = asyncio.create_task(over.close())
     for _ in range(2):
         await asyncio.sleep(0)
