@@ -17,7 +17,7 @@ from services.chat.presence.domain import State
 from services.chat.presence.words import Report
 from tests.integration.chat_world import TENANT, ChatWorld, chat_world
 
-BEAT = 0.5
+BEAT = 1.0
 """Seconds. A process is missed after three and a half: a stall of a busy machine that is shorter is none's death."""
 ONLINE, AWAY, OFFLINE = pb.PRESENCE_STATE_ONLINE, pb.PRESENCE_STATE_AWAY, pb.PRESENCE_STATE_OFFLINE
 UNKNOWN = pb.PRESENCE_STATE_UNKNOWN

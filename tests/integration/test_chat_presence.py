@@ -69,7 +69,7 @@ async def test_ten_thousand_people_are_watched_with_a_bounded_number_of_messages
     """Measured at NATS itself: everything that Chat's processes say to each other about presence, besides that they live."""
     people = [f"user-{number}" for number in range(10_000)]
     # A slow moment of the machine is not to be taken for a process that died.
-    async with services(own_nats_server.url, tmp_path, presence_beat=1.0) as (here, there):
+    async with services(own_nats_server.url, tmp_path, presence_beat=4.0) as (here, there):
         for user_id in ("user-0", "user-50"):
             await Person(here, user_id).report(ONLINE)
         ear = await nats.connect(own_nats_server.url)
