@@ -57,13 +57,12 @@ async def serving(presences: Presences) -> AsyncIterator[Client]:
 async def test_a_renewal_without_an_answer_is_repeated_within_the_lease() -> None:
     """A server that hangs for once must not make a device fade that is there."""
     presences = Presences(2)
-    async with serving(presences) as client:
-        async with client.presence.online("phone", lease=1) as lease:
-            await presences.until(4)
-            waiting = asyncio.create_task(lease.wait())
-            await asyncio.sleep(0)
-            assert not waiting.done()
-            waiting.cancel()
+    async with serving(presences) as client, client.presence.online("phone", lease=1) as lease:
+        await presences.until(4)
+        waiting = asyncio.create_task(lease.wait())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        waiting.cancel()
 
 
 async def test_who_is_ended_while_a_lease_ends_stays_ended() -> None:
