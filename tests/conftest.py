@@ -1,5 +1,6 @@
 """Fixtures that every kind of test shares."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,9 @@ settings.load_profile("tradewind")
 # Where the tests were started in a shell's background, Ctrl-C is ignored, by every program that they start too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The CQL driver waits a second for its thread when the interpreter ends, and what it says of that is no part of a report.
+logging.getLogger("cassandra").addHandler(logging.NullHandler())
 
 # Set, a test that would be skipped for want of Java or Maven fails.
 REQUIRE_CQL = os.environ.get("TRADEWIND_REQUIRE_CQL") == "1"
