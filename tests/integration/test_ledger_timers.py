@@ -45,7 +45,7 @@ async def test_timers_fire_once_and_never_early(nats_server: NatsServer, tmp_pat
     async with open_ledger(nats_server.url, tmp_path / "a.db", service=fresh_service()) as ledger:
         ledger.on_timer(woken)
         start = now_us()
-        due = {f"till {n}": start + 200_000 + n * 123_457 for n in range(6)}
+        due = {f"till {n}": start + 1_500_000 + n * 123_457 for n in range(6)}
         for name, at in due.items():
             await wake_at(ledger, tally(name), at)
             await ledger.arm(tally(name))
