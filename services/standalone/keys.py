@@ -50,6 +50,16 @@ class Keys:
         return self.folder / "signing.pub.pem"
 
     @property
+    def service(self) -> Path:
+        """Ed25519 private key of the services' own calls where it is not `signing`, PEM; see `ensure_service`."""
+        return self.folder / "service.pem"
+
+    @property
+    def service_verifying(self) -> Path:
+        """Its public key, PEM."""
+        return self.folder / "service.pub.pem"
+
+    @property
     def tracking(self) -> Path:
         """Secret that tracked URLs are signed with: 32 bytes as hexadecimal text."""
         return self.folder / "tracking.key"
@@ -89,6 +99,11 @@ class Keys:
         _make(self.nats, lambda: secrets.token_urlsafe(32).encode())
         write_secret(self.verifying, _public(self.signing))
         write_secret(self.dkim_public, _public(self.dkim))
+
+    def ensure_service(self) -> None:
+        """Make a key for the services' own calls, so that none of them has the one that makes people's tokens. Raises as `ensure` does."""
+        _make(self.service, _ed25519)
+        write_secret(self.service_verifying, _public(self.service))
 
     def nats_token(self) -> str:
         """Read the log server's token. Raises OSError."""

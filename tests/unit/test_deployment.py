@@ -21,6 +21,7 @@ from services.order.config import OrderSettings
 from services.payments_simulator.config import PaymentsSettings
 from services.runtime.config import PREFIX, RuntimeSettings
 from services.runtime.cql_config import CqlConfig
+from services.runtime.tokens import Authenticator, Signer
 from services.standalone import broker
 from services.standalone.cluster import edge, handout
 from services.standalone.inbox import InboxSettings
@@ -127,7 +128,18 @@ def test_every_name_is_declared(compose: dict[str, Any]) -> None:
 def test_every_secret_that_is_read_is_mounted(compose: dict[str, Any]) -> None:
     for name, _, environment in ours(compose):
         mounted = {f"/run/secrets/{secret}" for secret in compose["services"][name].get("secrets", ())}
-        assert {value for value in environment.values() if str(value).startswith("/run/secrets/")} == mounted, name
+        values = [part for value in environment.values() for part in str(value).split(",")]
+        assert {value for value in values if value.startswith("/run/secrets/")} == mounted, name
+
+
+def test_nothing_that_runs_can_sign_for_people(compose: dict[str, Any], secrets: Path) -> None:
+    assert "signing.pem" not in compose["secrets"]
+    folder = secrets / "secrets"
+    both = Authenticator.from_settings(
+        RuntimeSettings(auth_public_key_files=(folder / "signing.pub.pem", folder / "service.pub.pem"))
+    )
+    for key in ("signing.pem", "service.pem"):
+        assert both.verify(Signer.from_file(folder / key).mint("ann", "acme", ["service"])).subject == "ann"
 
 
 def test_every_file_is_there_or_is_made(compose: dict[str, Any], secrets: Path) -> None:

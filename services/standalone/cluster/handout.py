@@ -1,7 +1,8 @@
 """Makes the secrets that ``infra/compose`` reads: ``python -m services.standalone.cluster.handout infra/compose``.
 
 Made once and kept; only the tokens for people are fresh each time. All of it is readable by its owner only, and the containers run
-as that owner (``.env`` tells Docker who it is).
+as that owner (``.env`` tells Docker who it is). The key that people's tokens are signed with goes into no container: services sign their
+own calls with another.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main(folder: Path) -> None:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = Keys(home)
     keys.ensure()
+    keys.ensure_service()
     token = keys.nats_token()
     for name, text in configuration(token).items():
         write_secret(home / name, text.encode())
