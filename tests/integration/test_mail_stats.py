@@ -232,7 +232,7 @@ async def test_of_two_processes_one_counts_and_the_other_takes_over(world: MailW
         finally:
             running.remove(name)
 
-    leases = {name: Lease(world.nats, "one", renewed=0.05) for name in ("first", "second")}
+    leases = {name: Lease(world.nats, "one", renewed=0.5) for name in ("first", "second")}
     tasks = {
         name: asyncio.create_task(lease.hold(lambda name=name: work(name)))  # type: ignore[misc]
         for name, lease in leases.items()
