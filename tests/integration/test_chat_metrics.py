@@ -57,7 +57,7 @@ def read(reader: InMemoryMetricReader) -> dict[str, float]:
 
 
 async def until(reader: InMemoryMetricReader, holds: Callable[[dict[str, float]], bool]) -> dict[str, float]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not holds(found := read(reader)):
             await asyncio.sleep(0.05)
     return found
