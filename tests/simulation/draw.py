@@ -93,8 +93,11 @@ def _faults(chance: random.Random, servers: int, length: float) -> tuple[Fault, 
     once: set[str] = set()
     kept = []
     for fault in sorted(faults, key=lambda one: one.at):
-        if fault.kind in ("log_wipe", "store_wipe"):  # two disasters at once are not promised
-            if once:
+        if fault.kind in (
+            "log_wipe",
+            "store_wipe",
+        ):  # log and store lost at once are not promised, the log lost again is
+            if once and not once == {fault.kind} == {"log_wipe"}:
                 continue
             once.add(fault.kind)
         kept.append(fault)

@@ -41,6 +41,25 @@ def _opened_unread() -> AbstractContextManager[object]:
     return patch.object(Earlier, "left", left)
 
 
+@AROUND.add(
+    "last_loss_only",
+    "11",
+    "consumers remember how far they were when this life began, and of no life before it",
+    stories.lost_again,
+    57,
+)
+@contextmanager
+def _last_loss_only() -> Iterator[None]:
+    begun = Earlier.begin
+
+    async def begin(self: Any, after: int | None) -> None:
+        await begun(self, after)
+        self._stretches = [stretch for stretch in self._stretches if stretch.ends == self._epoch]
+
+    with patch.object(Earlier, "begin", begin):
+        yield
+
+
 @AROUND.add("no_repair", "9", "nobody loads what was appended and not announced", stories.lost_store, 1)
 @contextmanager
 def _no_repair() -> Iterator[None]:

@@ -84,6 +84,28 @@ def between(chance: random.Random) -> Parts:
     }  # fmt: skip
 
 
+def lost_again(chance: random.Random) -> Parts:
+    """The log is lost, and again while that is recovered or soon after; one writer sleeps through some of it, and a consumer lags."""
+    at = chance.uniform(0.5, 2.0)
+    again = at + chance.uniform(0.2, 14.0)
+    woken = chance.choice((at, again)) + chance.uniform(5.0, 9.0)
+    tallies = chance.choice((1, 2))
+    return {
+        "servers": chance.choice((2, 3)), "tallies": tallies, "max_age": None, "consumer": chance.random() < 0.7, "watchers": 0,
+        "asks": _asks(
+            (at - 0.3, 0), (at - 0.02, 0), (at + chance.uniform(4.5, 7.0), 1), (again - 0.02, chance.randrange(2)),
+            (woken + chance.uniform(0.0, 0.1), 1), (again + chance.uniform(4.5, 8.0), 1), (woken + 6.0, 1), tallies=tallies,
+        ),
+        "looks": _looks(chance, at, again + 10.0, 4, 2, tallies=tallies),
+        "faults": (
+            Fault("pause_at", at - 0.05, 0, (woken - at) / 2, chance.choice(("decided", "appended", "appended"))),
+            Fault("log_wipe", at, 0, 0.1, "", 0.1 * chance.random()),
+            Fault("log_wipe", again, 0, 0.1, "", 0.1 * chance.random()),
+            *_sometimes(chance, Fault("crash", again + chance.uniform(-3.0, 7.0), 1, 0.5)),
+        ),
+    }  # fmt: skip
+
+
 def late_name(chance: random.Random) -> Parts:
     """A writer sleeps before its first append to an aggregate, another one writes it, and the log begins a new life meanwhile."""
     at = chance.uniform(0.5, 2.0)
@@ -194,7 +216,7 @@ def lost_store(chance: random.Random) -> Parts:
 
 
 STORIES: tuple[Story, ...] = (
-    sleeper, late_row, late_name, dead_draft, quick_operator, old_zero, minority, forgotten, lost_store, late_hand, between,
+    sleeper, late_row, late_name, dead_draft, quick_operator, old_zero, minority, forgotten, lost_store, late_hand, between, lost_again,
 )  # fmt: skip
 
 
