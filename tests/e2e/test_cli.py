@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tradewind.cli.__main__ import app
 from tradewind.sdk import new_request_id
+from typer.testing import CliRunner
 
 from tests.e2e.standalone_world import Standalone
 
@@ -197,7 +199,7 @@ async def test_ctrl_c_ends_a_watch(standalone: Standalone) -> None:
 @pytest.mark.parametrize(
     "group", ["chat", "order", "item", "stock", "mail", "replay", "export", "import", "trace", "dead-letters"]
 )
-async def test_every_group_explains_itself(standalone: Standalone, group: str) -> None:
-    done = await standalone.command(group, "--help")
-    assert done.returncode == 0
+def test_every_group_explains_itself(group: str) -> None:
+    done = CliRunner().invoke(app, [group, "--help"])
+    assert done.exit_code == 0
     assert "Usage" in done.stdout
