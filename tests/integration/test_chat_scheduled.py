@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 from tradewind.chat.v1 import chat_pb2, schedule_service_pb2_grpc
@@ -17,7 +18,9 @@ from tradewind.chat.v1 import schedule_service_pb2 as pb
 
 from services.chat.scheduling import domain
 from services.ledger.decider import Request
+from services.ledger.errors import HistoryGap
 from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
 from tests.integration.chat_world import ChatWorld, User, chat_world, reason_of, refused, request_id
 from tests.servers import NatsServer
 from tests.tally import eventually
@@ -252,3 +255,29 @@ async def _until_due(message: pb.ScheduledMessage) -> None:
         return time.time_ns() >= message.send_time.ToNanoseconds()
 
     await eventually(is_due)
+
+
+async def test_a_conversation_with_a_gap_keeps_no_other_message_waiting(
+    world: ChatWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = world.user("ann"), world.user("bob")
+    broken = (await ann.create_group("bob")).conversation_id
+    whole = (await ann.create_group("bob")).conversation_id
+    first = await schedule(ann, broken, "into the gap", 600)
+    second = await schedule(ann, whole, "and this", 600)
+    read = Ledger.read
+
+    async def gap(ledger: Ledger, aggregate: AggregateId, **options: Any) -> Any:
+        if aggregate.id == broken:
+            raise HistoryGap("an entry is missing")
+        return await read(ledger, aggregate, **options)
+
+    monkeypatch.setattr(Ledger, "read", gap)
+    await soon(ann, first)
+    await soon(ann, second)
+    await until_said(bob, whole, "and this")
+
+    async def only_it_waits() -> bool:
+        return [(each.scheduled_id, each.state) for each in await waiting(ann)] == [(first.scheduled_id, WAITING)]
+
+    await eventually(only_it_waits)

@@ -19,7 +19,7 @@ from services.chat.messaging import Messaging
 from services.chat.scheduling import domain, wire
 from services.chat.wire import content_bytes
 from services.ledger.decider import Delivered, Request
-from services.ledger.errors import DeadlineExceeded, RequestIdReused
+from services.ledger.errors import DeadlineExceeded, HistoryGap, RequestIdReused
 from services.ledger.ids import AggregateId, derive_request_id, fingerprint
 from services.ledger.ledger import Ledger
 from services.runtime.telemetry import Telemetry
@@ -86,6 +86,11 @@ class Sending:
                     await self._step(aggregate, item, view.version, span.traceparent)
                 except DeadlineExceeded as error:
                     raise NotNow from error
+                except HistoryGap:
+                    # Until an operator has restored its conversation it waits, and the user's other messages do not.
+                    now = commands.now_us()
+                    later = domain.PutOff(now, item.id, now + _LONGEST_US)
+                    await self._record(aggregate, item, view.version, later)
         await self._ledger.arm(aggregate)
 
     async def content(self, aggregate: AggregateId, item: domain.Item) -> chat_pb2.MessageContent:
