@@ -26,8 +26,9 @@ from services.chat.push.devices import DEVICES
 from services.chat.push.kinds import ROUNDS
 from services.chat.push.told import TOLD
 from services.ledger.archive import Row
-from services.ledger.errors import StoreUnavailable
+from services.ledger.errors import HistoryGap, StoreUnavailable
 from services.ledger.ids import AggregateId
+from services.ledger.ledger import Ledger
 from tests.integration.chat_world import TENANT, User, refused, request_id
 from tests.integration.push_world import (
     SOON,
@@ -286,6 +287,27 @@ async def test_a_token_that_is_no_more_takes_its_device_along(own_nats_server: N
             return [device.device_id for device in answer.devices] == ["new"]
 
         await eventually(only_the_new_one)
+
+
+async def test_a_gap_in_one_conversation_keeps_nobody_of_another_untold(
+    own_nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with push_world(own_nats_server.url, tmp_path) as (world, pushed):
+        ann, bob = world.user("ann"), world.user("bob")
+        broken = (await ann.create_group("bob", title="Broken")).conversation_id
+        whole = (await ann.create_group("bob", title="Whole")).conversation_id
+        await register(bob, "bob-phone")
+        read = Ledger.read
+
+        async def gap(ledger: Ledger, aggregate: AggregateId, **options: Any) -> Any:
+            if aggregate.id == broken:
+                raise HistoryGap("an entry is missing")
+            return await read(ledger, aggregate, **options)
+
+        monkeypatch.setattr(Ledger, "read", gap)
+        await ann.send(whole, "Hello")
+        (told,) = await pushed.until("bob-phone", 1, seconds=20)
+        assert data_of(told) == ("Whole", "ann: Hello", None)  # not all that is unread can be counted
 
 
 async def test_one_that_is_put_off_is_told_later(own_nats_server: NatsServer, tmp_path: Path) -> None:
