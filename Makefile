@@ -33,7 +33,7 @@ operate: $(ENV) ## The operator's commands: make operate ARGS="status", see docs
 
 .PHONY: test
 test: $(ENV) ## The whole test suite (TESTS=path, ARGS="pytest options")
-	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS) $(TESTS)
+	$(PY) -m pytest -n 2 --dist loadscope $(ARGS) $(TESTS)
 
 .PHONY: drills
 drills: $(ENV) ## Make parts of a cluster fail under load, and check that nothing is lost (DRILL=name SEED=7 DURATION=60)

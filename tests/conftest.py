@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from services.standalone.cassandra import Distribution, NoCassandra
 from tests.servers import CassandraCluster, CassandraServer, NatsServer
@@ -34,6 +35,40 @@ CQL_TEST_SECONDS = 600
 STORY_SECONDS = 900
 LONGEST = ("tests/e2e/", "tests/drills/")
 RECORDED_DATA = Path(os.environ.get("TRADEWIND_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+# Their tests share servers that are started once a module.
+SHARING = frozenset(
+    {
+        "tests/e2e/test_cluster.py",
+        "tests/e2e/test_journey.py",
+        "tests/e2e/test_standalone.py",
+        "tests/integration/test_chat_attachment_attacks.py",
+        "tests/integration/test_chat_attachment_client.py",
+        "tests/integration/test_chat_attachment_links.py",
+        "tests/integration/test_chat_attachment_sealed.py",
+        "tests/integration/test_chat_attachment_sweep.py",
+        "tests/integration/test_chat_attachments.py",
+        "tests/integration/test_security_words.py",
+    }
+)
+
+
+class _Together(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests that share servers go to one worker, every other one to whichever is free.
+
+    The groups of pytest-xdist 3.8 would be the way to say so; on pytest 9 they do not hold.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in SHARING else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Says which worker runs what, where there are several."""
+    return _Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,7 +22,6 @@ from services.standalone.ports import HOST
 from tests.e2e.cluster_world import Beat, People, calls, calls_by_port, counters, running
 
 pytestmark = [
-    pytest.mark.xdist_group("cluster"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(sys.platform == "win32", reason="there is no Envoy for Windows"),
 ]

@@ -8,7 +8,6 @@ import pytest
 from tests.e2e.standalone_world import Standalone
 
 pytestmark = [
-    pytest.mark.xdist_group("standalone-own"),
     pytest.mark.skipif(sys.platform == "win32", reason="there is no Envoy for Windows"),
 ]
 

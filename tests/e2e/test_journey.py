@@ -12,8 +12,6 @@ from tradewind.cli.traces import Span, chosen, spans
 from services.standalone.keys import Keys
 from tests.e2e.standalone_world import Standalone
 
-pytestmark = pytest.mark.xdist_group("standalone")
-
 ORDER, CHAT, MAIL = "tradewind.order.v1.OrderService", "tradewind.chat.v1.ChatService", "tradewind.mail.v1.MailService"
 GATEWAY = "tradewind.payment.v1.PaymentGatewayService"
 

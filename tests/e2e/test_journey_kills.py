@@ -9,7 +9,6 @@ import pytest
 from tests.e2e.standalone_world import CHILDREN, Standalone
 
 pytestmark = [
-    pytest.mark.xdist_group("standalone-own"),
     pytest.mark.skipif(sys.platform == "win32", reason="these tests send POSIX signals"),
 ]
 

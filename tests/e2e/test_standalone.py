@@ -15,7 +15,6 @@ from services.standalone.ports import HOST
 from tests.e2e.standalone_world import CHILDREN, Standalone
 
 pytestmark = [
-    pytest.mark.xdist_group("standalone-own"),
     pytest.mark.skipif(sys.platform == "win32", reason="these tests send POSIX signals"),
 ]
 

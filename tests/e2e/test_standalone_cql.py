@@ -12,7 +12,6 @@ from tests.e2e.standalone_world import Standalone
 from tests.ports import free_ports
 
 pytestmark = [
-    pytest.mark.xdist_group("standalone-own"),
     pytest.mark.skipif(sys.platform == "win32", reason="Apache Cassandra does not run on Windows"),
     pytest.mark.timeout(600),
 ]
