@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+from tradewind.cli.__main__ import app, flags_first
+from typer.testing import CliRunner
 
 from services.standalone.cluster.ports import COUNT as CLUSTER_COUNT
 from services.standalone.home import Home
@@ -175,9 +177,11 @@ class Standalone:
         )
 
     async def json(self, *arguments: str) -> list[dict[str, Any]]:
-        """What a command says as JSON lines; it must succeed."""
-        done = await self.command("--json", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
+        """What a command says as JSON lines; it must succeed. It runs in this process, which starts sooner than another."""
+        environment = {"TRADEWIND_HOME": str(self.home.root), "TRADEWIND_PORT": str(self.port)}
+        words = flags_first(["--json", *arguments])
+        done = await asyncio.to_thread(CliRunner().invoke, app, words, env=environment)
+        assert done.exit_code == 0, done.output
         return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
 
     def _logs(self) -> str:
