@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from nats.aio.client import Client
@@ -24,9 +24,21 @@ _NO_MESSAGE = 10037
 
 
 class JetStreamLog:
-    """A `log.Log` on one stream."""
+    """A `log.Log` on one stream.
 
-    def __init__(self, nats: Client, publisher: Publisher, service: str, epoch: int, partitions: int) -> None:
+    Args:
+        stored: gives the newest sequence that the store holds; None: nothing is compared with the store.
+    """
+
+    def __init__(
+        self,
+        nats: Client,
+        publisher: Publisher,
+        service: str,
+        epoch: int,
+        partitions: int,
+        stored: Callable[[], Awaitable[int]] | None = None,
+    ) -> None:
         self._nats = nats
         self._publisher = publisher
         self.service = service
@@ -35,6 +47,7 @@ class JetStreamLog:
         self.stream = stream_name(service, epoch)
         self._direct = f"$JS.API.DIRECT.GET.{self.stream}"
         self._sure = f"$JS.API.STREAM.MSG.GET.{self.stream}"
+        self._stored = stored
         self._newest = epoch - 1
         self._connection = nats.stats["reconnects"]
         self._looking = asyncio.Lock()
@@ -52,10 +65,15 @@ class JetStreamLog:
         return seq
 
     async def _look_again(self) -> None:
-        """After a reconnect: the servers may have lost the log's end with their power, and would give its sequences anew."""
+        """After a reconnect: the servers may have lost the log's end with their power, and would give its sequences anew.
+
+        The newest of it may be another process's, so what counts is what any of them stored, asked before the log is.
+        """
         async with self._looking:
             connection = self._nats.stats["reconnects"]
             if connection != self._connection:
+                if self._stored is not None:
+                    self._newest = max(self._newest, await self._stored())
                 await self.ends()
                 self._connection = connection
 

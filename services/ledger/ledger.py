@@ -61,7 +61,7 @@ class Ledger:
         self.writer = f"{settings.service}@{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._announcer = Announcer(nats, settings.service, epoch, self.writer)
         self._stored = StoredEntries(self.writer, self._heard)
-        log = JetStreamLog(nats, publisher, settings.service, epoch, settings.partitions)
+        log = JetStreamLog(nats, publisher, settings.service, epoch, settings.partitions, archive.newest_seq)
         # An append at fence 0 must count as late long before what it did not see can have aged out (rule 3).
         limits = replace(limits, fence_zero_within=min(limits.fence_zero_within, settings.max_age / 4))
         self._handover = Handover(nats, settings.service, epoch, self.writer, self._outdated)

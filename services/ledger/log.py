@@ -96,6 +96,8 @@ class Log(Protocol):
             FenceLost: another writer was first.
             TooLarge: the log takes no message of this size.
             LogUnavailable: not sent, refused, or not acknowledged in time; in the last case it may still land.
+            StoreUnavailable: the log was away, and whether it came back whole cannot be seen now; nothing was sent.
+            LogLost: it did not come back whole.
         """
 
     async def last(self, subject: str, *, sure: bool = False) -> LogMessage | None:

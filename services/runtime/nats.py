@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import nats.errors
@@ -24,7 +25,7 @@ _MOST_REASON: Final = 200
 
 async def connect(settings: RuntimeSettings, name: str) -> Client:
     """Connect as ``name``; waits for as long as no server answers. What is published while disconnected waits in 8 MB at most,
-    beyond which publishing raises ``nats.errors.OutboundBufferLimitError``.
+    beyond which publishing raises ``nats.errors.OutboundBufferLimitError``; what was not sent when the connection broke is not sent.
     """
     client = _Client()
     voice = _Voice(name)
@@ -54,7 +55,16 @@ async def connect(settings: RuntimeSettings, name: str) -> Client:
 
 
 class _Client(Client):
-    """The library's client, whose reading does not end where somebody no longer waits for a ping's answer."""
+    """The library's client, which sends nothing on one connection that was meant for the one before, and whose reading does not end where
+    somebody no longer waits for a ping's answer.
+    """
+
+    def _attempt_reconnect(self) -> Coroutine[Any, Any, None]:
+        # What was not sent would be sent on the next connection: an append, into a log that may have lost its end and that nobody has
+        # looked at since. For everything else it is as if it had been on its way. Not within the coroutine: what is published before its
+        # first step was published while disconnected.
+        self._pending, self._pending_data_size = [], 0
+        return super()._attempt_reconnect()
 
     async def _process_pong(self) -> None:
         # Whoever flushes may be cancelled, as by a stream whose client leaves, or lose patience. The library would then set the result of

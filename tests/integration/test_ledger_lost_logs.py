@@ -1,6 +1,7 @@
 """What happens when the log, or the store, is lost: nothing acknowledged goes, versions stay dense, timers fire, operators are asked."""
 
 import asyncio
+import shutil
 import time
 from pathlib import Path
 
@@ -288,3 +289,44 @@ async def test_reads_go_on_while_the_log_is_down(own_nats_server: NatsServer, tm
 
         assert await eventually(back) == 2
         assert await reckon(ledger, till) == 12
+
+
+async def test_who_wrote_nothing_lately_sees_before_it_writes_that_the_log_lost_its_end(
+    own_nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Power fails: the servers lose what they had not synced, and would give its sequences anew."""
+    server, file, service = own_nats_server, tmp_path / "a.db", fresh_service()
+    quiet_one, busy_one = tally("quiet"), tally("busy")
+    async with (
+        open_ledger(server.url, file, service=service) as busy,
+        open_ledger(server.url, file, service=service) as quiet,
+    ):
+        assert await add(quiet, quiet_one, 5) == 1
+        await asyncio.to_thread(server.stop)
+        shutil.copytree(server.store, tmp_path / "synced")
+        await asyncio.to_thread(server.start)
+
+        async def written() -> bool:
+            try:
+                await add(busy, busy_one, 7)
+            except LogUnavailable:
+                return False
+            return True
+
+        await eventually(written)
+        assert (await quiet.read(quiet_one)).version == 1
+        server.kill()
+        server.wipe()
+        shutil.copytree(tmp_path / "synced", server.store)
+        await asyncio.to_thread(server.start)
+
+        async def refused() -> bool:
+            try:
+                await add(quiet, quiet_one, 6)
+            except LogLost:
+                return True
+            except LogUnavailable:
+                return False
+            raise AssertionError("it was written under a sequence that was given before")
+
+        await eventually(refused)

@@ -167,3 +167,23 @@ def test_what_are_no_credentials_is_refused(tmp_path: Path, content: str) -> Non
 def test_what_is_no_seed_is_refused(seed: str) -> None:
     with pytest.raises(ValueError, match="nkey seed"):
         seed_key(seed)
+
+
+async def test_what_was_not_sent_when_the_connection_broke_is_not_sent_on_the_next(own_nats_server: NatsServer) -> None:
+    client = await connect(settings(own_nats_server), "trial")
+    received = await client.subscribe("greetings")
+    await client.flush()
+    await asyncio.to_thread(own_nats_server.pause)
+    # More than the system's own buffers take: the rest is the client's when the server is gone.
+    async with asyncio.timeout(60):
+        while client.pending_data_size < 2_000_000:
+            await client.publish("greetings", b"x" * 900_000)
+            await asyncio.sleep(0.01)
+    await asyncio.to_thread(own_nats_server.kill)
+    async with asyncio.timeout(60):
+        while client.is_connected:
+            await asyncio.sleep(0.01)
+    await client.publish("greetings", b"since then")
+    await asyncio.to_thread(own_nats_server.start)
+    assert (await received.next_msg(timeout=60)).data == b"since then"
+    await client.close()
