@@ -224,7 +224,7 @@ class Homes:
                 links = self._client.stats["reconnects"]
                 await self._begin_anew()
             before = now
-            for slot, shelf in list(self._shelves.items()):
+            for slot, shelf in [each for each in self._shelves.items() if each[1].stirs]:
                 shelf.lapse(now)
                 if self._first[slot] == self.process and self._client.is_connected:
                     await self._tell(slot, shelf, now)

@@ -90,6 +90,11 @@ class Shelf:
         self.settled = self.filled = True
         self._signed_off.clear()
 
+    @property
+    def stirs(self) -> bool:
+        """False: no lease ends here, and nothing is to be told; most shelves of most processes, most of the time."""
+        return bool(self._dues or self._changed)
+
     def lapse(self, now: float) -> None:
         """Forget the devices whose lease has ended."""
         while self._dues and self._dues[0][0] <= now:
