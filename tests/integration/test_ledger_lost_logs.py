@@ -315,6 +315,12 @@ async def test_who_wrote_nothing_lately_sees_before_it_writes_that_the_log_lost_
 
         await eventually(written)
         assert (await quiet.read(quiet_one)).version == 1
+        last = (await busy.engine.log.ends()).last
+
+        async def kept() -> bool:
+            return await quiet.engine.archive.newest_seq() >= last
+
+        await eventually(kept)  # a CQL store is told how far the log is now and then
         server.kill()
         server.wipe()
         shutil.copytree(tmp_path / "synced", server.store)

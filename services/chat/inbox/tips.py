@@ -29,6 +29,8 @@ _DEEPEST: Final = 2048
 _RECENT: Final = 32
 _KEPT: Final = 20_000
 _TRIES: Final = 8
+_WAIT: Final = 0.002
+"""Seconds, doubled with each try: half a second in all."""
 _TRUSTED_SECONDS: Final = 30.0
 """So long an end is believed without looking at what became of its message: a text must not outlive its erasure here."""
 _CHANGE_COUNTS: Final = frozenset({"deleted", "messages_expired", "members_added", "members_removed", "created"})
@@ -89,13 +91,14 @@ class Tips:
 
     async def at(self, conversation: AggregateId, version: int) -> Tip:
         """Give the end of a conversation, at a version or later. Raises LedgerError."""
-        for _ in range(_TRIES):
+        for turn in range(_TRIES):
             known = self._known.get(conversation)
             if known is not None and known.version >= version and not _aged(known):
                 return known
             found = await self.now(conversation)
             if found.version >= version:
                 return found
+            await asyncio.sleep(_WAIT * 2**turn)
         raise StoreUnavailable("the store does not show yet what it was said to hold")
 
     async def now(self, conversation: AggregateId) -> Tip:
