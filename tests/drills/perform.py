@@ -61,8 +61,8 @@ class Drill:
 
     @property
     def stage_kind(self) -> str:
-        """Drills of the same kind can have one stage, one after the other."""
-        return f"{self.settings} {self.linked} {self.sync} {self.services}"
+        """Drills of the same kind can have one stage, one after the other: each judges all that it finds there."""
+        return f"{self.settings} {self.linked} {self.sync} {self.services} {self.in_order} {self.wrong_clocks}"
 
 
 async def perform(drill: Drill, stage: Stage, seed: int, seconds: float, file: Path) -> Report:

@@ -45,8 +45,13 @@ async def test_processes_die_and_sleep_and_the_log_dies_or_is_full(tmp_path: Pat
     await play([short(name) for name in names], tmp_path)
 
 
-async def test_poison_wrong_clocks_and_storms(tmp_path: Path) -> None:
-    await play([short("poison"), short("clock-jump"), short("storms", size=STORM)], tmp_path)
+async def test_storms_and_poison(tmp_path: Path) -> None:
+    # Poison last: what a dead letter held back is told out of order, and every drill looks at all orders of its stage.
+    await play([short("storms", size=STORM), short("poison")], tmp_path)
+
+
+async def test_wrong_clocks(tmp_path: Path) -> None:
+    await play([short("clock-jump")], tmp_path)  # alone: it may leave orders put off, which no other drill may
 
 
 async def test_a_process_is_cut_off_and_the_store_is_slow(tmp_path: Path) -> None:
