@@ -50,6 +50,7 @@ async def test_all_who_write_one_aggregate_come_to_their_turn(
     appends, lost = sum(each["appends"] for each in told), sum(each["lost"] for each in told)
     assert not any(each["refused"] for each in told), told
     assert min(counted) >= sum(counted) / processes / 10, told  # the machine is not fair either
-    assert lost <= appends / 2, told
+    # Turns are found by losing: on a slow machine the first few are a large part of all.
+    assert lost <= appends / 2 + 10 * processes, told
     async with open_ledger(own_nats_server.url, file, service=service) as ledger:
         assert await reckon(ledger, tally("hot")) == sum(counted)
