@@ -8,6 +8,8 @@ Python imports this by itself where the stage has put this folder on the path. I
     clock SECONDS   the clock is so far from the true one from now on
     poison ROLE N   of that role's aggregates about one in N can no longer be taken (0: all can again)
 
+Besides, what people say is not sealed: the checker reads it in the raw store, and has no keys.
+
 Points: decided, appended, stored (of a write), consumed (an event is handed over), effected (its handler is done), acked.
 """
 
@@ -184,6 +186,7 @@ def _begin() -> None:
     part, folder = os.environ.get("DRILL_PART"), os.environ.get("DRILL_FOLDER")
     if not part or not folder:
         return
+    os.environ.pop("TRADEWIND_PERSON_KEY_FILE", None)
     if network := os.environ.get("DRILL_CQL_NETWORK"):
         _lead_cql(network, os.environ["DRILL_CQL_TRUE"])
     hand = Hand(Path(folder) / "orders" / part)
