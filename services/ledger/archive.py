@@ -40,6 +40,8 @@ class StoredEntry:
     data: bytes
 
 
+PAGE_BYTES = 512 << 10
+"""A page of a walk over the store ends after so much, or else after one line: it is held whole in memory, and goes over the wire."""
 ENTRY_OVERHEAD = 128
 """Bytes that an entry takes beside its data: keys, and what a store keeps with every row."""
 

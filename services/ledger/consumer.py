@@ -28,6 +28,7 @@ from services.ledger.engine import Tracer
 from services.ledger.errors import HistoryGap, LedgerError, LogUnavailable
 from services.ledger.feed import Feed
 from services.ledger.ids import AggregateId
+from services.ledger.lasting import patiently
 from services.ledger.log import aggregate_of, stream_name, subject_filter
 from services.ledger.stored import StoredEntries
 
@@ -70,7 +71,7 @@ class Consumer:
 
     async def run(self) -> None:
         """Takes first what earlier lives of the log left, then this one's events, until cancelled."""
-        await self._patiently(self._catch_up)
+        await patiently("consumer_waits", self._catch_up, role=self.role, source=self.source)
         keeper = asyncio.create_task(self._keep_position(), name=f"position-{self.role}-{self.partition}")
         try:
             await self._feed.run()
@@ -213,16 +214,6 @@ class Consumer:
         if events := entries.recorded(entries.parse(found.entry)):
             aggregate = AggregateId(found.tenant, found.kind, found.id)
             await self._hand(Delivered(aggregate, found.seq, events, tries), found.entry)
-
-    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
-        wait = 0.1
-        while True:
-            try:
-                return await step()
-            except LedgerError as error:
-                _log.warning("consumer_waits", role=self.role, source=self.source, reason=error.reason)
-                await asyncio.sleep(wait)
-                wait = min(2.0, wait * 2)
 
     async def _keep_position(self) -> None:
         """Keeps the place in the store too, so that a lost log loses no event for this consumer."""

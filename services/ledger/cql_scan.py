@@ -8,14 +8,13 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
-from services.ledger.archive import Head, Row, Scanned, ScannedRows, StoredEntry
+from services.ledger.archive import PAGE_BYTES, Head, Row, Scanned, ScannedRows, StoredEntry
 from services.ledger.cql_history import History
 from services.ledger.cql_rows import place_of
 from services.runtime.cql import CqlSession
 
 _PARTITIONS: Final = 256
 _AT_ONCE: Final = 16
-_BYTES: Final = 512 << 10
 _FEW_ROWS: Final = 32
 _LOOK_BACK: Final = 64
 LONGEST_S: Final = 1.0
@@ -60,7 +59,7 @@ class Scanner:
                     return Scanned(found, str(place))
                 continue
             size += len(entry.data)
-            if found and size > _BYTES:
+            if found and size > PAGE_BYTES:
                 return Scanned(found, str(place))
             found.append((at.key, entry))
             place = at
@@ -188,16 +187,16 @@ class _Filling:
 
     def wanted(self) -> int:
         """How many rows to read next: few at first, then as many as are likely to fit."""
-        fit = (_BYTES - self._size) * len(self.rows) // max(1, self._size) + 1 if self.rows else _FEW_ROWS
+        fit = (PAGE_BYTES - self._size) * len(self.rows) // max(1, self._size) + 1 if self.rows else _FEW_ROWS
         return min(fit, self._limit - len(self.rows))
 
     def take(self, row: Row) -> bool:
         """Takes a row; False: it does not go in."""
         size = len(row.value or b"")
-        if self.rows and self._size + size > _BYTES:
+        if self.rows and self._size + size > PAGE_BYTES:
             self.full = True
             return False
         self.rows.append(row)
         self._size += size
-        self.full = len(self.rows) >= self._limit or self._size >= _BYTES
+        self.full = len(self.rows) >= self._limit or self._size >= PAGE_BYTES
         return True

@@ -18,14 +18,13 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from tradewind.ledger.v1 import entry_pb2
 
-from services.ledger.archive import Archive, StoredEntry
+from services.ledger.archive import PAGE_BYTES, Archive, StoredEntry
 from services.ledger.ending import end
 from services.ledger.errors import HistoryGap, LedgerError, LogUnavailable, StoreUnavailable
 from services.ledger.ids import AggregateId, partition_of
 from services.ledger.stored import StoredEntries
 
 _PAGE = 200
-_BYTES = 512 << 10
 _LOOK_BACK = 64
 _ALL = 1 << 62
 _AT_ONCE = 64
@@ -161,7 +160,7 @@ class LocalDesk:
                 answer.next_key = ""
                 break
             size += len(entry.data)
-            if len(answer.entries) == limit or (answer.entries and size > _BYTES):
+            if len(answer.entries) == limit or (answer.entries and size > PAGE_BYTES):
                 break
             _add(answer, aggregate.key, entry)
             answer.next_key = f"{entry.first_version}:{entry.seq}"

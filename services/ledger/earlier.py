@@ -8,24 +8,22 @@ those aggregates opened of which something was left to it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
-import structlog
 from tradewind.ledger.v1 import entry_pb2
 
 from services.ledger import entries
 from services.ledger.archive import Archive, Row
 from services.ledger.desk import Desk
-from services.ledger.errors import LedgerError
 from services.ledger.ids import AggregateId
+from services.ledger.lasting import patiently
 
 TABLE = "lives"
 """Rows that say how far each consumer was when each life of a log began: partition by `place_of`, key the life, value the sequence."""
 MOST_LIVES = 64
 """So many of the newest are looked at; a life of the log ends with its loss."""
-_log = structlog.get_logger(__name__)
 
 
 def place_of(role: str, source: str, partition: int) -> str:
@@ -119,11 +117,4 @@ class Earlier:
 
     async def _ask(self, query: entry_pb2.ScanRequest) -> entry_pb2.ScanResponse:
         """Asks until the owner answers."""
-        wait = 0.1
-        while True:
-            try:
-                return await self._desk.scan(query)
-            except LedgerError as error:
-                _log.warning("earlier_lives_wait", place=self._place, reason=error.reason)
-                await asyncio.sleep(wait)
-                wait = min(2.0, wait * 2)
+        return await patiently("earlier_lives_wait", partial(self._desk.scan, query), place=self._place)

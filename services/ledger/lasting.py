@@ -30,13 +30,16 @@ async def keep_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(_AGAIN)
 
 
-async def patiently(told: str, step: Callable[[], Awaitable[_T]]) -> _T:
-    """Does one step of such work, and waits an outage of the store, or of what else it needs, out; `told` names the line in the log."""
+async def patiently(told: str, step: Callable[[], Awaitable[_T]], **whose: str) -> _T:
+    """Does one step of such work, and waits an outage of the store, or of what else it needs, out.
+
+    `told` names the line in the log, and `whose` work it is stands there too.
+    """
     wait = _FIRST_WAIT
     while True:
         try:
             return await step()
         except LedgerError as error:
-            _log.warning(told, reason=error.reason)
+            _log.warning(told, reason=error.reason, **whose)
             await asyncio.sleep(wait)
             wait = min(_LONGEST_WAIT, wait * 2)

@@ -202,9 +202,8 @@ class Ledger:
         while len(found) < limit:
             page = await self._archive.entries(aggregate.key, after=after, before=before, limit=min(limit, 256))
             if not opened and any(stored.seq < self.epoch for stored in page):
-                await self.refresh(
-                    aggregate
-                )  # an earlier life's writer stored it just now: the load tells whether it stands
+                # An earlier life's writer stored it just now: the load tells whether it stands.
+                await self.refresh(aggregate)
                 opened = True
                 continue
             events = [event for stored in page for event in _ordered(stored.data, newest_first=before is not None)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from services.ledger.archive import Row, Scanned, ScannedRows, StoredEntry
+from services.ledger.archive import PAGE_BYTES, Row, Scanned, ScannedRows, StoredEntry
 from services.ledger.errors import StoreUnavailable
 
 _SCAN = """SELECT h.key, e.first_version, e.seq, e.data FROM heads h JOIN entries e ON e.key = h.key
@@ -13,7 +13,6 @@ _SCAN = """SELECT h.key, e.first_version, e.seq, e.data FROM heads h JOIN entrie
     AND e.first_version > CASE h.key WHEN ? THEN ? ELSE 0 END ORDER BY h.key, e.first_version LIMIT ?"""
 _SCAN_ROWS = """SELECT partition, key, value, seq FROM rows
     WHERE name = ? AND (partition, key) > (?, ?) AND value IS NOT NULL ORDER BY partition, key LIMIT ?"""
-_BYTES = 512 << 10
 
 
 def scan(c: sqlite3.Connection, after_seq: int, place: str, limit: int) -> Scanned:
@@ -25,7 +24,7 @@ def scan(c: sqlite3.Connection, after_seq: int, place: str, limit: int) -> Scann
     for key, *line in lines:
         entry = StoredEntry(*line)
         size += len(entry.data)
-        if found and size > _BYTES:
+        if found and size > PAGE_BYTES:
             return Scanned(found, f"{found[-1][1].first_version}:{found[-1][0]}")
         found.append((key, entry))
     return Scanned(found, f"{found[-1][1].first_version}:{found[-1][0]}" if len(found) == limit else "")
@@ -39,7 +38,7 @@ def scan_rows(c: sqlite3.Connection, table: str, place: str, limit: int) -> Scan
     for line in c.execute(_SCAN_ROWS, (table, partition, key, limit)):
         row = Row(table, *line)
         size += len(row.value or b"")
-        if found and size > _BYTES:
+        if found and size > PAGE_BYTES:
             return ScannedRows(found, json.dumps([found[-1].partition, found[-1].key]))
         found.append(row)
     return ScannedRows(found, json.dumps([found[-1].partition, found[-1].key]) if len(found) == limit else "")
