@@ -120,8 +120,7 @@ class Converse:
             sends = self._sends_for(request)
             prepared = await sends.prepared(request) if sends else []
             await self._admitted(len(prepared) + len(request.operations) or 1)
-            if sends:
-                await sends.paced(prepared)
+            uncharged = await sends.paced(prepared) if sends else ()
             if request.HasField("flow"):
                 self._flow.ask(request.flow)
             for unsubscribe in request.unsubscribe:
@@ -132,7 +131,7 @@ class Converse:
                 await self._tell(request)
             if sends:
                 self._unanswered += len(prepared)
-                sends.submit(prepared)
+                sends.submit(prepared, uncharged)
             if request.operations:
                 await self._operate(request.operations)
             while self._unanswered >= self._settings.stream_unanswered:

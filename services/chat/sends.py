@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from tradewind.chat.v1 import chat_service_pb2 as pb
@@ -47,7 +46,6 @@ class Sends:
         "_reviewed",
         "_telling",
         "_traced",
-        "_uncharged",
     )
 
     def __init__(self, ledger: Ledger, messaging: Messaging, call: Call, answer: Callable[[bytes, int], None]) -> None:
@@ -61,7 +59,6 @@ class Sends:
         self._aggregates: dict[str, AggregateId] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._traced = 0
-        self._uncharged: Counter[str] = Counter()
 
     async def close(self) -> None:
         """Answer no more."""
@@ -111,25 +108,27 @@ class Sends:
         except (domain.Refused, Refused, LedgerError) as refused:
             return said.request_id, refused
 
-    async def paced(self, sends: list[Prepared]) -> None:
-        """Wait until the sender and the conversations may say so much: counted once a frame."""
+    async def paced(self, sends: list[Prepared]) -> Collection[str]:
+        """Wait until the sender and the conversations may say so much: counted once a frame. Gives the conversations not charged."""
         counts: dict[str, int] = {}
         for send in sends:
             if len(send) == 3:
                 name = send[0].id
                 counts[name] = counts.get(name, 0) + 1
         if not counts:
-            return
+            return ()
         pace, caller, others = self._messaging.pace, self._call.caller, 0
+        uncharged: set[str] = set()
         wait = pace.take(caller, counts)
         while wait.seconds:
             if wait.full and not await self._knows(wait.full):
                 others += counts.pop(wait.full)
-                self._uncharged.update(send[2].id for send in sends if len(send) == 3 and send[0].id == wait.full)
+                uncharged.add(wait.full)
             else:
                 pace.count(wait)
                 await asyncio.sleep(wait.seconds)
             wait = pace.take(caller, counts, others)
+        return uncharged
 
     async def _knows(self, conversation_id: str) -> bool:
         """Tell whether the caller may know that much is said in a conversation; where that cannot be told now, it waits as if it might."""
@@ -138,8 +137,11 @@ class Sends:
         except LedgerError:
             return True
 
-    def submit(self, sends: list[Prepared]) -> None:
-        """Hand sends to the ledger. It answers those of one conversation in their order, so the last one's answer tells of all."""
+    def submit(self, sends: list[Prepared], uncharged: Collection[str]) -> None:
+        """Hand sends to the ledger. It answers those of one conversation in their order, so the last one's answer tells of all.
+
+        ``uncharged``: what ``paced`` gave for them.
+        """
         submit = self._ledger.submit
         under_way: dict[AggregateId, list[_UnderWay]] = {}
         for send in sends:
@@ -157,37 +159,32 @@ class Sends:
                 under_way[aggregate] = group = []
             group.append((named.id, command.at_us, future))
         for aggregate, group in under_way.items():
-            group[-1][2].add_done_callback(partial(self._settled, aggregate, group))
+            charged = aggregate.id not in uncharged
+            group[-1][2].add_done_callback(partial(self._settled, aggregate, charged, group))
 
-    def _settled(self, aggregate: AggregateId, group: list[_UnderWay], _last: asyncio.Future[Receipt]) -> None:
+    def _settled(
+        self, aggregate: AggregateId, charged: bool, group: list[_UnderWay], _last: asyncio.Future[Receipt]
+    ) -> None:
         answers: list[bytes] = []
         for send in group:
             if send[2].done():
-                answer = self._encoded(aggregate, *send)
+                answer = self._encoded(aggregate, charged, *send)
                 if answer:
                     answers.append(answer)
             else:
                 # It was left for a later entry than the last one; it then answers for itself.
-                send[2].add_done_callback(partial(self._settled, aggregate, [send]))
+                send[2].add_done_callback(partial(self._settled, aggregate, charged, [send]))
         self._answer(b"".join(answers), len(answers))
 
-    def _was_charged(self, request_id: str) -> bool:
-        """Tell whether a send was charged to its conversation, once for each time that it came."""
-        left = self._uncharged.get(request_id, 0)
-        if left > 1:
-            self._uncharged[request_id] = left - 1
-        elif left:
-            del self._uncharged[request_id]
-        return not left
-
-    def _encoded(self, aggregate: AggregateId, request_id: str, at_us: int, future: asyncio.Future[Receipt]) -> bytes:
+    def _encoded(
+        self, aggregate: AggregateId, charged: bool, request_id: str, at_us: int, future: asyncio.Future[Receipt]
+    ) -> bytes:
         """Encode a send's answer; empty where it has yet to be looked up."""
         if future.cancelled():
             # Only a ledger that closes under us does that; the client sends again elsewhere.
             drained = domain.Refused("DRAINING", "the server is draining; connect again")
             return frames.refusal(request_id, status_of(drained))
         failure = future.exception()
-        charged = self._was_charged(request_id)
         if failure is not None:
             if charged:
                 self._messaging.pace.refused(self._call.caller, aggregate.id, failure)
